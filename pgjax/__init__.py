@@ -1,0 +1,117 @@
+"""Policy-gradient methods as pure JAX functions."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pgjax.algorithms import reinforce
+from pgjax.baselines import (
+    batch_mean,
+    episode_mean,
+    leave_one_out,
+    no_baseline,
+    value_baseline,
+)
+from pgjax.critics import critic_values
+from pgjax.distributions import Categorical
+from pgjax.evaluate import evaluate
+from pgjax.losses import (
+    clipped_surrogate_loss,
+    entropy_loss,
+    kl_penalty,
+    policy_gradient_loss,
+    value_loss,
+)
+from pgjax.returns import (
+    discounted_returns,
+    gae,
+    lambda_returns,
+    n_step_returns,
+    vtrace,
+)
+from pgjax.rollout import episodes, unroll
+from pgjax.train import init_train_state, train, train_step, train_steps
+from pgjax.types import (
+    Algorithm,
+    Box,
+    Discrete,
+    Distribution,
+    Env,
+    Episodes,
+    Learner,
+    Network,
+    Rollout,
+    TrainState,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    from pgjax.envs import env_names, make_env
+    from pgjax.networks import actor_critic, linear_softmax_policy, mlp_policy
+
+__version__ = "0.1.0"
+
+# gymnax and flax take longer to import than all the rest: they wait for their first use.
+_LAZY = {
+    "env_names": "pgjax.envs",
+    "make_env": "pgjax.envs",
+    "actor_critic": "pgjax.networks",
+    "linear_softmax_policy": "pgjax.networks",
+    "mlp_policy": "pgjax.networks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pgjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+__all__ = [
+    "Algorithm",
+    "Box",
+    "Categorical",
+    "Discrete",
+    "Distribution",
+    "Env",
+    "Episodes",
+    "Learner",
+    "Network",
+    "Rollout",
+    "TrainState",
+    "Transition",
+    "actor_critic",
+    "batch_mean",
+    "clipped_surrogate_loss",
+    "critic_values",
+    "discounted_returns",
+    "entropy_loss",
+    "env_names",
+    "episode_mean",
+    "episodes",
+    "evaluate",
+    "gae",
+    "init_train_state",
+    "kl_penalty",
+    "lambda_returns",
+    "leave_one_out",
+    "linear_softmax_policy",
+    "make_env",
+    "mlp_policy",
+    "n_step_returns",
+    "no_baseline",
+    "policy_gradient_loss",
+    "reinforce",
+    "train",
+    "train_step",
+    "train_steps",
+    "unroll",
+    "value_baseline",
+    "value_loss",
+    "vtrace",
+]

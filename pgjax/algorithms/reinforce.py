@@ -1,0 +1,155 @@
+"""REINFORCE: the policy gradient from complete episodes, with a baseline of choice."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax.baselines import Baseline, no_baseline
+from pgjax.blocks import sum_over_time
+from pgjax.critics import critic_values
+from pgjax.losses import entropy_loss, policy_gradient_loss, value_loss
+from pgjax.returns import discounted_returns, lambda_returns
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Key,
+    Learner,
+    Metrics,
+    Network,
+    Numeric,
+    Params,
+    Transition,
+)
+
+REDUCTIONS = ("episodes", "steps", "sum")
+
+
+def reinforce(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    gamma: Numeric = 0.99,
+    baseline: Baseline = no_baseline,
+    reduction: str = "episodes",
+    discount_states: bool = False,
+    normalize_advantage: bool = False,
+    entropy_coefficient: Numeric = 0.0,
+    value_coefficient: Numeric = 0.5,
+) -> Algorithm:
+    """Gradient ascent on J(theta) = E[G_0], one update per batch of complete episodes.
+
+    grad J = E[ sum_t grad log pi(a_t | s_t) (G_t - b_t) ], where G_t is the discounted
+    return from step t and b_t a baseline.
+
+    Args:
+      network: the policy; with a critic, V is fitted to the returns as well.
+      optimizer: any Optax transformation that descends, such as optax.adam(1e-2).
+      gamma: discount, in [0, 1].
+      baseline: b_t, a function from `pgjax.baselines` or your own.
+      reduction: "episodes", the mean over episodes of the sum over their steps, as the
+        theorem says; "steps", the mean over all steps; "sum", the sum, as the article.
+      discount_states: whether step t is also weighted by gamma^t, as the theorem for
+        the discounted objective says and most implementations do not.
+      normalize_advantage: whether G_t - b_t is scaled to mean 0 and variance 1 over the
+        batch.
+      entropy_coefficient: weight of the entropy bonus, >= 0.
+      value_coefficient: weight of the critic's loss (a mean over steps), >= 0.
+
+    Returns:
+      An algorithm for the rollout `pgjax.episodes`.
+
+    Raises:
+      ValueError: for an unknown reduction, or a baseline whose critic is missing.
+
+    References:
+      Williams, 1992; Sutton and Barto, 2018, sections 13.3 and 13.4.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(
+            f"unknown reduction {reduction!r}; known are {', '.join(REDUCTIONS)}"
+        )
+
+    def init(key: Key, obs: Array) -> Learner:
+        params = network.init(key, obs)
+        return Learner(params, optimizer.init(params))
+
+    def policy(params: Params, obs: Array):
+        return network.apply(params, obs)[0]
+
+    def estimate(params: Params, batch: Transition) -> tuple[Array, Array]:
+        """Returns G_t and advantages G_t - b_t, (T, N) each."""
+        flags = batch.terminated, batch.truncated
+        if _has_critic(network, params, batch.obs):
+            value, next_value = critic_values(
+                lambda params, obs: network.apply(params, obs)[1], params, batch
+            )
+            returns = lambda_returns(batch.reward, next_value, *flags, gamma=gamma)
+        else:
+            value = None
+            returns = discounted_returns(batch.reward, *flags, gamma=gamma)
+        advantage = returns - baseline(returns, batch.weight, value)
+        return returns, advantage
+
+    def update(
+        key: Key, learner: Learner, batch: Transition
+    ) -> tuple[Learner, Metrics]:
+        del key
+        returns, advantage = estimate(learner.params, batch)
+        mean, variance = _moments(advantage, batch.weight)
+        if normalize_advantage:
+            advantage = (advantage - mean) / jnp.sqrt(variance + 1e-8)
+        per_step = batch.weight / jnp.maximum(jnp.sum(batch.weight), 1.0)
+        scale = {
+            "episodes": batch.weight / batch.weight.shape[1],
+            "steps": per_step,
+            "sum": batch.weight,
+        }[reduction]
+        if discount_states:
+            scale = scale * gamma ** jnp.arange(len(scale))[:, None]
+
+        def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
+            batch, returns, advantage, scale, per_step = block
+            distribution, value = network.apply(params, batch.obs)
+            actor = policy_gradient_loss(distribution.log_prob(batch.action), advantage)
+            entropy = distribution.entropy()
+            total = jnp.sum(
+                scale * (actor + entropy_coefficient * entropy_loss(entropy))
+            )
+            metrics = {
+                "policy_loss": jnp.sum(scale * actor),
+                "entropy": jnp.sum(per_step * entropy),
+            }
+            if value is not None:
+                critic = jnp.sum(per_step * value_loss(value, returns))
+                total = total + value_coefficient * critic
+                metrics["value_loss"] = critic
+            return total, metrics
+
+        grads, metrics = sum_over_time(
+            lambda block: jax.grad(loss, has_aux=True)(learner.params, block),
+            (batch, returns, advantage, scale, per_step),
+            batch.weight > 0,
+        )
+        updates, opt_state = optimizer.update(grads, learner.opt_state, learner.params)
+        params = optax.apply_updates(learner.params, updates)
+        metrics |= {
+            "advantage_variance": variance,
+            "gradient_norm": optax.global_norm(grads),
+        }
+        return Learner(params, opt_state), metrics
+
+    return Algorithm(init, update, policy, complete_episodes=True)
+
+
+def _has_critic(network: Network, params: Params, obs: Array) -> bool:
+    return jax.eval_shape(network.apply, params, obs)[1] is not None
+
+
+def _moments(x: Array, weight: Array) -> tuple[Array, Array]:
+    """Mean and sample variance of the samples that count; 0 for fewer than two."""
+    count = jnp.sum(weight)
+    mean = jnp.sum(weight * x) / jnp.maximum(count, 1.0)
+    squares = jnp.sum(weight * jnp.square(x - mean))
+    return mean, squares / jnp.maximum(count - 1.0, 1.0)

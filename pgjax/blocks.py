@@ -1,0 +1,85 @@
+"""Work over a (T, N) batch, a block of time at a time.
+
+A gradient over a large batch is bound by memory: its activations do not fit the cache.
+Over blocks of a few thousand samples it runs two to five times as fast on a CPU, and
+blocks that are all padding can be skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.batching import any_agent
+from pgjax.types import Array
+
+BLOCK_SAMPLES = 2048
+
+
+def sum_over_time(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
+    """The sum of `fn(block)` over blocks of time, leaf by leaf.
+
+    Args:
+      fn: maps a block, `batch` with a shorter T, to a pytree of sums over its samples.
+      batch: a pytree of (T, N, ...) arrays.
+      needed: (T, N) bool; blocks without any needed sample may be skipped, so `fn` must
+        be zero on samples that are not needed, zeros in all leaves among them.
+
+    Returns:
+      What `fn(batch)` would return, up to rounding.
+    """
+    blocks, needed_blocks = _split((batch, needed), needed.shape)
+
+    def add(total: Any, inputs: tuple) -> tuple[Any, None]:
+        block, block_needed = inputs
+        addend = _if_needed(fn, block, block_needed)
+        return jax.tree.map(jnp.add, total, addend), None
+
+    first = jax.tree.map(lambda x: x[0], blocks)
+    zero = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, first)
+    )
+    return jax.lax.scan(add, zero, (blocks, needed_blocks))[0]
+
+
+def map_over_time(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
+    """`fn(block)` for blocks of time, put together again; zeros where nobody needs it.
+
+    Args:
+      fn: maps a block, `batch` with a shorter T, to a (T, N, ...) array, sample by
+        sample.
+      batch: a pytree of (T, N, ...) arrays.
+      needed: (T, N) bool; the result is only defined where this is true.
+
+    Returns:
+      A (T, N, ...) array.
+    """
+    blocks, needed_blocks = _split((batch, needed), needed.shape)
+    rows = jax.lax.map(lambda inputs: _if_needed(fn, *inputs), (blocks, needed_blocks))
+    return rows.reshape(-1, *rows.shape[2:])[: needed.shape[0]]
+
+
+def _if_needed(fn: Callable[[Any], Any], block: Any, needed: Array) -> Any:
+    def skip(block: Any) -> Any:
+        return jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, block)
+        )
+
+    return jax.lax.cond(any_agent(needed), fn, skip, block)
+
+
+def _split(tree: Any, shape: tuple[int, ...]) -> Any:
+    """(T, ...) leaves to (blocks, T / blocks, ...), with zeros after the last step."""
+    num_steps, num_envs = shape
+    num_blocks = min(num_steps, -(-num_steps * num_envs // BLOCK_SAMPLES))
+    length = -(-num_steps // num_blocks)
+    padding = num_blocks * length - num_steps
+
+    def split(x: Array) -> Array:
+        x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) if padding else x
+        return x.reshape(num_blocks, length, *x.shape[1:])
+
+    return jax.tree.map(split, tree)

@@ -1,0 +1,95 @@
+"""Action distributions: NamedTuples of arrays, so that they are batches and pytrees.
+
+Each one has `sample`, `log_prob`, `entropy`, `kl` and `mode`; see `types.Distribution`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.types import Array, Key
+
+
+class Categorical(NamedTuple):
+    """A choice among K actions, pi(a) = softmax(logits)_a.
+
+    Logits need not be normalised; an action of logit -inf is never taken.
+
+    >>> policy = Categorical(jnp.array([2.0, 1.0, 0.5]))
+    >>> print(*(f"{p:.2f}" for p in policy.probs))
+    0.63 0.23 0.14
+    >>> print(policy.mode(), policy.log_prob(jnp.array(0)).round(3))
+    0 -0.464
+    """
+
+    logits: Array  # (..., K)
+
+    @property
+    def probs(self) -> Array:
+        """(..., K) probabilities."""
+        return jax.nn.softmax(self.logits)
+
+    def sample(self, key: Key) -> Array:
+        """(...) int32 actions, by inverting the cumulative distribution.
+
+        One uniform number per action, where the Gumbel trick needs K.
+        """
+        uniform = jax.random.uniform(key, self.logits.shape[:-1])
+        if self.logits.shape[-1] == 2:
+            return (uniform >= jax.nn.sigmoid(self._margin())).astype(jnp.int32)
+        cumulative = jnp.cumsum(self.probs, axis=-1)
+        # Scaled by the rounded total, so that no rounding error can reach an action
+        # whose probability is zero.
+        threshold = uniform[..., None] * cumulative[..., -1:]
+        return jnp.sum(threshold >= cumulative[..., :-1], axis=-1, dtype=jnp.int32)
+
+    def log_prob(self, action: Array) -> Array:
+        """(...) log pi(a) of integer actions in [0, K-1], in nats.
+
+        Raises:
+          ValueError: if the actions' shape is not the batch shape.
+        """
+        if jnp.shape(action) != self.logits.shape[:-1]:
+            raise ValueError(
+                f"actions of shape {jnp.shape(action)} do not fit a batch of "
+                f"distributions of shape {self.logits.shape[:-1]} (logits "
+                f"{self.logits.shape})"
+            )
+        if self.logits.shape[-1] == 2:
+            margin = self._margin()
+            return jax.nn.log_sigmoid(jnp.where(action == 0, margin, -margin))
+        # A masked sum rather than a gather: its gradient is no scatter.
+        taken = jnp.arange(self.logits.shape[-1]) == action[..., None]
+        chosen = jnp.sum(jnp.where(taken, self.logits, 0.0), axis=-1)
+        return chosen - jax.nn.logsumexp(self.logits, axis=-1)
+
+    def entropy(self) -> Array:
+        """(...) entropy -sum_a pi(a) log pi(a), in nats, in [0, log K]."""
+        if self.logits.shape[-1] == 2:
+            margin = self._margin()
+            log_probs = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+            return -sum(jnp.exp(log_prob) * _finite(log_prob) for log_prob in log_probs)
+        return -jnp.sum(self.probs * _finite(jax.nn.log_softmax(self.logits)), axis=-1)
+
+    def kl(self, other: Categorical) -> Array:
+        """(...) KL(self || other) = sum_a pi(a) (log pi(a) - log other(a)), in nats."""
+        log_self = jax.nn.log_softmax(self.logits)
+        log_other = jax.nn.log_softmax(other.logits)
+        difference = jnp.where(jnp.isneginf(log_self), 0.0, log_self - log_other)
+        return jnp.sum(self.probs * difference, axis=-1)
+
+    def mode(self) -> Array:
+        """(...) int32 the most probable action; the first one, where several are."""
+        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+
+    def _margin(self) -> Array:
+        """(...) the log-odds of the first of two actions; their softmax is a sigmoid."""
+        return self.logits[..., 0] - self.logits[..., 1]
+
+
+def _finite(log_probs: Array) -> Array:
+    """Log-probs with -inf replaced: 0 log 0 = 0, and its gradient no NaN."""
+    return jnp.where(jnp.isneginf(log_probs), 0.0, log_probs)

@@ -1,0 +1,146 @@
+"""Elementwise losses: every function returns one number per step; the caller reduces.
+
+Losses are to be *minimised*: gradient descent on `policy_gradient_loss` is gradient
+ascent on the expected return. Advantages, targets and old log-probs are constants to
+every loss here: their gradients are stopped, so they may come straight from a critic.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.checks import check_same_shape
+from pgjax.types import Array, Numeric
+
+
+def policy_gradient_loss(log_prob: Array, advantage: Array) -> Array:
+    """The score-function loss, -log pi(a_t | s_t) A_t, whose gradient is -A_t grad log pi.
+
+    Args:
+      log_prob: (...) log pi(a_t | s_t) of the actions taken, differentiable.
+      advantage: like `log_prob`; returns, or returns less a baseline. A constant.
+
+    Returns:
+      Losses, shaped like `log_prob`. Summed over an episode's steps and averaged over
+      episodes, their gradient is the policy gradient, negated.
+
+    Raises:
+      ValueError: if the shapes differ; (N,) against (N, 1) would silently pair every
+        action with every advantage.
+
+    References:
+      Williams, Simple Statistical Gradient-Following Algorithms, 1992.
+      Sutton and Barto, 2018, section 13.3.
+
+    >>> print(policy_gradient_loss(jnp.array([-1., -2.]), jnp.array([3., -1.])))
+    [ 3. -2.]
+    """
+    check_same_shape(log_prob=log_prob, advantage=advantage)
+    return -log_prob * jax.lax.stop_gradient(advantage)
+
+
+def clipped_surrogate_loss(
+    log_prob: Array, old_log_prob: Array, advantage: Array, *, clip: Numeric
+) -> Array:
+    """PPO's loss, -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A).
+
+    The ratio is exp(log_prob - old_log_prob). Where it has left the interval in the
+    direction that the advantage favours, the gradient is zero.
+
+    Args:
+      log_prob: (...) log pi(a_t | s_t) under the policy that learns, differentiable.
+      old_log_prob: like `log_prob`, under the policy that acted. A constant.
+      advantage: like `log_prob`. A constant.
+      clip: half-width of the trusted interval, > 0; 0.2 in the paper.
+
+    Returns:
+      Losses, shaped like `log_prob`.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    References:
+      Schulman et al., Proximal Policy Optimization Algorithms, 2017, eq. 7.
+
+    >>> old, new = jnp.log(jnp.array([.5, .5])), jnp.log(jnp.array([.9, .3]))
+    >>> print(clipped_surrogate_loss(new, old, jnp.array([1., 1.]), clip=0.25))
+    [-1.25 -0.6 ]
+    """
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
+    advantage = jax.lax.stop_gradient(advantage)
+    log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
+    # exp(40) is as good as infinite, and its square is still a float32.
+    ratio = jnp.exp(jnp.minimum(log_ratio, 40.0))
+    clipped = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
+    return -jnp.minimum(ratio * advantage, clipped * advantage)
+
+
+def value_loss(value: Array, target: Array) -> Array:
+    """Half the squared error of a critic, (V(s_t) - target_t)^2 / 2.
+
+    Args:
+      value: (...) V(s_t), differentiable.
+      target: like `value`; returns. A constant.
+
+    Returns:
+      Losses, shaped like `value`, in squared units of return.
+
+    Raises:
+      ValueError: if the shapes differ; (N,) against (N, 1) above all.
+
+    References:
+      Sutton and Barto, 2018, eq. 9.1 (with equal weights).
+
+    >>> print(value_loss(jnp.array([1., 3.]), jnp.array([2., 1.])))
+    [0.5 2. ]
+    """
+    check_same_shape(value=value, target=target)
+    return 0.5 * jnp.square(value - jax.lax.stop_gradient(target))
+
+
+def entropy_loss(entropy: Array) -> Array:
+    """The negated entropy, for a policy that should keep exploring.
+
+    Args:
+      entropy: (...) H(pi(. | s_t)) in nats, as `distribution.entropy()` returns it.
+
+    Returns:
+      Losses, shaped like `entropy`; add them times a small positive coefficient.
+
+    References:
+      Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, 2016, sec. 4.
+
+    >>> print(entropy_loss(jnp.array([0.5, 0.1])))
+    [-0.5 -0.1]
+    """
+    return -entropy
+
+
+def kl_penalty(log_prob: Array, reference_log_prob: Array) -> Array:
+    """A KL(pi || reference) estimate from one action each: exp(-x) - 1 + x >= 0.
+
+    x = log pi(a_t) - log ref(a_t). For actions drawn from pi, the mean is the
+    divergence, without bias, at less variance than that of the plain x. ("k3".)
+
+    Args:
+      log_prob: (...) log pi(a_t | s_t), differentiable.
+      reference_log_prob: like `log_prob`, under the reference policy. A constant.
+
+    Returns:
+      Penalties in nats, each >= 0, shaped like `log_prob`. The gradient is that of the
+      penalty at fixed actions, as GRPO uses it, which is not the KL's own gradient.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    References:
+      Schulman, Approximating KL Divergence, 2020.
+      Shao et al., DeepSeekMath, 2024, eq. 4.
+
+    >>> print(kl_penalty(jnp.log(jnp.array([.5, .5])), jnp.log(jnp.array([.5, 1.]))))
+    [0.         0.30685282]
+    """
+    check_same_shape(log_prob=log_prob, reference_log_prob=reference_log_prob)
+    x = log_prob - jax.lax.stop_gradient(reference_log_prob)
+    return jnp.expm1(-jnp.maximum(x, -40.0)) + x

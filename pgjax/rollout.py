@@ -1,0 +1,204 @@
+"""Gathering experience: complete episodes, or a fixed number of steps.
+
+Both are `Rollout` values, built once from an environment, and both step N environments
+at a time with one key per step for the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.batching import any_agent
+from pgjax.types import (
+    Array,
+    Env,
+    Episodes,
+    Key,
+    Params,
+    PolicyFn,
+    Rollout,
+    Transition,
+)
+
+
+class EnvsState(NamedTuple):
+    """N environments between two steps, and the sums over their current episodes."""
+
+    env_state: Any  # leaves (N, ...)
+    obs: Array  # (N, ...)
+    episode_return: Array  # (N,)
+    episode_length: Array  # (N,) int32
+
+
+def episodes(env: Env, num_envs: int) -> Rollout:
+    """N complete episodes at a time, one per environment, each from a fresh start.
+
+    Time runs to the environment's time limit, T = env.max_steps; steps after an
+    episode's end are padding with weight 0. Stepping stops when the last episode has
+    ended. No episode is cut or dropped, so nothing is biased towards short ones.
+
+    Args:
+      env: the environment.
+      num_envs: N, the number of episodes per rollout.
+
+    Raises:
+      ValueError: if num_envs < 1.
+    """
+    _check_positive(num_envs=num_envs)
+
+    def init(key: Key) -> tuple:
+        del key
+        return ()  # nothing outlives a rollout
+
+    def collect(
+        key: Key, policy: PolicyFn, params: Params, state: tuple
+    ) -> tuple[tuple, Transition, Episodes]:
+        reset_key, *step_keys = _split(key, env.max_steps)
+        start = _start(env, reset_key, num_envs)
+
+        def step(envs: EnvsState, alive: Array, t: Array) -> tuple:
+            keys = [keys[t] for keys in step_keys]
+            fresh = start.obs, start.env_state
+            envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
+            weight = alive.astype(jnp.float32)
+            ended = ended._replace(finished=ended.finished & alive)
+            return envs, transition._replace(weight=weight), ended
+
+        def body(carry: tuple) -> tuple:
+            t, envs, alive, record = carry
+            envs, *row = step(envs, alive, t)
+            record = jax.tree.map(lambda rows, new: rows.at[t].set(new), record, row)
+            return t + 1, envs, alive & ~row[1].finished, record
+
+        def unfinished(carry: tuple) -> Array:
+            t, _, alive, _ = carry
+            return (t < env.max_steps) & any_agent(alive)
+
+        alive = jnp.ones(num_envs, bool)
+        _, *row = jax.eval_shape(step, start, alive, jnp.int32(0))
+        record = jax.tree.map(
+            lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
+        )
+        carry = (jnp.int32(0), start, alive, record)
+        *_, (transitions, ended) = jax.lax.while_loop(unfinished, body, carry)
+        return state, transitions, ended
+
+    return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], True)
+
+
+def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
+    """T steps of N environments, which reset by themselves and go on in the next rollout.
+
+    Episodes run across rollouts, so the last one of each environment is usually cut at
+    the horizon: the learner needs a critic to stand in for the rest.
+
+    The start states of a rollout are drawn once, before it begins, into a pool of fewer
+    than T x N: environment i, resetting at step t, takes entry `stride * t + i`. No
+    environment meets an entry twice, so each one's own experience has exactly the
+    distribution it would have with a fresh draw at each reset. Two environments may
+    share a start state, which only correlates them: no expectation changes.
+
+    Args:
+      env: the environment.
+      num_envs: N.
+      num_steps: T, the steps that each environment takes in a rollout.
+
+    Raises:
+      ValueError: if num_envs < 1 or num_steps < 1.
+    """
+    _check_positive(num_envs=num_envs, num_steps=num_steps)
+    stride = -(-num_envs // 16)
+
+    def init(key: Key) -> EnvsState:
+        return _start(env, key, num_envs)
+
+    def collect(
+        key: Key, policy: PolicyFn, params: Params, state: EnvsState
+    ) -> tuple[EnvsState, Transition, Episodes]:
+        reset_key, *step_keys = _split(key, num_steps)
+        pool = env.reset(reset_key, stride * (num_steps - 1) + num_envs)
+
+        def step(envs: EnvsState, inputs: tuple) -> tuple:
+            t, *keys = inputs
+            fresh = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, stride * t, num_envs), pool
+            )
+            envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
+            return envs, (transition, ended)
+
+        inputs = (jnp.arange(num_steps), *step_keys)
+        state, (transitions, ended) = jax.lax.scan(step, state, inputs)
+        return state, transitions, ended
+
+    return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], False)
+
+
+def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:
+    """A key for resets, and (T,) keys each for actions and dynamics, in one split.
+
+    Every separate use of a threefry key costs a third of a second of compilation.
+    """
+    keys = jax.random.split(key, (num_steps + 1, 2))
+    return keys[0, 0], keys[1:, 0], keys[1:, 1]
+
+
+def _start(env: Env, key: Key, num_envs: int) -> EnvsState:
+    obs, env_state = env.reset(key, num_envs)
+    zeros = jnp.zeros(num_envs)
+    return EnvsState(env_state, obs, zeros, zeros.astype(jnp.int32))
+
+
+def _step(
+    env: Env,
+    policy: PolicyFn,
+    params: Params,
+    keys: Sequence[Key],
+    envs: EnvsState,
+    fresh: tuple[Array, Any],
+) -> tuple[EnvsState, Transition, Episodes]:
+    """One step of all environments; those that end are replaced by `fresh` ones."""
+    action_key, env_key = keys
+    distribution = policy(params, envs.obs)
+    action = distribution.sample(action_key)
+    next_obs, env_state, reward, terminated, truncated = env.step(
+        env_key, envs.env_state, action
+    )
+    done = terminated | truncated
+    ended = Episodes(done, envs.episode_return + reward, envs.episode_length + 1)
+    transition = Transition(
+        obs=envs.obs,
+        action=action,
+        log_prob=distribution.log_prob(action),
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        next_obs=next_obs,
+        weight=jnp.ones_like(reward),
+    )
+    obs, env_state = jax.tree.map(
+        lambda new, old: jnp.where(_like(done, old), new, old),
+        fresh,
+        (next_obs, env_state),
+    )
+    envs = EnvsState(
+        env_state,
+        obs,
+        jnp.where(done, 0.0, ended.returns),
+        jnp.where(done, 0, ended.lengths),
+    )
+    return envs, transition, ended
+
+
+def _like(mask: Array, x: Array) -> Array:
+    """The (N,) mask with trailing axes of size 1, up to x's rank."""
+    return mask.reshape(mask.shape + (1,) * (x.ndim - 1))
+
+
+def _check_positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")

@@ -1,0 +1,141 @@
+"""Training: the scan of rollout and update, with all state passed in and out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Episodes,
+    Key,
+    Metrics,
+    Rollout,
+    TrainState,
+)
+
+RECENT = 100  # episodes in the running mean, as in the article's stopping rule
+
+
+def train(
+    key: Key, rollout: Rollout, algorithm: Algorithm, *, num_updates: int
+) -> tuple[TrainState, Metrics]:
+    """Trains one agent from scratch; a pure function, made for `jit` and `vmap`.
+
+    Args:
+      key: a typed key; the same key gives the same agent.
+      rollout: where experience comes from, such as `episodes(env, 16)`.
+      algorithm: what learns from it, such as `reinforce(network, optimizer)`.
+      num_updates: number of rollouts, each followed by one update; >= 1.
+
+    Returns:
+      The final state, and metrics of shape (num_updates,); see `train_step`.
+
+    Raises:
+      ValueError: if the rollout cuts episodes and the algorithm needs them whole, or
+        num_updates < 1.
+    """
+    state = init_train_state(key, rollout, algorithm)
+    return train_steps(state, rollout, algorithm, num_updates=num_updates)
+
+
+def init_train_state(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
+    """The state before the first update.
+
+    Raises:
+      ValueError: if the rollout cuts episodes and the algorithm needs them whole.
+    """
+    if algorithm.complete_episodes and not rollout.complete_episodes:
+        raise ValueError(
+            "this algorithm needs complete episodes, and the rollout cuts them at a "
+            "horizon, which would bias it without a word; use "
+            "pg.episodes(env, num_envs) instead of pg.unroll(...)"
+        )
+    key, learner_key, rollout_key = jax.random.split(key, 3)
+    obs = jax.eval_shape(rollout.observe, rollout_key)
+    return TrainState(
+        learner=algorithm.init(learner_key, jnp.zeros(obs.shape, obs.dtype)),
+        rollout_state=rollout.init(rollout_key),
+        recent_returns=jnp.zeros(RECENT),
+        num_episodes=jnp.int32(0),
+        num_updates=jnp.int32(0),
+        key=key,
+    )
+
+
+def train_steps(
+    state: TrainState, rollout: Rollout, algorithm: Algorithm, *, num_updates: int
+) -> tuple[TrainState, Metrics]:
+    """`num_updates` train steps in one scan; the body of `train`, and of a chunk.
+
+    Args:
+      state: as returned by `init_train_state` or an earlier call.
+      rollout: as for `train`.
+      algorithm: as for `train`.
+      num_updates: >= 1.
+
+    Returns:
+      The state to go on from, and metrics of shape (num_updates,).
+
+    Raises:
+      ValueError: if num_updates < 1.
+    """
+    if num_updates < 1:
+        raise ValueError(f"num_updates must be at least 1, got {num_updates}")
+
+    def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        return train_step(state, rollout, algorithm)
+
+    return jax.lax.scan(step, state, length=num_updates)
+
+
+def train_step(
+    state: TrainState, rollout: Rollout, algorithm: Algorithm
+) -> tuple[TrainState, Metrics]:
+    """One rollout and one update.
+
+    Returns:
+      The next state, and scalar metrics: those of the algorithm and
+        env_steps: int32, steps of this rollout that count;
+        episodes: int32, episodes that ended in this rollout;
+        episode_return: mean undiscounted return of those episodes, NaN without any;
+        episode_length: their mean length in steps, NaN without any;
+        recent_return: mean return of the last 100 episodes of the whole run, or of as
+          many as there were; NaN before the first.
+    """
+    key, rollout_key, update_key = jax.random.split(state.key, 3)
+    rollout_state, batch, episodes = rollout.collect(
+        rollout_key, algorithm.policy, state.learner.params, state.rollout_state
+    )
+    learner, metrics = algorithm.update(update_key, state.learner, batch)
+    count = jnp.sum(episodes.finished, dtype=jnp.int32)
+    num_episodes = state.num_episodes + count
+    recent = _push(state.recent_returns, episodes)
+    known = jnp.minimum(num_episodes, RECENT)
+    metrics |= {
+        "env_steps": jnp.sum(batch.weight > 0, dtype=jnp.int32),
+        "episodes": count,
+        "episode_return": _mean(episodes.returns, episodes.finished),
+        "episode_length": _mean(episodes.lengths, episodes.finished),
+        "recent_return": _mean(recent, jnp.arange(RECENT) < known),
+    }
+    state = TrainState(
+        learner, rollout_state, recent, num_episodes, state.num_updates + 1, key
+    )
+    return state, metrics
+
+
+def _push(recent: Array, episodes: Episodes) -> Array:
+    """The last returns, newest first, after those of the episodes that just ended."""
+    finished = episodes.finished.reshape(-1)  # in order of time, then of environment
+    order = jnp.cumsum(finished)
+    place = jnp.arange(RECENT)  # 0 for the newest
+    index = jnp.searchsorted(order, order[-1] - place)
+    new = episodes.returns.reshape(-1)[index]
+    return jnp.where(place < order[-1], new, recent[place - order[-1]])
+
+
+def _mean(x: Array, mask: Array) -> Array:
+    """The mean where `mask` holds; NaN where it holds nowhere."""
+    return jnp.sum(jnp.where(mask, x, 0.0)) / jnp.sum(mask)

@@ -1,0 +1,143 @@
+"""The vocabulary: the NamedTuples and type aliases every other file speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key, as made by `jax.random.key`
+Params = Any  # a pytree of arrays
+Numeric = jax.Array | float  # a float that may be a tracer, so that `vmap` can sweep it
+Metrics = dict[str, jax.Array]  # scalars, reduced on the device
+
+
+class Discrete(NamedTuple):
+    """The space {0, ..., n - 1}."""
+
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+
+class Box(NamedTuple):
+    """The arrays of one shape between `low` and `high`, elementwise."""
+
+    low: Any
+    high: Any
+    shape: tuple[int, ...]
+
+
+Space = Discrete | Box
+
+
+class Distribution(Protocol):
+    """What a policy returns: a batch of distributions over actions, itself a pytree.
+
+    For a batch shape B and an event shape E (empty for discrete actions), actions are
+    B + E and every other result is B.
+    """
+
+    def sample(self, key: Key) -> Array: ...
+    def log_prob(self, action: Array) -> Array: ...
+    def entropy(self) -> Array: ...
+    def kl(self, other: Any) -> Array: ...
+    def mode(self) -> Array: ...
+
+
+class Transition(NamedTuple):
+    """What N environments lived through in T steps: time first, environments second."""
+
+    obs: Array  # (T, N, ...) what the policy saw
+    action: Array  # (T, N, ...) as sampled, before any clipping to the action space
+    log_prob: Array  # (T, N) of `action`, under the policy that chose it
+    reward: Array  # (T, N)
+    terminated: Array  # (T, N) bool: the episode ended in a terminal state
+    truncated: Array  # (T, N) bool: the episode was cut, by a time limit
+    next_obs: Array  # (T, N, ...) the observation *before* any auto-reset
+    weight: Array  # (T, N) 1 for a step that counts, 0 for padding
+
+
+class Episodes(NamedTuple):
+    """The episodes that ended in a rollout, marked at the step where each one ended."""
+
+    finished: Array  # (T, N) bool: an episode that counts ended at this step
+    returns: Array  # (T, N) undiscounted sum of rewards, this step included
+    lengths: Array  # (T, N) int32 number of steps, this step included
+
+
+class Learner(NamedTuple):
+    """What an algorithm owns and `update` changes."""
+
+    params: Params
+    opt_state: Any
+
+
+class TrainState(NamedTuple):
+    """Everything a run is: continuing from a saved one gives the same bits."""
+
+    learner: Learner
+    rollout_state: Any  # environments, observations and running episode sums
+    recent_returns: Array  # (100,) returns of the last finished episodes, newest first
+    num_episodes: Array  # () int32, finished episodes since the start
+    num_updates: Array  # () int32
+    key: Key
+
+
+PolicyFn = Callable[[Params, Array], Any]  # (params, obs) -> Distribution
+
+
+class Network(NamedTuple):
+    """A pair of pure functions, from flax or from anywhere else.
+
+    `apply` returns the action distribution and the state value V(s); the value is
+    `None` for a network that has no critic. Observations may have any leading axes.
+    """
+
+    init: Callable[[Key, Array], Params]
+    apply: Callable[[Params, Array], tuple[Any, Array | None]]
+
+
+class Algorithm(NamedTuple):
+    """To pgjax what a `GradientTransformation` is to optax: pure functions, in a tuple.
+
+    `complete_episodes` says that `update` needs every episode whole, from its first
+    step to its last; `train` then refuses rollouts that cut them at a horizon.
+    """
+
+    init: Callable[[Key, Array], Learner]
+    update: Callable[[Key, Learner, Transition], tuple[Learner, Metrics]]
+    policy: PolicyFn
+    complete_episodes: bool = False
+
+
+class Env(NamedTuple):
+    """N environments behind three pure, batched functions; every leaf leads with N.
+
+    `step` returns what happened *before* any reset: the observation and the state the
+    action led to, the reward, and the two flags. Resetting is the rollout's business.
+    """
+
+    name: str
+    reset: Callable[[Key, int], tuple[Array, Any]]  # (key, N) -> obs, state
+    step: Callable[[Key, Any, Array], tuple[Array, Any, Array, Array, Array]]
+    observation_space: Space
+    action_space: Space
+    max_steps: int  # the time limit, in steps
+
+
+class Rollout(NamedTuple):
+    """A way to gather experience; see `pgjax.rollout`.
+
+    `collect` maps (key, policy, params, state) to the next state, the transitions and
+    the episodes that ended in them.
+    """
+
+    init: Callable[[Key], Any]
+    collect: Callable[[Key, PolicyFn, Params, Any], tuple[Any, Transition, Episodes]]
+    observe: Callable[[Key], Array]  # example observations, (N, ...)
+    complete_episodes: bool
