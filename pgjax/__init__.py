@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# gymnax and flax take longer to import than all the rest: they wait for their first use.
+# gymnax and flax take longer to import than all the rest: they wait to be used.
 _LAZY = {
     "env_names": "pgjax.envs",
     "make_env": "pgjax.envs",

@@ -83,7 +83,7 @@ def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Arr
 
 
 def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> Array:
-    """The mean return, at the same step, of the *other* episodes that are still running.
+    """The mean return, at the same step, of the *other* episodes still running.
 
     Unbiased: episode i's baseline is made of the others alone. It follows the return's
     decline over an episode, which a constant baseline cannot. Where no other episode
@@ -130,7 +130,8 @@ def value_baseline(returns: Array, weight: Array, value: Array | None = None) ->
     References:
       Sutton and Barto, 2018, section 13.4.
 
-    >>> print(value_baseline(jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.array([[4., 5.]])))
+    >>> returns, weight = jnp.zeros((1, 2)), jnp.ones((1, 2))
+    >>> print(value_baseline(returns, weight, jnp.array([[4., 5.]])))
     [[4. 5.]]
     """
     del returns, weight

@@ -1,4 +1,4 @@
-"""Questions asked of all agents at once, so that `vmap` keeps control flow cheap.
+"""Control flow that stays cheap under `vmap`: questions asked of all agents at once.
 
 `vmap` turns a `while_loop` or `cond` whose predicate differs between agents into one
 that runs both branches and selects, copying every buffer at every step. Asked through
@@ -6,6 +6,8 @@ that runs both branches and selects, copying every buffer at every step. Asked t
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,3 +34,8 @@ def any_agent(mask: Array) -> Array:
 def _any_agent_vmap(axis_size, in_batched, mask):
     del axis_size, in_batched
     return any_agent(mask), False
+
+
+def zeros_like(shapes: Any) -> Any:
+    """A pytree of zeros with the shapes and types that `jax.eval_shape` returned."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

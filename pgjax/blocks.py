@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.batching import any_agent
+from pgjax.batching import any_agent, zeros_like
 from pgjax.types import Array
 
 BLOCK_SAMPLES = 2048
@@ -39,9 +39,7 @@ def sum_over_time(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
         return jax.tree.map(jnp.add, total, addend), None
 
     first = jax.tree.map(lambda x: x[0], blocks)
-    zero = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, first)
-    )
+    zero = zeros_like(jax.eval_shape(fn, first))
     return jax.lax.scan(add, zero, (blocks, needed_blocks))[0]
 
 
@@ -64,9 +62,7 @@ def map_over_time(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Arra
 
 def _if_needed(fn: Callable[[Any], Any], block: Any, needed: Array) -> Any:
     def skip(block: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fn, block)
-        )
+        return zeros_like(jax.eval_shape(fn, block))
 
     return jax.lax.cond(any_agent(needed), fn, skip, block)
 

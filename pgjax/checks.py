@@ -50,6 +50,6 @@ def check_broadcasts(reward: Array, **coefficients: Numeric) -> None:
         if shape and not fits:
             raise ValueError(
                 f"{name} has shape {shape}, which does not broadcast against the "
-                f"rewards' {jnp.shape(reward)} axis by axis; pass a scalar, or axes of "
+                f"steps' {jnp.shape(reward)} axis by axis; pass a scalar, or axes of "
                 "size 1, such as (1, N) for one number per environment"
             )

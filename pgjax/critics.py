@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from pgjax.types import Array, Params, Transition
 
 
 def critic_values(
-    value_fn: Callable[[Params, Array], Array], params: Params, batch: Transition
+    value_fn: Callable[[Params, Array], Any], params: Params, batch: Transition
 ) -> tuple[Array, Array]:
     """V(s_t) and V(s'_t) of a batch, as constants.
 

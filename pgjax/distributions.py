@@ -70,8 +70,8 @@ class Categorical(NamedTuple):
         """(...) entropy -sum_a pi(a) log pi(a), in nats, in [0, log K]."""
         if self.logits.shape[-1] == 2:
             margin = self._margin()
-            log_probs = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
-            return -sum(jnp.exp(log_prob) * _finite(log_prob) for log_prob in log_probs)
+            first, second = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+            return -jnp.exp(first) * _finite(first) - jnp.exp(second) * _finite(second)
         return -jnp.sum(self.probs * _finite(jax.nn.log_softmax(self.logits)), axis=-1)
 
     def kl(self, other: Categorical) -> Array:
@@ -86,7 +86,7 @@ class Categorical(NamedTuple):
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
     def _margin(self) -> Array:
-        """(...) the log-odds of the first of two actions; their softmax is a sigmoid."""
+        """(...) the log-odds of the first of two actions."""
         return self.logits[..., 0] - self.logits[..., 1]
 
 

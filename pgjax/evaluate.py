@@ -16,7 +16,7 @@ def evaluate(
     params: Params,
     *,
     num_episodes: int = 100,
-    greedy: bool = True,
+    greedy: Array | bool = True,
 ) -> tuple[Array, Array]:
     """Plays complete episodes, one in each of `num_episodes` environments.
 
@@ -29,7 +29,8 @@ def evaluate(
       policy: such as `algorithm.policy`.
       params: its parameters.
       num_episodes: >= 1.
-      greedy: whether the most probable action is taken, or a sampled one.
+      greedy: whether the most probable action is taken, or a sampled one; may be
+        traced.
 
     Returns:
       (num_episodes,) undiscounted returns, and (num_episodes,) int32 lengths in steps.
@@ -44,7 +45,7 @@ def evaluate(
         t, alive, obs, env_state, returns, lengths = carry
         action_key, env_key = keys[t + 1]
         distribution = policy(params, obs)
-        action = distribution.mode() if greedy else distribution.sample(action_key)
+        action = jnp.where(greedy, distribution.mode(), distribution.sample(action_key))
         obs, env_state, reward, terminated, truncated = env.step(
             env_key, env_state, action
         )

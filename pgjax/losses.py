@@ -15,7 +15,7 @@ from pgjax.types import Array, Numeric
 
 
 def policy_gradient_loss(log_prob: Array, advantage: Array) -> Array:
-    """The score-function loss, -log pi(a_t | s_t) A_t, whose gradient is -A_t grad log pi.
+    """The score-function loss, -log pi(a_t | s_t) A_t.
 
     Args:
       log_prob: (...) log pi(a_t | s_t) of the actions taken, differentiable.

@@ -60,7 +60,7 @@ class MLP(nn.Module):
 def linear_softmax_policy(
     env: Env, features: Callable[[Array], Array] | None = None
 ) -> Network:
-    """Softmax over preferences that are linear in features: h(s, a) = theta . phi(s, a).
+    """Softmax over preferences linear in features: h(s, a) = theta . phi(s, a).
 
     Args:
       env: whose observation and action spaces the policy serves; discrete actions.
@@ -174,9 +174,8 @@ def actor_critic(
 def _num_actions(env: Env) -> int:
     if not isinstance(env.action_space, Discrete):
         raise ValueError(
-            f"{env.name} has continuous actions of shape {env.action_space.shape}; this "
-            "policy chooses among discrete actions. Environments with discrete actions "
-            "are, for example, CartPole-v1, Acrobot-v1 and MountainCar-v0"
+            f"{env.name} has continuous actions of shape {env.action_space.shape}, but "
+            "this policy chooses among discrete ones; try CartPole-v1 or Acrobot-v1"
         )
     return env.action_space.n
 

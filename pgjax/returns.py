@@ -24,7 +24,7 @@ from pgjax.types import Array, Numeric
 def discounted_returns(
     reward: Array, terminated: Array, truncated: Array, *, gamma: Numeric
 ) -> Array:
-    """Monte Carlo returns, G_t = r_t + gamma (1 - done_t) G_{t+1}, up to each episode's end.
+    """Monte Carlo returns, G_t = r_t + gamma (1 - done_t) G_{t+1}.
 
     Nothing is bootstrapped: what would follow a truncation, or the last step, counts
     as zero. For complete episodes this is the return of the time-limited task; to
@@ -163,7 +163,7 @@ def n_step_returns(
     gamma: Numeric,
     n: int,
 ) -> Array:
-    """Returns that bootstrap n steps ahead, or earlier where an episode or the data end.
+    """Returns that bootstrap n steps ahead, or where an episode or the data end.
 
     G_t = r_t + gamma r_{t+1} + ... + gamma^{n-1} r_{t+n-1} + gamma^n V(s'_{t+n-1}).
 
@@ -266,7 +266,7 @@ def vtrace(
         log_ratio=log_ratio,
     )
     check_broadcasts(reward, gamma=gamma, lam=lam, clip_rho=clip_rho, clip_c=clip_c)
-    # Clipped before the exponential, which would overflow for ratios that the clip cuts.
+    # Clipped before the exponential, which would overflow for ratios cut anyway.
     rho = jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_rho)))
     trace = lam * jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_c)))
     discount = gamma * (1.0 - terminated.astype(reward.dtype))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.batching import any_agent
+from pgjax.batching import any_agent, zeros_like
 from pgjax.types import (
     Array,
     Env,
@@ -59,39 +59,31 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     ) -> tuple[tuple, Transition, Episodes]:
         reset_key, *step_keys = _split(key, env.max_steps)
         start = _start(env, reset_key, num_envs)
+        fresh = start.obs, start.env_state
 
-        def step(envs: EnvsState, alive: Array, t: Array) -> tuple:
-            keys = [keys[t] for keys in step_keys]
-            fresh = start.obs, start.env_state
+        def play(envs: EnvsState, alive: Array, keys: tuple) -> tuple:
             envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
-            weight = alive.astype(jnp.float32)
+            transition = transition._replace(weight=alive.astype(jnp.float32))
             ended = ended._replace(finished=ended.finished & alive)
-            return envs, transition._replace(weight=weight), ended
+            return (envs, alive & ~ended.finished), (transition, ended)
 
-        def body(carry: tuple) -> tuple:
-            t, envs, alive, record = carry
-            envs, *row = step(envs, alive, t)
-            record = jax.tree.map(lambda rows, new: rows.at[t].set(new), record, row)
-            return t + 1, envs, alive & ~row[1].finished, record
+        def skip(envs: EnvsState, alive: Array, keys: tuple) -> tuple:
+            _, row = jax.eval_shape(play, envs, alive, keys)
+            return (envs, alive), zeros_like(row)
 
-        def unfinished(carry: tuple) -> Array:
-            t, _, alive, _ = carry
-            return (t < env.max_steps) & any_agent(alive)
+        def step(carry: tuple, keys: tuple) -> tuple:
+            return jax.lax.cond(any_agent(carry[1]), play, skip, *carry, keys)
 
-        alive = jnp.ones(num_envs, bool)
-        _, *row = jax.eval_shape(step, start, alive, jnp.int32(0))
-        record = jax.tree.map(
-            lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
-        )
-        carry = (jnp.int32(0), start, alive, record)
-        *_, (transitions, ended) = jax.lax.while_loop(unfinished, body, carry)
-        return state, transitions, ended
+        carry = (start, jnp.ones(num_envs, bool))
+        rows: tuple[Transition, Episodes]
+        _, rows = jax.lax.scan(step, carry, tuple(step_keys))
+        return state, *rows
 
     return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], True)
 
 
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
-    """T steps of N environments, which reset by themselves and go on in the next rollout.
+    """T steps of N environments, which reset by themselves and go on next time.
 
     Episodes run across rollouts, so the last one of each environment is usually cut at
     the horizon: the learner needs a critic to stand in for the rest.
@@ -131,8 +123,9 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
             return envs, (transition, ended)
 
         inputs = (jnp.arange(num_steps), *step_keys)
-        state, (transitions, ended) = jax.lax.scan(step, state, inputs)
-        return state, transitions, ended
+        rows: tuple[Transition, Episodes]
+        state, rows = jax.lax.scan(step, state, inputs)
+        return state, *rows
 
     return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], False)
 

@@ -8,6 +8,7 @@ import optax
 
 from pgjax.baselines import Baseline, no_baseline
 from pgjax.blocks import sum_over_time
+from pgjax.checks import check_broadcasts
 from pgjax.critics import critic_values
 from pgjax.losses import entropy_loss, policy_gradient_loss, value_loss
 from pgjax.returns import discounted_returns, lambda_returns
@@ -89,8 +90,9 @@ def reinforce(
         else:
             value = None
             returns = discounted_returns(batch.reward, *flags, gamma=gamma)
-        advantage = returns - baseline(returns, batch.weight, value)
-        return returns, advantage
+        expected = baseline(returns, batch.weight, value)
+        check_broadcasts(returns, baseline=expected)
+        return returns, returns - expected
 
     def update(
         key: Key, learner: Learner, batch: Transition

@@ -1,0 +1,207 @@
+"""The `pgjax` command: reads the arguments, then hands over to `pgjax.lab`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import jax
+
+_EPILOG = """examples:
+  pgjax train                                     REINFORCE on CartPole, 8 seeds
+  pgjax train reinforce --preset article          the article's recipe, to the letter
+  pgjax train --env Acrobot-v1 --steps 1000000    another environment
+  pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
+  pgjax render RUN                                a GIF of what was learned
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message, and the way to help; exits with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    started = time.time()
+    _prepare_jax()
+    from pgjax.lab.errors import UsageError
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments, started)
+    except UsageError as error:
+        print(f"pgjax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "pgjax: interrupted; nothing was running that could be saved",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _prepare_jax() -> None:
+    """One XLA device per core, and compiled programs kept on disk; the user's word first.
+
+    JAX reads its flags when it starts its backend, which nothing has done yet.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    one_per_core = "--xla_force_host_platform_device_count"
+    if one_per_core not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        os.environ["XLA_FLAGS"] = f"{flags} {one_per_core}={cores}".strip()
+    if jax.config.read("jax_compilation_cache_dir") is None:
+        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "pgjax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _run(arguments: list[str], started: float) -> int:
+    from pgjax.lab.config import make_config
+
+    parsed = vars(_parser(arguments).parse_args(arguments))
+    command = parsed.pop("command")
+    if command == "train":
+        from pgjax.lab import runs
+
+        out, quiet = parsed.pop("out", None), parsed.pop("quiet", False)
+        config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
+        return runs.train(config, out=out, quiet=quiet, started=started)
+    if command == "evaluate":
+        from pgjax.lab import runs
+
+        return runs.evaluate(**parsed)
+    if command == "render":
+        from pgjax.lab import runs
+
+        return runs.render(**parsed)
+    return _print_envs()
+
+
+def _print_envs() -> int:
+    from pgjax.envs import env_names
+
+    print("\n".join(env_names()))
+    return 0
+
+
+def _parser(arguments: list[str]) -> Parser:
+    import pgjax
+
+    parser = Parser(
+        prog="pgjax",
+        description="Policy-gradient methods as pure JAX functions.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=pgjax.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands, arguments)
+    _add_evaluate(commands)
+    _add_render(commands)
+    commands.add_parser("envs", help="list the environments")
+    return parser
+
+
+def _add_train(commands: Any, arguments: list[str]) -> None:
+    from pgjax import algorithms
+    from pgjax.lab.config import algorithm_options, run_options
+    from pgjax.lab.presets import PRESETS
+
+    train = commands.add_parser(
+        "train",
+        help="train agents, several seeds side by side",
+        description="Trains agents, evaluates them, and leaves a run directory.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    names = algorithms.__all__
+    train.add_argument(
+        "algorithm",
+        nargs="?",
+        default=names[0],
+        help=f"one of {', '.join(names)} (default: {names[0]})",
+    )
+    given = [argument for argument in arguments[1:2] if argument in names]
+    algorithm = given[0] if given else names[0]
+    train.add_argument(
+        "--preset",
+        default="default",
+        help=f"named settings: {', '.join(PRESETS.get(algorithm, {'default': 0}))}",
+    )
+    train.add_argument("--out", help="the run directory to make (default: runs/...)")
+    train.add_argument("--quiet", action="store_true", help="print only errors")
+    defaults = PRESETS.get(algorithm, {}).get("default", {})
+    _add_options(train.add_argument_group("the run"), run_options(), defaults)
+    group = train.add_argument_group(f"the algorithm, {algorithm}")
+    _add_options(group, algorithm_options(algorithm), defaults)
+
+
+def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
+    for name, option in options.items():
+        flag = "--" + name.replace("_", "-")
+        default = defaults.get(name, option.default)
+        text = option.help.replace("%", "%%")
+        if option.type is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            continue
+        if default is not None:
+            shown = " ".join(map(str, default)) if name == "hidden" else default
+            text += f" (default: {shown})"
+        group.add_argument(
+            flag,
+            type=option.type,
+            choices=option.choices or None,
+            metavar=None if option.choices else option.type.__name__.upper(),
+            nargs="+" if name == "hidden" else None,
+            help=text,
+        )
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="play complete episodes with a run's policies",
+        description="Plays complete episodes with every agent of a run, once greedily "
+        "and once with sampled actions.",
+    )
+    evaluate.add_argument("run", help="a run directory, as made by pgjax train")
+    evaluate.add_argument(
+        "--backend",
+        choices=("gymnax", "gymnasium"),
+        default="gymnax",
+        help="where to play: as trained, or in the real Gymnasium (default: gymnax)",
+    )
+    evaluate.add_argument(
+        "--episodes", type=int, default=100, help="for each agent (default: 100)"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="(default: 0)")
+
+
+def _add_render(commands: Any) -> None:
+    render = commands.add_parser(
+        "render",
+        help="write a GIF of a run's policy",
+        description="Plays one episode in the real Gymnasium and writes it as a GIF.",
+    )
+    render.add_argument("run", help="a run directory, as made by pgjax train")
+    render.add_argument("--out", help="the GIF to write (default: RUN/policy.gif)")
+    render.add_argument(
+        "--agent", type=int, help="the agent's seed (default: the run's first)"
+    )
+    render.add_argument(
+        "--seed", type=int, default=0, help="of the episode (default: 0)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

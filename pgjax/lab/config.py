@@ -1,0 +1,202 @@
+"""A run's settings: plain data, checked before any work, written with every run."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pgjax.algorithms
+from pgjax.baselines import BASELINES
+from pgjax.lab.errors import UsageError
+from pgjax.lab.presets import PRESETS
+from pgjax.networks import ACTIVATIONS, INITIALIZERS
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A setting that a person may choose: its type, its default and what it means."""
+
+    type: type
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that determines what a training run computes."""
+
+    algorithm: str = "reinforce"
+    preset: str = "default"
+    env: str = "CartPole-v1"
+    time_limit: int | None = None
+    time_limit_terminates: bool = False
+    seeds: int = 8
+    seed: int = 0
+    steps: int = 300_000
+    num_envs: int = 8
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    initializer: str = "torch"
+    learning_rate: float = 0.01
+    solved_return: float | None = None
+    stop_when_solved: bool = False
+    updates_per_chunk: int = 5
+    eval_episodes: int = 100
+    algorithm_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+HELP = {
+    "env": "gymnax environment",
+    "time_limit": "steps per episode (default: the environment's own)",
+    "time_limit_terminates": "count the time limit as a terminal state, as the article",
+    "seeds": "number of agents, trained side by side",
+    "seed": "seed of the first agent; the others follow it",
+    "steps": "environment steps per agent; it stops at the first chunk past them",
+    "num_envs": "environments per agent: the number of episodes in an update",
+    "hidden": "widths of the hidden layers",
+    "activation": "activation of the hidden layers",
+    "initializer": "initialisation of the layers",
+    "learning_rate": "Adam's learning rate",
+    "solved_return": "an agent has solved the task once the mean return of its last "
+    "100 episodes exceeds this (default: by environment)",
+    "stop_when_solved": "stop an agent once it has solved the task",
+    "updates_per_chunk": "updates between two looks at the clock, the files and Ctrl-C",
+    "eval_episodes": "episodes of the final evaluation, for each agent",
+}
+
+_CHOICES = {"activation": tuple(ACTIVATIONS), "initializer": tuple(INITIALIZERS)}
+_TYPES = {"time_limit": int, "solved_return": float, "hidden": int}
+
+# The mean of 100 training episodes above which a task counts as solved.
+SOLVED_RETURNS = {
+    "CartPole-v1": 475.0,
+    "Acrobot-v1": -100.0,
+    "MountainCar-v0": -110.0,
+    "Catch-bsuite": 0.95,
+}
+
+
+def run_options() -> dict[str, Option]:
+    """The options that every algorithm shares."""
+    options = {}
+    for field in dataclasses.fields(Config):
+        if field.name in HELP:
+            options[field.name] = Option(
+                _TYPES.get(field.name, type(field.default)),
+                field.default,
+                HELP[field.name],
+                _CHOICES.get(field.name, ()),
+            )
+    return options
+
+
+def algorithm_options(algorithm: str) -> dict[str, Option]:
+    """The options of one algorithm: its factory's keyword arguments and docstring."""
+    factory = algorithm_factory(algorithm)
+    parameters = inspect.signature(factory).parameters.values()
+    return {
+        parameter.name: _option(factory, parameter)
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> Option:
+    text = _argument_help(factory, parameter.name)
+    if callable(parameter.default):  # a baseline; told by name
+        names = {function: name for name, function in BASELINES.items()}
+        return Option(str, names[parameter.default], text, tuple(BASELINES))
+    return Option(type(parameter.default), parameter.default, text)
+
+
+def _argument_help(factory: Callable[..., Any], name: str) -> str:
+    """What the docstring's Args section says about an argument."""
+    doc = inspect.getdoc(factory) or ""
+    found = re.search(rf"^  {name}: (.*?)(?=^  \w+: |^\S|\Z)", doc, re.M | re.S)
+    return " ".join(found[1].split()).rstrip(".") if found else ""
+
+
+def algorithm_factory(algorithm: str) -> Callable[..., Any]:
+    """The factory of that name in `pgjax.algorithms`."""
+    known = pgjax.algorithms.__all__
+    if algorithm not in known:
+        raise UsageError(
+            f"unknown algorithm {algorithm!r}; choose from {', '.join(known)}"
+        )
+    return getattr(pgjax.algorithms, algorithm)
+
+
+def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
+    """A checked config: defaults, then the preset's settings, then the given ones."""
+    presets = PRESETS.get(algorithm, {})
+    if preset != "default" and preset not in presets:
+        raise UsageError(
+            f"unknown preset {preset!r} of {algorithm}; choose from "
+            f"{', '.join(presets) or 'default'}"
+        )
+    settings = {**presets.get(preset, {}), **given}
+    own = algorithm_options(algorithm)
+    options = {name: option.default for name, option in own.items()}
+    options |= {name: settings.pop(name) for name in own if name in settings}
+    config = Config(algorithm, preset, **settings, algorithm_options=options)
+    if config.solved_return is None:
+        solved = SOLVED_RETURNS.get(config.env)
+        config = dataclasses.replace(config, solved_return=solved)
+    check_config(config)
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Raises UsageError for the first setting that cannot be."""
+    for name in ("seeds", "steps", "num_envs", "updates_per_chunk", "eval_episodes"):
+        _require(getattr(config, name) >= 1, config, name, "at least 1")
+    _require(config.seed >= 0, config, "seed", "0 or more")
+    _require(config.seed + config.seeds <= 2**31, config, "seed", "below 2**31")
+    _require(config.learning_rate > 0, config, "learning_rate", "positive")
+    if not config.hidden or min(config.hidden) < 1:
+        raise UsageError(f"--hidden needs positive widths, got {list(config.hidden)}")
+    if config.stop_when_solved and config.solved_return is None:
+        raise UsageError(
+            f"--stop-when-solved needs --solved-return: {config.env} has no usual one"
+        )
+    for name, value in config.algorithm_options.items():
+        if name in ("gamma", "lam") and not 0.0 <= value <= 1.0:
+            raise UsageError(f"{_flag(name)} must be in [0, 1], got {value}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{_flag(name)} must be finite, got {value}")
+        if name.endswith("coefficient") and value < 0:
+            raise UsageError(f"{_flag(name)} must be 0 or more, got {value}")
+
+
+def _require(holds: bool, config: Config, name: str, what: str) -> None:
+    value = getattr(config, name)
+    if not holds or not math.isfinite(value):
+        raise UsageError(f"{_flag(name)} must be {what}, got {value}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The config as plain JSON data."""
+    return dataclasses.asdict(config)
+
+
+def from_json(data: dict[str, Any]) -> Config:
+    """The config that `to_json` wrote.
+
+    Raises:
+      UsageError: for keys or values that no config has.
+    """
+    try:
+        config = Config(**{**data, "hidden": tuple(data["hidden"])})
+        check_config(config)
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"not a config of this version of pgjax: {error}") from error
+    return config

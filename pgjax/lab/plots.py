@@ -1,0 +1,84 @@
+"""Figures, drawn without pyplot: no display, no global state."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+
+
+def learning_curve(
+    path: pathlib.Path,
+    env_steps: list[np.ndarray],
+    recent_return: list[np.ndarray],
+    *,
+    title: str,
+    solved_return: float | None,
+) -> None:
+    """Draws each seed's mean return of its last 100 episodes, their mean and its band.
+
+    Args:
+      path: the PNG to write.
+      env_steps: for each seed, environment steps at each update.
+      recent_return: for each seed, the mean return of its last 100 episodes.
+      title: what was trained on what.
+      solved_return: the level that counts as solved, if there is one.
+    """
+    figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    for steps, returns in zip(env_steps, recent_return, strict=True):
+        axes.plot(steps, returns, color=BLUE, alpha=0.25, linewidth=0.8)
+    if len(env_steps) > 1:
+        _mean_and_band(axes, env_steps, recent_return)
+    if solved_return is not None:
+        axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
+        axes.annotate(
+            f"solved: {solved_return:g}",
+            (1.0, solved_return),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, -4),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=GREY,
+            fontsize=8,
+        )
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("environment steps per seed")
+    axes.set_ylabel("mean return of the last 100 episodes")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(env_steps) > 1:
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    figure.savefig(path)
+
+
+def _mean_and_band(
+    axes: Axes, env_steps: list[np.ndarray], recent_return: list[np.ndarray]
+) -> None:
+    """The mean over seeds on a common grid, with its 95% interval (normal).
+
+    A seed that stopped early keeps its last value.
+    """
+    grid = np.linspace(
+        max(steps[0] for steps in env_steps), max(steps[-1] for steps in env_steps), 200
+    )
+    curves = np.stack(
+        [
+            np.interp(grid, steps, returns)
+            for steps, returns in zip(env_steps, recent_return, strict=True)
+        ]
+    )
+    mean = curves.mean(0)
+    half = 1.96 * curves.std(0, ddof=1) / np.sqrt(len(curves))
+    axes.fill_between(grid, mean - half, mean + half, color=ORANGE, alpha=0.25, lw=0)
+    label = f"mean of {len(curves)} seeds, 95% interval"
+    axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)

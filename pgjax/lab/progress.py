@@ -1,0 +1,114 @@
+"""Progress of a run: a live line on a terminal, plain lines in a log, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+LOG_SECONDS = 5.0  # between two lines, where there is no terminal
+
+
+def seconds(duration: float) -> str:
+    """A duration for people: 8.3 s, 2 min 05 s, 1 h 04 min."""
+    if duration < 60:
+        return f"{duration:.1f} s"
+    minutes, rest = divmod(round(duration), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(number: float) -> str:
+    """A count for people: 950, 12.3k, 2.40M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
+
+
+class Reporter:
+    """What the user sees of a run, on stderr; results go to stdout."""
+
+    def __init__(self, quiet: bool = False):
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._live = self.console.is_terminal and not quiet
+
+    @contextmanager
+    def phase(self, doing: str, done: str) -> Iterator[None]:
+        """Shows what is being waited for, then how long it took."""
+        start = time.perf_counter()
+        if self._live:
+            with self.console.status(f"{doing} ..."):
+                yield
+        else:
+            yield
+        self.console.print(f"{done} in {seconds(time.perf_counter() - start)}")
+
+    @contextmanager
+    def training(self, total_steps: int, num_agents: int) -> Iterator[TrainingProgress]:
+        """Shows the progress of training, until the end of the block."""
+        if not self._live:
+            yield TrainingProgress(self.console, total_steps, num_agents, None)
+            return
+        columns = (
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Facts(),
+        )
+        with Progress(*columns, console=self.console) as bar:
+            yield TrainingProgress(self.console, total_steps, num_agents, bar)
+
+
+class TrainingProgress:
+    """The line that tells steps, speed, mean return, solved agents and time to go."""
+
+    def __init__(
+        self, console: Console, total: int, num_agents: int, bar: Progress | None
+    ):
+        self._console, self._total, self._num_agents = console, total, num_agents
+        self._bar = bar
+        self._task = bar.add_task("train", total=total, facts="") if bar else None
+        self._start = self._last_line = time.perf_counter()
+
+    def update(
+        self, steps: int, done: float, mean_return: float, num_solved: int | None
+    ) -> None:
+        """Tells the state of things.
+
+        Args:
+          steps: environment steps so far, over all agents.
+          done: share of the work that is done, in [0, 1].
+          mean_return: mean over agents of their recent return.
+          num_solved: agents that have solved the task; None if it has no such level.
+        """
+        now = time.perf_counter()
+        elapsed = max(now - self._start, 1e-9)
+        facts = [
+            f"{count(steps)} env steps",
+            f"{count(steps / elapsed)} steps/s",
+            f"mean return {mean_return:.4g}",
+        ]
+        if num_solved is not None:
+            facts.append(f"solved {num_solved}/{self._num_agents}")
+        if 0 < done < 1:
+            facts.append(f"ETA {seconds(elapsed * (1 - done) / done)}")
+        line = " · ".join(facts)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done * self._total, facts=line)
+        elif now - self._last_line >= LOG_SECONDS or done >= 1:
+            self._last_line = now
+            self._console.print(f"{done:4.0%} · {line}", soft_wrap=True)
+            sys.stderr.flush()
+
+
+class _Facts(ProgressColumn):
+    """The facts, cut to one line."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["facts"], no_wrap=True, overflow="ellipsis")

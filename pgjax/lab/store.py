@@ -1,0 +1,169 @@
+"""The run directory: what a run leaves behind, in formats that any tool reads.
+
+config.json   every setting, and the versions and devices that ran it
+metrics.csv   one row per seed and update; env_steps and episodes are totals so far
+params.npz    the parameters of all agents, one array per leaf, seeds first
+summary.json  results per seed
+learning_curve.png
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+
+from pgjax.lab.config import Config, from_json, to_json
+from pgjax.lab.errors import UsageError
+
+FORMAT = 1
+COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return", "recent_return")
+_PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
+
+
+def create_run(out: str | None, config: Config) -> pathlib.Path:
+    """Makes a new run directory with its config; refuses one that exists."""
+    if out is None:
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        run = pathlib.Path("runs") / f"{config.algorithm}-{config.env}-{stamp}"
+        count = 1
+        while run.exists():
+            count += 1
+            run = run.with_name(f"{config.algorithm}-{config.env}-{stamp}-{count}")
+    else:
+        run = pathlib.Path(out)
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"{run} exists already; pass another --out") from None
+    except OSError as error:
+        raise UsageError(f"cannot make {run}: {error.strerror}") from None
+    record = {
+        "format": FORMAT,
+        "config": to_json(config),
+        "command": ["pgjax", *sys.argv[1:]],
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+    }
+    write_json(run / "config.json", record)
+    return run
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def load_config(run: pathlib.Path) -> Config:
+    """The config of a run.
+
+    Raises:
+      UsageError: if the directory is not a run, or one of a newer format.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise UsageError(
+            f"{run} is not a run directory: it has no config.json; "
+            "`pgjax train` makes one"
+        )
+    try:
+        record = json.loads(path.read_text())
+        version = record["format"]
+        if version != FORMAT:
+            raise UsageError(
+                f"{path} has format {version}, this pgjax reads {FORMAT}; "
+                "use the pgjax that wrote it"
+            )
+        return from_json(record["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged: {error!r}") from error
+
+
+def save_params(path: pathlib.Path, params: Any) -> None:
+    """Writes a pytree of arrays, each under the path of its leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    arrays = {_name(path): np.asarray(leaf) for path, leaf in leaves}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_params(path: pathlib.Path, like: Any) -> Any:
+    """Reads what `save_params` wrote, as a pytree shaped like `like`.
+
+    Raises:
+      UsageError: if the file is missing, damaged or of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing: did the run finish?") from None
+    except Exception as error:  # zipfile, numpy and zlib each raise their own
+        raise UsageError(f"{path} is damaged: {error}") from error
+
+    def restore(leaf_path: Any, leaf: Any) -> np.ndarray:
+        name = _name(leaf_path)
+        found = arrays.get(name)
+        if found is None or found.shape != leaf.shape:
+            shape = None if found is None else found.shape
+            raise UsageError(
+                f"{path} does not fit the run's config: {name} is {shape}, "
+                f"expected {leaf.shape}"
+            )
+        return found
+
+    return jax.tree_util.tree_map_with_path(restore, like)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def write_json(path: pathlib.Path, data: Any) -> None:
+    """Writes JSON in full, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.replace(path)
+
+
+class MetricsFile:
+    """metrics.csv, appended to chunk by chunk, so that a killed run keeps its rows."""
+
+    def __init__(self, path: pathlib.Path):
+        self._file: TextIO = path.open("w", newline="")
+        self._writer: Any = None
+
+    def write(self, rows: dict[str, np.ndarray]) -> None:
+        """Appends rows given as equally long columns."""
+        if self._writer is None:
+            rest = sorted(set(rows) - set(COLUMNS))
+            self._columns = [*COLUMNS, *rest]
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(self._columns)
+        columns = [rows[name].tolist() for name in self._columns]
+        for row in zip(*columns, strict=True):
+            self._writer.writerow(_cell(value) for value in row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _cell(value: Any) -> Any:
+    """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.8g}"
+    return value

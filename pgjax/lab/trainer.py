@@ -1,0 +1,240 @@
+"""The host loop: compile, run chunks of updates, and between them look and record."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pgjax as pg
+from pgjax.lab.build import Experiment
+from pgjax.lab.config import Config
+from pgjax.lab.progress import Reporter
+from pgjax.lab.store import MetricsFile
+from pgjax.sweep import over_agents, pad_agents
+from pgjax.train import RECENT
+
+
+class Result(NamedTuple):
+    """What training and evaluating S agents gave, as NumPy arrays."""
+
+    params: Any  # leaves (S, ...)
+    env_steps: np.ndarray  # (S,) steps taken
+    steps_to_solve: np.ndarray  # (S,) NaN for an agent that has not solved the task
+    seconds_to_solve: np.ndarray  # (S,) since training began; NaN likewise
+    greedy: np.ndarray  # (S, episodes) returns
+    sampled: np.ndarray  # (S, episodes) returns
+    compile_seconds: float
+    train_seconds: float
+    interrupted: bool
+
+
+class Programs(NamedTuple):
+    """The compiled programs of a run, over all agents at once."""
+
+    init: Callable[[Any], Any]
+    chunk: Callable[[Any, Any], tuple[Any, Any]]
+    evaluate: Callable[[Any, Any], Any]
+
+
+def train_agents(
+    config: Config, experiment: Experiment, run: pathlib.Path, reporter: Reporter
+) -> Result:
+    """Trains and evaluates the agents of a config; metrics go to the run directory."""
+    devices = jax.devices()[: config.seeds]
+    numbers = config.seed + jnp.arange(pad_agents(config.seeds, devices))
+    keys = jax.vmap(jax.random.key)(numbers)
+    start = time.perf_counter()
+    with reporter.phase("compiling", "compiled"):
+        programs = compile_programs(config, experiment, keys, devices)
+    compile_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    file = MetricsFile(run / "metrics.csv")
+    with contextlib.closing(file), _interruptible() as interrupted:
+        state, log = _train(config, programs, keys, file, reporter, interrupted)
+    train_seconds = time.perf_counter() - start
+    params = state.learner.params
+    returns = _real(programs.evaluate(keys, params), config)
+    return Result(
+        params=_real(params, config),
+        env_steps=log.env_steps,
+        steps_to_solve=log.steps_to_solve,
+        seconds_to_solve=log.seconds_to_solve,
+        greedy=returns[:, 0],
+        sampled=returns[:, 1],
+        compile_seconds=compile_seconds,
+        train_seconds=train_seconds,
+        interrupted=bool(interrupted),
+    )
+
+
+def compile_programs(
+    config: Config, experiment: Experiment, keys: Any, devices: list[jax.Device]
+) -> Programs:
+    """Compiles the run's three programs side by side."""
+    env, rollout, algorithm = experiment
+
+    def init(key: Any) -> Any:
+        return pg.init_train_state(key, rollout, algorithm)
+
+    def chunk(state: Any, active: Any) -> tuple[Any, Any]:
+        new_state, metrics = pg.train_steps(
+            state, rollout, algorithm, num_updates=config.updates_per_chunk
+        )
+        return _where(active, new_state, state), metrics
+
+    def evaluate(key: Any, params: Any) -> Any:
+        # Apart from every key that training has used.
+        keys = jax.random.split(jax.random.fold_in(key, 2**32 - 1))
+
+        def play(key: Any, greedy: Any) -> Any:
+            episodes = config.eval_episodes
+            policy = algorithm.policy
+            return pg.evaluate(
+                key, env, policy, params, num_episodes=episodes, greedy=greedy
+            )[0]
+
+        return jax.vmap(play)(keys, jnp.array([True, False]))
+
+    def compiled(fn: Callable, donate: tuple[int, ...], *args: Any) -> Callable:
+        mapped = jax.jit(over_agents(fn, devices), donate_argnums=donate)
+        return mapped.lower(*args).compile()
+
+    state = jax.eval_shape(jax.vmap(init), keys)
+    active = jax.ShapeDtypeStruct(keys.shape, bool)
+    with ThreadPoolExecutor() as pool:
+        programs = [
+            pool.submit(compiled, chunk, (0,), state, active),
+            pool.submit(compiled, evaluate, (), keys, state.learner.params),
+            pool.submit(compiled, init, (), keys),
+        ]
+        train, evaluation, initial = [program.result() for program in programs]
+    return Programs(initial, train, evaluation)
+
+
+def _train(
+    config: Config,
+    programs: Programs,
+    keys: Any,
+    file: MetricsFile,
+    reporter: Reporter,
+    interrupted: list[int],
+) -> tuple[Any, TrainingLog]:
+    log = TrainingLog(config)
+    state = programs.init(keys)
+    with reporter.training(config.seeds * config.steps, config.seeds) as progress:
+        while log.active.any() and not interrupted:
+            active = np.resize(log.active, len(keys))
+            state, metrics = programs.chunk(state, active)
+            file.write(log.add(_real(metrics, config)))
+            progress.update(
+                steps=int(log.env_steps.sum()),
+                done=log.done(),
+                mean_return=float(np.nanmean(log.recent_return)),
+                num_solved=log.num_solved(),
+            )
+    return state, log
+
+
+class TrainingLog:
+    """The totals of every agent, and whether it is still training."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._start = time.perf_counter()
+        self._update = 0
+        self.env_steps = np.zeros(config.seeds, np.int64)
+        self.episodes = np.zeros(config.seeds, np.int64)
+        self.recent_return = np.full(config.seeds, np.nan)
+        self.steps_to_solve = np.full(config.seeds, np.nan)
+        self.seconds_to_solve = np.full(config.seeds, np.nan)
+        self.active = np.ones(config.seeds, bool)
+
+    def add(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Takes in a chunk's metrics, (S, K) each; returns its rows, as columns."""
+        chunk = {name: x[self.active] for name, x in metrics.items()}
+        env_steps = self.env_steps[self.active, None] + chunk["env_steps"].cumsum(1)
+        episodes = self.episodes[self.active, None] + chunk["episodes"].cumsum(1)
+        seeds = self._config.seed + np.flatnonzero(self.active)
+        updates = self._update + 1 + np.arange(env_steps.shape[1])
+        self._update += env_steps.shape[1]
+        self.env_steps[self.active] = env_steps[:, -1]
+        self.episodes[self.active] = episodes[:, -1]
+        self.recent_return[self.active] = chunk["recent_return"][:, -1]
+        self._note_solved(env_steps, episodes, chunk["recent_return"])
+        self.active = self.active & (self.env_steps < self._config.steps)
+        if self._config.stop_when_solved:
+            self.active &= np.isnan(self.steps_to_solve)
+        seed_column, update_column = np.broadcast_arrays(seeds[:, None], updates)
+        columns = chunk | {
+            "seed": seed_column,
+            "update": update_column,
+            "env_steps": env_steps,
+            "episodes": episodes,
+        }
+        return {name: column.reshape(-1) for name, column in columns.items()}
+
+    def _note_solved(
+        self, env_steps: np.ndarray, episodes: np.ndarray, recent: np.ndarray
+    ) -> None:
+        level = self._config.solved_return
+        if level is None:
+            return
+        solved = (recent > level) & (episodes >= RECENT)
+        agents = np.flatnonzero(self.active)
+        new = solved.any(1) & np.isnan(self.steps_to_solve[agents])
+        first = env_steps[np.arange(len(agents)), solved.argmax(1)]
+        self.steps_to_solve[agents[new]] = first[new]
+        self.seconds_to_solve[agents[new]] = time.perf_counter() - self._start
+
+    def num_solved(self) -> int | None:
+        """How many agents have solved the task; None if nobody says when it is."""
+        if self._config.solved_return is None:
+            return None
+        return int(np.isfinite(self.steps_to_solve).sum())
+
+    def done(self) -> float:
+        """The share of the work that is done, in [0, 1]."""
+        shares = np.minimum(self.env_steps / self._config.steps, 1.0)
+        return float(np.where(self.active, shares, 1.0).mean())
+
+
+def _real(tree: Any, config: Config) -> Any:
+    """On the host, without the agents that only fill up the devices."""
+    return jax.tree.map(lambda x: np.asarray(x)[: config.seeds], tree)
+
+
+def _where(active: Any, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(active, new, old), new, old)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """A list that Ctrl-C and SIGTERM add to; a second Ctrl-C ends at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = {
+            number: signal.signal(number, handle)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+    except ValueError:  # not the main thread: the caller keeps the signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

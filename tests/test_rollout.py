@@ -1,0 +1,302 @@
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import probes
+import pytest
+
+import pgjax as pg
+
+
+def policy(params, obs):
+    """Action 1 with log-odds `params`, in every state."""
+    logits = jnp.stack([jnp.zeros(obs.shape[:-1]), jnp.full(obs.shape[:-1], params)])
+    return pg.Categorical(jnp.moveaxis(logits, 0, -1))
+
+
+def collector(rollout):
+    return jax.jit(lambda key, *args: rollout.collect(key, policy, *args))
+
+
+def to_numpy(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
+def assert_trees_equal(got, want):
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """64 complete episodes of the countdown, and their lengths from its rules."""
+    rollout = pg.episodes(pg.make_env("Countdown-probe"), 64)
+    _, batch, ended = to_numpy(collector(rollout)(jax.random.key(0), 0.5, ()))
+    steps = np.minimum(probes.countdown_steps(batch.obs[0, :, 0]), 4)
+    assert set(steps) == {1, 2, 3, 4}
+    return batch, ended, steps
+
+
+def test_every_environment_plays_one_complete_episode(whole):
+    batch, ended, steps = whole
+    time = np.arange(4)[:, None]
+    np.testing.assert_array_equal(batch.weight, (time < steps).astype(np.float32))
+    np.testing.assert_array_equal(ended.finished, time == steps - 1)
+    np.testing.assert_array_equal(batch.obs[0, :, 1], np.zeros(64))  # a fresh start
+
+
+def test_flags_end_an_episode_where_its_weights_end(whole):
+    batch, ended, _ = whole
+    counts = batch.weight > 0
+    done = (batch.terminated | batch.truncated) & counts
+    np.testing.assert_array_equal(done, ended.finished)
+    for flags in ((True, False), (False, True), (True, True)):
+        here = (batch.terminated == flags[0]) & (batch.truncated == flags[1])
+        assert (here & done).any()
+
+
+def test_returns_and_lengths_are_those_of_the_episode(whole):
+    batch, ended, steps = whole
+    finished = ended.finished
+    total = (batch.reward * batch.weight).sum(0)
+    np.testing.assert_array_equal(ended.returns.T[finished.T], total)
+    np.testing.assert_array_equal(ended.lengths.T[finished.T], steps)
+
+
+def test_next_observations_are_the_following_ones_within_an_episode(whole):
+    batch, _, steps = whole
+    within = batch.weight[1:] > 0
+    np.testing.assert_array_equal(batch.next_obs[:-1][within], batch.obs[1:][within])
+    last = batch.next_obs[steps - 1, np.arange(64)]
+    np.testing.assert_array_equal(last[:, 1], steps)  # not the time after a reset, 0
+
+
+def test_log_probs_are_those_of_the_sampled_actions(whole):
+    batch, *_ = whole
+    want = policy(jnp.float32(0.5), batch.obs).log_prob(batch.action)
+    np.testing.assert_allclose(batch.log_prob, want, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Two complete episodes at a time, far from their time limit of 50."""
+    return collector(pg.episodes(pg.make_env("Countdown-probe", time_limit=50), 2))
+
+
+def test_stepping_stops_with_the_last_episode(pairs):
+    _, batch, ended = to_numpy(pairs(jax.random.key(0), 0.0, ()))
+    last = int(batch.weight.sum(0).max())
+    assert last <= 5
+    # The record starts as zeros, and what was not stepped stays so.
+    for leaf in jax.tree.leaves((batch, ended)):
+        assert leaf.shape[0] == 50
+        assert not np.any(leaf[last:])
+    assert np.all(batch.next_obs[:last, :, 1] > 0)
+
+
+def test_agent_alone_equals_the_same_agent_among_others(pairs):
+    keys, params = jax.random.split(jax.random.key(3), 4), np.arange(4.0) - 1.0
+    params = params.astype(np.float32)
+    _, *together = to_numpy(jax.vmap(pairs, in_axes=(0, 0, None))(keys, params, ()))
+    longest = together[0].weight.sum(1).max(1)
+    assert len(set(longest)) > 1  # agents wait for each other, so this can fail
+    for agent in range(4):
+        _, *alone = to_numpy(pairs(keys[agent], params[agent], ()))
+        mine = jax.tree.map(lambda x, agent=agent: x[agent], together)
+        counts = alone[0].weight > 0
+        np.testing.assert_array_equal(mine[0].weight, alone[0].weight)
+        np.testing.assert_array_equal(mine[1].finished, alone[1].finished)
+        for got, want in zip(*map(jax.tree.leaves, (mine, alone)), strict=True):
+            np.testing.assert_array_equal(got[counts], want[counts])
+
+
+STEPS, ENVS = 6, 40  # more than 16 environments: the reset pool then skips entries
+
+
+@pytest.fixture(scope="module", params=["Countdown-probe", "Noise-probe"])
+def two_rollouts(request):
+    env = pg.make_env(request.param)
+    rollout = pg.unroll(env, ENVS, STEPS)
+    collect = collector(rollout)
+    keys = jax.random.split(jax.random.key(5), 2)
+    state = start = rollout.init(jax.random.key(4))
+    results = []
+    for key in keys:
+        state, batch, ended = collect(key, 0.5, state)
+        results.append(to_numpy((batch, ended)))
+    both = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+    return env, keys, start, state, *both
+
+
+def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
+    env, keys, start, end, batch, ended = two_rollouts
+    step, reset = jax.jit(env.step), jax.jit(env.reset, static_argnums=1)
+
+    @jax.jit
+    def act(key, obs):
+        distribution = policy(0.5, obs)
+        action = distribution.sample(key)
+        return action, distribution.log_prob(action)
+
+    stride = 3  # ceil(40 / 16)
+    obs, state = to_numpy((start.obs, start.env_state))
+    returns, lengths = np.zeros(ENVS, np.float32), np.zeros(ENVS, np.int32)
+    for t in range(2 * STEPS):
+        if t % STEPS == 0:
+            (reset_key, _), *step_keys = jax.random.split(
+                keys[t // STEPS], (STEPS + 1, 2)
+            )
+            pool = to_numpy(reset(reset_key, stride * (STEPS - 1) + ENVS))
+        action_key, env_key = step_keys[t % STEPS]
+        action, log_prob = act(action_key, obs)
+        outcome = to_numpy(step(env_key, state, action))
+        next_obs, state, reward, *flags = outcome
+        returns, lengths = returns + reward, lengths + 1
+        done = flags[0] | flags[1]
+        row = (obs, action, log_prob, reward, *flags, next_obs, np.ones(ENVS))
+        for name, got, want in zip(batch._fields, batch, row, strict=True):
+            np.testing.assert_allclose(got[t], want, rtol=1e-6, err_msg=f"{name} {t}")
+        np.testing.assert_array_equal(ended.finished[t], done)
+        np.testing.assert_allclose(ended.returns[t], returns, rtol=1e-6)
+        np.testing.assert_array_equal(ended.lengths[t], lengths)
+        entries = stride * (t % STEPS) + np.arange(ENVS)
+        obs, state = jax.tree.map(
+            lambda new, old, done=done, entries=entries: np.where(
+                done.reshape(-1, *[1] * (old.ndim - 1)), new[entries], old
+            ),
+            pool,
+            (next_obs, state),
+        )
+        returns, lengths = np.where(done, 0, returns), np.where(done, 0, lengths)
+    np.testing.assert_array_equal(end.obs, obs)
+    assert_trees_equal(end.env_state, state)
+    np.testing.assert_allclose(end.episode_return, returns, rtol=1e-6)
+    np.testing.assert_array_equal(end.episode_length, lengths)
+
+
+def test_next_observation_precedes_the_reset(two_rollouts):
+    env, *_, batch, _ = two_rollouts
+    done = batch.terminated | batch.truncated
+    assert done.any()
+    assert not done.all()
+    running = ~done[:-1]
+    np.testing.assert_array_equal(batch.next_obs[:-1][running], batch.obs[1:][running])
+    if env.name == "Countdown-probe":
+        assert np.all(batch.next_obs[done][:, 1] > 0)
+        np.testing.assert_array_equal(batch.obs[1:][done[:-1]][:, 1], 0)
+
+
+def test_episode_sums_carry_over_from_rollout_to_rollout(two_rollouts):
+    *_, batch, ended = two_rollouts
+    across = 0
+    for env in range(ENVS):
+        first = 0
+        for last in np.flatnonzero(ended.finished[:, env]):
+            rewards = batch.reward[first : last + 1, env]
+            assert ended.lengths[last, env] == len(rewards)
+            np.testing.assert_allclose(ended.returns[last, env], sum(rewards), 1e-6)
+            across += first < STEPS <= last
+            first = last + 1
+    assert across > 0
+    np.testing.assert_array_equal(batch.weight, np.ones_like(batch.weight))
+
+
+@pytest.fixture(scope="module")
+def starts():
+    """(rollouts, T, N) start states, from an environment that resets in every step."""
+    env = pg.make_env("Countdown-probe", time_limit=1)
+    rollout = pg.unroll(env, 40, 12)
+
+    def collect(key):
+        state, batch, _ = rollout.collect(key, policy, 0.0, rollout.init(key))
+        # The first start comes from `init`; the pool provides the 12 that follow.
+        return jnp.concatenate([batch.obs[1:], state.obs[None]])[..., 0]
+
+    return np.asarray(
+        jax.jit(jax.vmap(collect))(jax.random.split(jax.random.key(6), 200))
+    )
+
+
+def test_no_environment_meets_a_start_state_twice(starts):
+    for rollout in starts[:20]:
+        for env in range(40):
+            assert len(np.unique(rollout[:, env])) == 12
+
+
+def test_start_states_are_distributed_as_those_of_a_direct_reset(starts):
+    env = pg.make_env("Countdown-probe")
+    reset = jax.jit(env.reset, static_argnums=1)
+    direct = np.asarray(reset(jax.random.key(7), 20_000)[0])[:, 0]
+    # One environment's starts are independent, so its standard errors are the plain
+    # ones; across environments they are not.
+    own = starts.transpose(2, 0, 1).reshape(40, -1)
+    for moment in (lambda x: x, lambda x: np.square(x - 0.5)):
+        got, want = moment(own), moment(direct)
+        error = np.sqrt(got.var(-1) / own.shape[1] + want.var() / len(direct))
+        assert np.abs((got.mean(-1) - want.mean()) / error).max() < 5
+
+
+def test_successive_start_states_are_independent(starts):
+    centred = starts - 0.5
+    for lag in range(1, 12):
+        products = centred[:, lag:] * centred[:, :-lag]
+        count = products.shape[0] * products.shape[1]  # per environment
+        z = products.mean((0, 1)) * 12 * np.sqrt(count)  # sd of a product is 1 / 12
+        assert np.abs(z).max() < 5
+
+
+class Wide(NamedTuple):
+    """A stand-in for a Gaussian policy: actions far beyond the bounds."""
+
+    mean: jax.Array
+
+    def sample(self, key):
+        return self.mean + 3.0 * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, action):
+        return -jnp.sum(jnp.square(action - self.mean), axis=-1)
+
+
+def wide(params, obs):
+    return Wide(jnp.zeros_like(obs))
+
+
+def test_what_is_stored_is_the_sampled_action_and_its_log_prob():
+    rollout = pg.unroll(pg.make_env("Echo-probe"), 8, 4)
+
+    @jax.jit
+    def collect(key):
+        return rollout.collect(key, wide, None, rollout.init(key))[1]
+
+    batch = to_numpy(collect(jax.random.key(0)))
+    bounds = np.array([1.0, 0.5], np.float32)
+    assert np.any(np.abs(batch.action) > bounds)
+    np.testing.assert_array_equal(
+        batch.next_obs, np.clip(batch.action, -bounds, bounds)
+    )
+    want = -np.square(batch.action).sum(-1)
+    np.testing.assert_allclose(batch.log_prob, want, rtol=1e-6)
+
+
+def test_example_observations_have_the_shape_of_real_ones():
+    env = pg.make_env("Countdown-probe")
+    for rollout in (pg.episodes(env, 3), pg.unroll(env, 3, 2)):
+        obs = jax.eval_shape(rollout.observe, jax.random.key(0))
+        assert obs.shape == (3, 2)
+
+
+def test_rollouts_say_whether_their_episodes_are_complete():
+    env = pg.make_env("Countdown-probe")
+    assert pg.episodes(env, 3).complete_episodes
+    assert not pg.unroll(env, 3, 2).complete_episodes
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_counts_below_one_are_errors(count):
+    env = pg.make_env("Countdown-probe")
+    with pytest.raises(ValueError, match=f"num_envs must be at least 1, got {count}"):
+        pg.episodes(env, count)
+    with pytest.raises(ValueError, match=f"num_envs must be at least 1, got {count}"):
+        pg.unroll(env, count, 5)
+    with pytest.raises(ValueError, match=f"num_steps must be at least 1, got {count}"):
+        pg.unroll(env, 5, count)
