@@ -138,7 +138,7 @@ def reinforce(
         params = optax.apply_updates(learner.params, updates)
         metrics |= {
             "advantage_variance": variance,
-            "gradient_norm": optax.global_norm(grads),
+            "gradient_norm": optax.tree.norm(grads),
         }
         return Learner(params, opt_state), metrics
 

@@ -38,8 +38,10 @@ def build(config: Config) -> Experiment:
             options["baseline"] = BASELINES[options["baseline"]]
         optimizer = optax.adam(config.learning_rate)
         algorithm = algorithm_factory(config.algorithm)(network, optimizer, **options)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:  # MNISTBandit-bsuite downloads its images
+        raise UsageError(f"cannot make {config.env}: {error}") from error
     return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
 
 

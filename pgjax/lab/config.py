@@ -45,7 +45,7 @@ class Config:
     learning_rate: float = 0.01
     solved_return: float | None = None
     stop_when_solved: bool = False
-    updates_per_chunk: int = 5
+    updates_per_chunk: int = 10
     eval_episodes: int = 100
     algorithm_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -140,6 +140,8 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
             f"{', '.join(presets) or 'default'}"
         )
     settings = {**presets.get(preset, {}), **given}
+    if "hidden" in settings:
+        settings["hidden"] = tuple(settings["hidden"])
     own = algorithm_options(algorithm)
     options = {name: option.default for name, option in own.items()}
     options |= {name: settings.pop(name) for name in own if name in settings}
@@ -157,7 +159,7 @@ def check_config(config: Config) -> None:
         _require(getattr(config, name) >= 1, config, name, "at least 1")
     _require(config.seed >= 0, config, "seed", "0 or more")
     _require(config.seed + config.seeds <= 2**31, config, "seed", "below 2**31")
-    _require(config.learning_rate > 0, config, "learning_rate", "positive")
+    _require(config.learning_rate > 0, config, "learning_rate", "positive and finite")
     if not config.hidden or min(config.hidden) < 1:
         raise UsageError(f"--hidden needs positive widths, got {list(config.hidden)}")
     if config.stop_when_solved and config.solved_return is None:

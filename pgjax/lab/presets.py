@@ -12,7 +12,6 @@ _ARTICLE = {
     "reduction": "sum",
     "solved_return": 450.0,
     "stop_when_solved": True,
-    "updates_per_chunk": 1,  # it looks at its stopping rule after every update
     "steps": 400_000,
 }
 

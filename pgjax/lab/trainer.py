@@ -86,10 +86,12 @@ def compile_programs(
         return pg.init_train_state(key, rollout, algorithm)
 
     def chunk(state: Any, active: Any) -> tuple[Any, Any]:
-        new_state, metrics = pg.train_steps(
-            state, rollout, algorithm, num_updates=config.updates_per_chunk
-        )
-        return _where(active, new_state, state), metrics
+        def step(state: Any, _: None) -> tuple[Any, Any]:
+            going = active & ~_stops(config, state)
+            new_state, metrics = pg.train_step(state, rollout, algorithm)
+            return _where(going, new_state, state), metrics | {"going": going}
+
+        return jax.lax.scan(step, state, length=config.updates_per_chunk)
 
     def evaluate(key: Any, params: Any) -> Any:
         # Apart from every key that training has used.
@@ -161,6 +163,9 @@ class TrainingLog:
     def add(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Takes in a chunk's metrics, (S, K) each; returns its rows, as columns."""
         chunk = {name: x[self.active] for name, x in metrics.items()}
+        going = chunk.pop("going")
+        chunk["env_steps"] = np.where(going, chunk["env_steps"], 0)
+        chunk["episodes"] = np.where(going, chunk["episodes"], 0)
         env_steps = self.env_steps[self.active, None] + chunk["env_steps"].cumsum(1)
         episodes = self.episodes[self.active, None] + chunk["episodes"].cumsum(1)
         seeds = self._config.seed + np.flatnonzero(self.active)
@@ -168,8 +173,9 @@ class TrainingLog:
         self._update += env_steps.shape[1]
         self.env_steps[self.active] = env_steps[:, -1]
         self.episodes[self.active] = episodes[:, -1]
-        self.recent_return[self.active] = chunk["recent_return"][:, -1]
-        self._note_solved(env_steps, episodes, chunk["recent_return"])
+        last = chunk["recent_return"][np.arange(len(going)), going.sum(1) - 1]
+        self.recent_return[self.active] = last
+        self._note_solved(going, env_steps, episodes, chunk["recent_return"])
         self.active = self.active & (self.env_steps < self._config.steps)
         if self._config.stop_when_solved:
             self.active &= np.isnan(self.steps_to_solve)
@@ -180,15 +186,19 @@ class TrainingLog:
             "env_steps": env_steps,
             "episodes": episodes,
         }
-        return {name: column.reshape(-1) for name, column in columns.items()}
+        return {name: column[going] for name, column in columns.items()}
 
     def _note_solved(
-        self, env_steps: np.ndarray, episodes: np.ndarray, recent: np.ndarray
+        self,
+        going: np.ndarray,
+        env_steps: np.ndarray,
+        episodes: np.ndarray,
+        recent: np.ndarray,
     ) -> None:
         level = self._config.solved_return
         if level is None:
             return
-        solved = (recent > level) & (episodes >= RECENT)
+        solved = going & (recent > level) & (episodes >= RECENT)
         agents = np.flatnonzero(self.active)
         new = solved.any(1) & np.isnan(self.steps_to_solve[agents])
         first = env_steps[np.arange(len(agents)), solved.argmax(1)]
@@ -210,6 +220,14 @@ class TrainingLog:
 def _real(tree: Any, config: Config) -> Any:
     """On the host, without the agents that only fill up the devices."""
     return jax.tree.map(lambda x: np.asarray(x)[: config.seeds], tree)
+
+
+def _stops(config: Config, state: Any) -> Any:
+    """Whether an agent has met the stopping rule, to the update."""
+    if not config.stop_when_solved or config.solved_return is None:
+        return jnp.bool_(False)
+    mean = jnp.mean(state.recent_returns)
+    return (state.num_episodes >= RECENT) & (mean > config.solved_return)
 
 
 def _where(active: Any, new: Any, old: Any) -> Any:

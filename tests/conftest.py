@@ -1,0 +1,20 @@
+"""What every test runs under: no silent broadcasting, a warm compiler cache."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = Path(__file__).parent.parent / ".cache" / "jax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+# No deadline: the first example of each shape pays for a compilation.
+hypothesis.settings.register_profile(
+    "pgjax", derandomize=True, deadline=None, max_examples=30
+)
+hypothesis.settings.load_profile("pgjax")

@@ -1,0 +1,287 @@
+"""The command, run for real at a small size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pgjax.cli import main
+
+SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
+FILES = {
+    "config.json",
+    "metrics.csv",
+    "params.npz",
+    "summary.json",
+    "learning_curve.png",
+}
+
+
+def pgjax(*arguments, **options):
+    command = [sys.executable, "-m", "pgjax.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, made the way a user makes one, and what it printed."""
+    run = tmp_path_factory.mktemp("runs") / "small"
+    process = pgjax("train", *SMALL, "--steps", 4000, "--seed", 3, "--out", run)
+    assert process.returncode == 0, process.stderr
+    return run, process
+
+
+def test_train_leaves_the_documented_files(finished):
+    run, _ = finished
+    assert {path.name for path in run.iterdir()} == FILES
+
+
+def test_train_prints_a_table_and_the_next_command(finished):
+    run, process = finished
+    assert "env steps to solve" in process.stdout
+    assert f"pgjax evaluate {run}" in process.stdout
+
+
+def test_progress_without_a_terminal_is_plain_lines_on_stderr(finished):
+    _, process = finished
+    lines = process.stderr.splitlines()
+    assert any(line.startswith("compiled in ") for line in lines)
+    assert lines[-1].startswith("100% · ")
+    assert "steps/s" in lines[-1]
+    assert "\x1b" not in process.stderr
+
+
+def test_metrics_are_tidy_totals(finished):
+    run, _ = finished
+    metrics = pd.read_csv(run / "metrics.csv")
+    assert set(metrics.seed) == {3, 4}
+    for _, agent in metrics.groupby("seed"):
+        assert list(agent["update"]) == list(range(1, len(agent) + 1))
+        assert (agent.episodes == 4 * agent["update"]).all()
+        # Each update adds the lengths of its 4 episodes.
+        steps = agent.env_steps.diff().fillna(agent.env_steps.iloc[0])
+        assert np.allclose(steps, 4 * agent.episode_length)
+        assert agent.env_steps.iloc[-1] >= 4000
+
+
+def test_summary_agrees_with_metrics(finished):
+    run, _ = finished
+    summary = json.loads((run / "summary.json").read_text())
+    last = pd.read_csv(run / "metrics.csv").groupby("seed").env_steps.max()
+    assert {row["seed"]: row["env_steps"] for row in summary["seeds"]} == dict(last)
+    assert summary["interrupted"] is False
+    assert not summary["wall_seconds"] < summary["train_seconds"]
+
+
+def test_config_records_what_is_needed_to_reproduce(finished):
+    run, _ = finished
+    record = json.loads((run / "config.json").read_text())
+    assert record["config"]["seed"] == 3
+    assert record["config"]["algorithm_options"]["baseline"] == "leave_one_out"
+    assert record["versions"]["jax"]
+    assert record["devices"]
+
+
+def test_the_same_command_gives_the_same_run(finished, tmp_path):
+    run, _ = finished
+    again = tmp_path / "again"
+    arguments = [*SMALL, "--steps", "4000", "--seed", "3", "--out", str(again)]
+    process = pgjax("train", *arguments)
+    assert process.returncode == 0
+    assert (again / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+
+
+def test_learning_curve_is_a_picture(finished):
+    run, _ = finished
+    with Image.open(run / "learning_curve.png") as image:
+        assert min(image.size) > 400
+        assert len(image.convert("RGB").getcolors(maxcolors=2**24)) > 10
+
+
+@pytest.mark.parametrize("backend", ["gymnax", "gymnasium"])
+def test_evaluate_plays_on_either_backend(finished, backend, capsys):
+    run, _ = finished
+    assert main(["evaluate", str(run), "--backend", backend, "--episodes", "3"]) == 0
+    assert f"CartPole-v1, {backend}" in capsys.readouterr().out
+
+
+def test_render_writes_an_animation(finished, tmp_path):
+    run, _ = finished
+    path = tmp_path / "policy.gif"
+    assert main(["render", str(run), "--agent", "4", "--out", str(path)]) == 0
+    with Image.open(path) as image:
+        assert image.is_animated
+
+
+def test_quiet_prints_nothing(tmp_path, capfd):
+    out = str(tmp_path / "run")
+    assert main(["train", *SMALL, "--steps", "100", "--quiet", "--out", out]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interrupt_saves_the_run(tmp_path):
+    run = tmp_path / "run"
+    command = ["train", *SMALL, "--steps", str(10**8), "--out", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgjax.cli", *command],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    metrics = run / "metrics.csv"
+    deadline = time.time() + 120
+    while not (metrics.exists() and metrics.stat().st_size) and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: what was trained is saved in" in errors
+    assert {path.name for path in run.iterdir()} == FILES
+    assert json.loads((run / "summary.json").read_text())["interrupted"] is True
+
+
+def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
+    out = tmp_path / "run"
+    rule = ["--solved-return", "25", "--stop-when-solved"]
+    arguments = ["train", *SMALL, *rule, "--steps", "50000", "--out", str(out)]
+    assert main([*arguments, "--quiet"]) == 0
+    metrics = pd.read_csv(out / "metrics.csv")
+    for row in json.loads((out / "summary.json").read_text())["seeds"]:
+        agent = metrics[metrics.seed == row["seed"]]
+        solved = agent[(agent.recent_return > 25) & (agent.episodes >= 100)]
+        assert len(solved) == 1  # the last row, and no row after it
+        assert solved.env_steps.item() == row["steps_to_solve"] == row["env_steps"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--env", "CartPol-v1"], "did you mean CartPole-v1"),
+        (["--env", "Pendulum-v1"], "Pendulum-v1 has continuous actions"),
+        (["--gamma", "1.5"], "--gamma must be in [0, 1], got 1.5"),
+        (["--gamma", "nan"], "--gamma must be in [0, 1], got nan"),
+        (["--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be 0 or more, got -1"),
+        (["--steps", "-5"], "--steps must be at least 1, got -5"),
+        (["--num-envs", "0"], "--num-envs must be at least 1, got 0"),
+        (["--time-limit", "0"], "time_limit must be at least 1 step, got 0"),
+        (["--learning-rate", "0"], "--learning-rate must be positive and finite"),
+        (["--learning-rate", "inf"], "--learning-rate must be positive and finite"),
+        (["--learning-rate", "fast"], "invalid float value: 'fast'"),
+        (["--hidden", "64", "0"], "--hidden needs positive widths, got [64, 0]"),
+        (["--entropy-coefficient", "-1"], "--entropy-coefficient must be 0 or more"),
+        (["--baseline", "best"], "invalid choice: 'best'"),
+        (["--reduction", "max"], "unknown reduction 'max'"),
+        (["--preset", "book"], "unknown preset 'book'"),
+        (["--sneeds", "3"], "unrecognized arguments: --sneeds"),
+        (["reinforced"], "unknown algorithm 'reinforced'"),
+        (
+            ["--env", "FourRooms-misc", "--stop-when-solved"],
+            "needs --solved-return: FourRooms-misc has no usual one",
+        ),
+    ],
+)
+def test_bad_training_input_is_one_line_and_code_2(arguments, says, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert _exit_code(["train", *arguments, "--out", str(run)]) == 2
+    out, errors = capsys.readouterr()
+    assert says in errors
+    assert len(errors.splitlines()) == 1
+    assert out == ""
+    assert not run.exists()
+
+
+def test_existing_out_is_refused(tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("mine")
+    assert _exit_code(["train", "--out", str(tmp_path)]) == 2
+    assert "exists already; pass another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "render"])
+def test_a_directory_that_is_no_run_is_refused(command, tmp_path, capsys):
+    assert _exit_code([command, str(tmp_path)]) == 2
+    assert "is not a run directory: it has no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["evaluate", "--episodes", "0"], "--episodes must be at least 1, got 0"),
+        (["render", "--agent", "9"], "the run has no seed 9; it has 3 to 4"),
+        (["render", "--out", "a.png"], "--out must end in .gif"),
+    ],
+)
+def test_bad_input_on_a_run(finished, arguments, says, capsys):
+    run, _ = finished
+    command, *rest = arguments
+    assert _exit_code([command, str(run), *rest]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_run_is_safe_to_open_when_damaged(finished, tmp_path, capsys):
+    run, _ = finished
+    record = json.loads((run / "config.json").read_text())
+    params = (run / "params.npz").read_bytes()
+    damages = {
+        "{": "is damaged",
+        json.dumps(record | {"format": 99}): "has format 99",
+        json.dumps(record | {"config": {"hidden": [8], "x": 1}}): "not a config of",
+    }
+    for number, (text, says) in enumerate(damages.items()):
+        copy = tmp_path / str(number)
+        copy.mkdir()
+        (copy / "config.json").write_text(text)
+        (copy / "params.npz").write_bytes(params)
+        assert _exit_code(["evaluate", str(copy)]) == 2
+        assert says in capsys.readouterr().err
+    for number, data in enumerate([params[: len(params) // 2], b"", None]):
+        copy = tmp_path / f"params-{number}"
+        copy.mkdir()
+        (copy / "config.json").write_text(json.dumps(record))
+        if data is not None:
+            (copy / "params.npz").write_bytes(data)
+        assert _exit_code(["evaluate", str(copy)]) == 2
+        assert "params.npz is " in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    assert _exit_code(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out
+    # An option's help comes from the factory's own docstring.
+    assert "discount, in [0, 1] (default: 0.99)" in " ".join(out.split())
+
+
+def test_envs_lists_the_names(capsys):
+    assert main(["envs"]) == 0
+    assert "CartPole-v1" in capsys.readouterr().out.split()
+
+
+def test_the_users_xla_flags_come_first():
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        "JAX_PLATFORMS": "cpu",
+    }
+    code = (
+        "import jax; from pgjax.cli import main; "
+        "main(['envs']); print(jax.device_count())"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert process.stdout.split()[-1] == "3"
+
+
+def _exit_code(arguments):
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        return stop.code

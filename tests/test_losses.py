@@ -1,0 +1,167 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pgjax as pg
+
+rng = np.random.default_rng(0)
+LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(4, 3))).astype(np.float32)
+OLD_LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(4, 3))).astype(np.float32)
+ADVANTAGE = rng.normal(size=(4, 3)).astype(np.float32)
+CLIP = 0.2
+
+LOSSES = {
+    "policy_gradient": pg.policy_gradient_loss,
+    "clipped_surrogate": lambda new, old, advantage: pg.clipped_surrogate_loss(
+        new, old, advantage, clip=CLIP
+    ),
+    "value": pg.value_loss,
+    "kl": pg.kl_penalty,
+}
+# The arrays that each loss takes, the differentiable one first.
+INPUTS = {
+    "policy_gradient": (LOG_PROB, ADVANTAGE),
+    "clipped_surrogate": (LOG_PROB, OLD_LOG_PROB, ADVANTAGE),
+    "value": (ADVANTAGE, LOG_PROB),
+    "kl": (LOG_PROB, OLD_LOG_PROB),
+}
+each_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+@partial(jax.jit, static_argnames=("loss", "argnum"))
+def gradient(loss, *inputs, argnum=0):
+    """The gradient of each element: all of these losses are elementwise."""
+    return jax.grad(lambda *x: jnp.sum(loss(*x)), argnum)(*inputs)
+
+
+def expected_loss_and_gradient(name):
+    first, second, *rest = (x.astype(np.float64) for x in INPUTS[name])
+    if name == "policy_gradient":
+        return -first * second, -second
+    if name == "value":
+        return (first - second) ** 2 / 2, first - second
+    ratio = np.exp(first - second)
+    if name == "kl":
+        return 1 / ratio - 1 + np.log(ratio), 1 - 1 / ratio
+    (advantage,) = rest
+    value = np.empty_like(ratio)
+    grad = np.empty_like(ratio)
+    for i in np.ndindex(*ratio.shape):
+        bound = 1 + CLIP if advantage[i] > 0 else 1 - CLIP
+        too_far = ratio[i] > bound if advantage[i] > 0 else ratio[i] < bound
+        value[i] = -(bound if too_far else ratio[i]) * advantage[i]
+        grad[i] = 0 if too_far else -ratio[i] * advantage[i]
+    return value, grad
+
+
+@each_loss
+def test_values_and_gradients_equal_the_closed_form(name):
+    value, grad = expected_loss_and_gradient(name)
+    loss = LOSSES[name](*INPUTS[name])
+    assert loss.shape == value.shape
+    np.testing.assert_allclose(loss, value, rtol=1e-5, atol=1e-6)
+    result = gradient(LOSSES[name], *INPUTS[name])
+    np.testing.assert_allclose(result, grad, rtol=1e-5, atol=1e-6)
+
+
+def test_entropy_loss_rewards_entropy():
+    entropy = jnp.array([0.5, 0.0])
+    np.testing.assert_array_equal(pg.entropy_loss(entropy), -entropy)
+    np.testing.assert_array_equal(gradient(pg.entropy_loss, entropy), [-1.0, -1.0])
+
+
+@each_loss
+def test_all_inputs_but_the_first_are_constants(name):
+    for argnum in range(1, len(INPUTS[name])):
+        grad = gradient(LOSSES[name], *INPUTS[name], argnum=argnum)
+        np.testing.assert_array_equal(grad, np.zeros_like(grad))
+
+
+@each_loss
+def test_environments_against_a_column_vector_is_an_error(name):
+    inputs = [jnp.zeros((4, 1)), *(jnp.zeros(4) for _ in INPUTS[name][1:])]
+    with pytest.raises(ValueError, match=r"\(4, 1\).*\(4,\)"):
+        LOSSES[name](*inputs)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_every_input_of_the_surrogate_is_checked(wrong):
+    inputs = [jnp.zeros(4)] * 3
+    inputs[wrong] = jnp.zeros((1, 4))
+    name = ("log_prob", "old_log_prob", "advantage")[wrong]
+    with pytest.raises(ValueError, match=rf"{name} \(1, 4\)"):
+        LOSSES["clipped_surrogate"](*inputs)
+
+
+def test_at_ratio_one_the_surrogate_s_gradient_is_the_policy_gradient():
+    surrogate = gradient(LOSSES["clipped_surrogate"], LOG_PROB, LOG_PROB, ADVANTAGE)
+    plain = gradient(pg.policy_gradient_loss, LOG_PROB, ADVANTAGE)
+    np.testing.assert_array_equal(surrogate, plain)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "is_zero"),
+    [
+        (1.3, 2.0, True),  # already more probable than trusted: no further
+        (0.7, -2.0, True),
+        (1.3, -2.0, False),  # moved the wrong way: back it goes
+        (0.7, 2.0, False),
+        (1.1, 2.0, False),
+        (0.9, -2.0, False),
+    ],
+)
+def test_the_surrogate_stops_pushing_outside_the_trusted_interval(
+    ratio, advantage, is_zero
+):
+    inputs = jnp.log(jnp.array([ratio])), jnp.zeros(1), jnp.array([advantage])
+    grad = gradient(LOSSES["clipped_surrogate"], *inputs)
+    np.testing.assert_allclose(grad, [0.0 if is_zero else -ratio * advantage], 1e-6)
+
+
+def test_the_clip_may_be_swept_by_vmap():
+    ratio, one = jnp.log(jnp.array([2.0])), jnp.ones(1)
+    losses = jax.vmap(
+        lambda clip: pg.clipped_surrogate_loss(ratio, jnp.zeros(1), one, clip=clip)
+    )(jnp.array([0.1, 0.5]))
+    np.testing.assert_allclose(losses, [[-1.1], [-1.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("log_ratio", [-100.0, 100.0])
+@pytest.mark.parametrize("advantage", [-1e6, 1e6])
+@pytest.mark.parametrize("name", ["clipped_surrogate", "kl"])
+def test_extreme_ratios_stay_finite(name, advantage, log_ratio):
+    inputs = jnp.full(3, log_ratio), jnp.zeros(3), jnp.full(3, advantage)
+    inputs = inputs[: len(INPUTS[name])]
+    loss, grad = LOSSES[name](*inputs), gradient(LOSSES[name], *inputs)
+    assert np.isfinite(loss).all()
+    assert np.isfinite(grad).all()
+    # Finite is not enough: an optimizer squares it and sums the squares.
+    assert np.isfinite(jnp.sum(jnp.square(grad)))
+
+
+def test_kl_penalty_is_never_negative():
+    # Where it is nearly zero, it is the difference of nearly equal numbers.
+    x = np.logspace(-9, 1.9, 2000, dtype=np.float32)
+    x = np.concatenate([x, -x])
+    penalty = pg.kl_penalty(x, np.zeros_like(x))
+    assert np.min(penalty) >= 0
+    large = np.abs(x) > 1e-2
+    expected = np.expm1(-x.clip(-40).astype(np.float64)) + x
+    np.testing.assert_allclose(penalty[large], expected[large], rtol=1e-3)
+
+
+def test_kl_penalty_is_unbiased_and_less_noisy_than_the_log_ratio():
+    policy = pg.Categorical(jnp.array([0.5, 0.0, -1.0]))
+    reference = pg.Categorical(jnp.array([0.0, 0.3, -0.5]))
+    size = 50_000
+    actions = jax.random.categorical(jax.random.key(0), policy.logits, shape=(size,))
+    log_prob, reference_log_prob = (
+        jax.nn.log_softmax(d.logits)[actions] for d in (policy, reference)
+    )
+    penalty = np.asarray(pg.kl_penalty(log_prob, reference_log_prob), np.float64)
+    z = (penalty.mean() - float(policy.kl(reference))) / (penalty.std() / size**0.5)
+    assert abs(z) < 5
+    assert penalty.std() < np.std(log_prob - reference_log_prob) / 2
