@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from pgjax.batching import any_agent, zeros_like
 from pgjax.types import Array
 
-BLOCK_SAMPLES = 2048
+BLOCK_SAMPLES = 512
 
 
 def sum_over_time(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
@@ -33,14 +33,19 @@ def sum_over_time(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
     """
     blocks, needed_blocks = _split((batch, needed), needed.shape)
 
-    def add(total: Any, inputs: tuple) -> tuple[Any, None]:
+    def add(total: Any, block: Any) -> Any:
+        return jax.tree.map(jnp.add, total, fn(block))
+
+    def skip(total: Any, block: Any) -> Any:
+        return total
+
+    def step(total: Any, inputs: tuple) -> tuple[Any, None]:
         block, block_needed = inputs
-        addend = _if_needed(fn, block, block_needed)
-        return jax.tree.map(jnp.add, total, addend), None
+        return jax.lax.cond(any_agent(block_needed), add, skip, total, block), None
 
     first = jax.tree.map(lambda x: x[0], blocks)
     zero = zeros_like(jax.eval_shape(fn, first))
-    return jax.lax.scan(add, zero, (blocks, needed_blocks))[0]
+    return jax.lax.scan(step, zero, (blocks, needed_blocks))[0]
 
 
 def map_over_time(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
@@ -56,15 +61,15 @@ def map_over_time(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Arra
       A (T, N, ...) array.
     """
     blocks, needed_blocks = _split((batch, needed), needed.shape)
-    rows = jax.lax.map(lambda inputs: _if_needed(fn, *inputs), (blocks, needed_blocks))
+    first = jax.tree.map(lambda x: x[0], blocks)
+    zero = zeros_like(jax.eval_shape(fn, first))
+
+    def step(inputs: tuple) -> Array:
+        block, block_needed = inputs
+        return jax.lax.cond(any_agent(block_needed), fn, lambda _: zero, block)
+
+    rows = jax.lax.map(step, (blocks, needed_blocks))
     return rows.reshape(-1, *rows.shape[2:])[: needed.shape[0]]
-
-
-def _if_needed(fn: Callable[[Any], Any], block: Any, needed: Array) -> Any:
-    def skip(block: Any) -> Any:
-        return zeros_like(jax.eval_shape(fn, block))
-
-    return jax.lax.cond(any_agent(needed), fn, skip, block)
 
 
 def _split(tree: Any, shape: tuple[int, ...]) -> Any:

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import os
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -32,13 +31,12 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    started = time.time()
     _prepare_jax()
     from pgjax.lab.errors import UsageError
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments, started)
+        return _run(arguments)
     except UsageError as error:
         print(f"pgjax: {error}", file=sys.stderr)
         return 2
@@ -51,20 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_jax() -> None:
-    """One XLA device per core, compiled programs kept on disk; the user decides first.
+    """Settings that suit a command on a CPU; what the user has set stays as it is.
 
     JAX reads its flags when it starts its backend, which nothing has done yet.
     """
     _keep_freed_memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     flags = os.environ.get("XLA_FLAGS", "")
-    one_per_core = "--xla_force_host_platform_device_count"
-    if one_per_core not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        os.environ["XLA_FLAGS"] = f"{flags} {one_per_core}={cores}".strip()
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # One device per core: two threads inside one operation gain little.
+        flags = _with_flag(flags, "xla_force_host_platform_device_count", cores)
+    # Programs run as fast as with full optimisation, and compile in half the time.
+    flags = _with_flag(flags, "xla_backend_optimization_level", 1)
+    os.environ["XLA_FLAGS"] = flags
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "pgjax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _with_flag(flags: str, name: str, value: int) -> str:
+    return flags if name in flags else f"{flags} --{name}={value}".strip()
 
 
 def _keep_freed_memory() -> None:
@@ -80,7 +85,7 @@ def _keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, 2**31 - 1)
 
 
-def _run(arguments: list[str], started: float) -> int:
+def _run(arguments: list[str]) -> int:
     from pgjax.lab.config import make_config
 
     parsed = vars(_parser(arguments).parse_args(arguments))
@@ -90,7 +95,7 @@ def _run(arguments: list[str], started: float) -> int:
 
         out, quiet = parsed.pop("out", None), parsed.pop("quiet", False)
         config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
-        return runs.train(config, out=out, quiet=quiet, started=started)
+        return runs.train(config, out=out, quiet=quiet)
     if command == "evaluate":
         from pgjax.lab import runs
 

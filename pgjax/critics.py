@@ -30,7 +30,7 @@ def critic_values(
       value, next_value: (T, N) each.
     """
     counts = batch.weight > 0
-    cut = (batch.truncated & ~batch.terminated & counts).at[-1].set(True)
+    cut = jnp.asarray(batch.truncated & ~batch.terminated & counts).at[-1].set(True)
 
     def evaluate(obs: Array) -> Array:
         return value_fn(params, obs)

@@ -21,7 +21,7 @@ class Categorical(NamedTuple):
     >>> policy = Categorical(jnp.array([2.0, 1.0, 0.5]))
     >>> print(*(f"{p:.2f}" for p in policy.probs))
     0.63 0.23 0.14
-    >>> print(policy.mode(), policy.log_prob(jnp.array(0)).round(3))
+    >>> print(policy.mode(), f"{policy.log_prob(jnp.array(0)):.3f}")
     0 -0.464
     """
 
@@ -40,11 +40,13 @@ class Categorical(NamedTuple):
         uniform = jax.random.uniform(key, self.logits.shape[:-1])
         if self.logits.shape[-1] == 2:
             return (uniform >= jax.nn.sigmoid(self._margin())).astype(jnp.int32)
-        cumulative = jnp.cumsum(self.probs, axis=-1)
-        # Scaled by the rounded total, so that no rounding error can reach an action
-        # whose probability is zero.
-        threshold = uniform[..., None] * cumulative[..., -1:]
-        return jnp.sum(threshold >= cumulative[..., :-1], axis=-1, dtype=jnp.int32)
+        # The sum is rounded, so it may rise, or fall, where a probability is zero: only
+        # actions that can happen are looked at, and the last of them ends at the total.
+        possible = self.probs > 0
+        cumulative = jnp.where(possible, jnp.cumsum(self.probs, axis=-1), 0.0)
+        total = jnp.max(cumulative, axis=-1, keepdims=True)
+        reached = possible & (cumulative > uniform[..., None] * total)
+        return jnp.argmax(reached, axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: Array) -> Array:
         """(...) log pi(a) of integer actions in [0, K-1], in nats.
@@ -62,7 +64,9 @@ class Categorical(NamedTuple):
             margin = self._margin()
             return jax.nn.log_sigmoid(jnp.where(action == 0, margin, -margin))
         # A masked sum rather than a gather: its gradient is no scatter.
-        taken = jnp.arange(self.logits.shape[-1]) == action[..., None]
+        last = self.logits.ndim - 1
+        actions = jax.lax.broadcasted_iota(jnp.int32, self.logits.shape, last)
+        taken = actions == action[..., None]
         chosen = jnp.sum(jnp.where(taken, self.logits, 0.0), axis=-1)
         return chosen - jax.nn.logsumexp(self.logits, axis=-1)
 

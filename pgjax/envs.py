@@ -73,18 +73,18 @@ def make_env(
 
     Raises:
       ValueError: for an unknown name, with the nearest ones; for a time limit below 1;
-        for an environment that has no time limit of its own, where none is given.
+        for an environment whose params have no `max_steps_in_episode`.
       TypeError: for an option that the environment does not have.
     """
     if name not in gymnax.registered_envs:
         raise ValueError(_unknown(name))
     env, params = gymnax.make(name, **options)
+    if not hasattr(params, "max_steps_in_episode"):
+        raise ValueError(
+            f"{name} has no time limit: its params need a field max_steps_in_episode"
+        )
     if time_limit is None:
-        time_limit = getattr(params, "max_steps_in_episode", None)
-        if time_limit is None:
-            raise ValueError(
-                f"{name} has no time limit of its own; pass time_limit=..."
-            )
+        time_limit = params.max_steps_in_episode
     elif time_limit < 1:
         raise ValueError(f"time_limit must be at least 1 step, got {time_limit}")
     else:
@@ -112,7 +112,9 @@ def make_env(
         # Where the dynamics are deterministic, the compiler drops the keys, unused.
         keys = jax.random.split(key, action.shape[0])
         if isinstance(action_space, Box):
-            action = jnp.clip(action, action_space.low, action_space.high)
+            low = jnp.broadcast_to(action_space.low, action.shape)
+            high = jnp.broadcast_to(action_space.high, action.shape)
+            action = jnp.clip(action, low, high)
         obs, next_state, reward, terminated, truncated = jax.vmap(step_one)(
             keys, state, action
         )

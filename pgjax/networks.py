@@ -83,7 +83,7 @@ def linear_softmax_policy(
         flat = _flatten(env, obs)
         state = jnp.concatenate([flat, jnp.ones_like(flat[..., :1])], axis=-1)
         # phi(s, a): the state's features in action a's block, zeros in the others.
-        blocks = jnp.eye(num_actions)[:, :, None] * state[..., None, None, :]
+        blocks = jnp.einsum("ab,...d->...abd", jnp.eye(num_actions), state)
         return blocks.reshape(*state.shape[:-1], num_actions, -1)
 
     phi = features or affine

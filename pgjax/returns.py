@@ -98,9 +98,11 @@ def lambda_returns(
         reward=reward, next_value=next_value, terminated=terminated, truncated=truncated
     )
     check_broadcasts(reward, gamma=gamma, lam=lam)
-    discount = gamma * (1.0 - terminated.astype(reward.dtype))
-    trace = lam * (1.0 - (terminated | truncated).astype(reward.dtype))
-    target = reward + discount * (1.0 - trace) * next_value
+    discount = jnp.where(terminated, 0.0, gamma)
+    trace = jnp.where(terminated | truncated, 0.0, lam)
+    # What a critic says of a terminal state is ignored, be it NaN.
+    bootstrap = jnp.where(terminated, 0.0, (1.0 - trace) * next_value)
+    target = reward + discount * bootstrap
     # The value after the last step enters as G_T, so that the last step, too, follows
     # the recursion: (1 - c) V + c V = V.
     return _backward(target, discount * trace, next_value[-1])
@@ -118,6 +120,7 @@ def gae(
 ) -> Array:
     """Generalised advantage estimates, A_t = G_t - V(s_t) with G_t the lambda return.
 
+    Where V(s'_t) is V(s_{t+1}) within an episode, as it is for any one critic, that is
     A_t = delta_t + gamma lambda (1 - done_t) A_{t+1},
     delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t).
 
@@ -195,16 +198,21 @@ def n_step_returns(
         reward=reward, next_value=next_value, terminated=terminated, truncated=truncated
     )
     check_broadcasts(reward, gamma=gamma)
-    discount = gamma * (1.0 - terminated.astype(reward.dtype))
-
-    def look_one_step_further(_, ahead):
-        returns = reward + discount * jnp.where(done, next_value, ahead)
-        return jnp.concatenate([returns[1:], next_value[-1:]])
-
     done = terminated | truncated
+
+    def look_ahead(ahead: Array) -> Array:
+        """One reward, then `ahead`, or V(s'_t) where the episode goes no further."""
+        following = jnp.where(done, next_value, ahead)
+        return reward + gamma * jnp.where(terminated, 0.0, following)
+
+    def one_step_further(_: int, ahead: Array) -> Array:
+        return jnp.concatenate([look_ahead(ahead)[1:], last])
+
     steps = min(n, reward.shape[0])
-    ahead = jax.lax.fori_loop(0, steps - 1, look_one_step_further, next_value)
-    return reward + discount * jnp.where(done, next_value, ahead)
+    dtype = jnp.result_type(reward, next_value, gamma)
+    next_value = jnp.asarray(next_value, dtype)
+    last = next_value[-1:]
+    return look_ahead(jax.lax.fori_loop(0, steps - 1, one_step_further, next_value))
 
 
 def vtrace(
@@ -269,15 +277,15 @@ def vtrace(
     # Clipped before the exponential, which would overflow for ratios cut anyway.
     rho = jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_rho)))
     trace = lam * jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_c)))
-    discount = gamma * (1.0 - terminated.astype(reward.dtype))
     done = terminated | truncated
-    alive = 1.0 - done.astype(reward.dtype)
-    difference = rho * (reward + discount * next_value - value)
-    excess = _backward(difference, gamma * trace * alive, jnp.zeros_like(value[-1]))
+    reached = jnp.where(terminated, 0.0, next_value)
+    difference = rho * (reward + gamma * reached - value)
+    carried = jnp.where(done, 0.0, gamma * trace)
+    excess = _backward(difference, carried, jnp.zeros_like(value[-1]))
     target = value + excess
     following = jnp.concatenate([target[1:], next_value[-1:]])
-    ahead = jnp.where(done, next_value, following)
-    advantage = rho * (reward + discount * ahead - value)
+    ahead = jnp.where(done, reached, following)
+    advantage = rho * (reward + gamma * ahead - value)
     return target, advantage
 
 
@@ -289,5 +297,7 @@ def _backward(addend: Array, factor: Array, last: Array) -> Array:
         current = addend_t + factor_t * following
         return current, current
 
+    dtype = jnp.result_type(addend, factor, last)
+    addend, factor, last = (x.astype(dtype) for x in (addend, factor, last))
     _, result = jax.lax.scan(step, last, (addend, factor), reverse=True)
     return result

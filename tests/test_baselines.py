@@ -82,9 +82,7 @@ def bandit_gradients(baseline, actions):
     """The estimate of d E[reward] / d logits of each row of N one-step episodes."""
     score = np.eye(3)[actions] - PROBS  # (batches, N, K)
     returns = jnp.asarray(REWARD[actions], jnp.float32)[:, None, :]  # (batches, 1, N)
-    b = jax.vmap(lambda g: jnp.broadcast_to(baseline(g, jnp.ones_like(g)), g.shape))(
-        returns
-    )
+    b = jax.jit(jax.vmap(lambda g: baseline(g, jnp.ones_like(g)) + 0 * g))(returns)
     advantage = np.asarray(returns - b, np.float64)[:, 0, :, None]
     return np.mean(score * advantage, axis=1)
 

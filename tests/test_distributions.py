@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,16 @@ from pgjax import Categorical
 rng = np.random.default_rng(0)
 # K = 2 takes its own path, through a sigmoid.
 each_k = pytest.mark.parametrize("k", [2, 3, 5])
+
+
+log_prob = jax.jit(Categorical.log_prob)
+sample = jax.jit(Categorical.sample)
+
+
+@jax.jit
+def summary(policy, other):
+    """All that does not depend on an action or a key."""
+    return policy.probs, policy.entropy(), policy.kl(other), policy.mode()
 
 
 def logits_of(k, seed=0):
@@ -37,7 +49,7 @@ each_extreme = pytest.mark.parametrize("logits", EXTREMES, ids=str)
 def test_log_probs_equal_the_log_softmax(k):
     logits = logits_of(k)
     actions = rng.integers(0, k, size=(4, 3))
-    result = jax.jit(lambda d, a: d.log_prob(a))(Categorical(logits), actions)
+    result = log_prob(Categorical(logits), actions)
     expected = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
     expected = np.take_along_axis(expected, actions[..., None], -1)[..., 0]
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
@@ -46,46 +58,40 @@ def test_log_probs_equal_the_log_softmax(k):
 @each_k
 def test_probs_entropy_kl_and_mode_equal_numpy(k):
     logits, others = logits_of(k), logits_of(k, seed=1)
-    policy = Categorical(logits)
-    probs, other = (scipy.special.softmax(np.float64(x), -1) for x in (logits, others))
-    entropy = scipy.stats.entropy(probs, axis=-1)
-    kl = scipy.stats.entropy(probs, other, axis=-1)
-    np.testing.assert_allclose(policy.probs, probs, rtol=1e-5)
-    np.testing.assert_allclose(policy.entropy(), entropy, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(policy.kl(Categorical(others)), kl, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(policy.mode(), logits.argmax(-1))
-    assert policy.mode().dtype == jnp.int32
+    policy, other = (scipy.special.softmax(np.float64(x), -1) for x in (logits, others))
+    probs, entropy, kl, mode = summary(Categorical(logits), Categorical(others))
+    np.testing.assert_allclose(probs, policy, rtol=1e-5)
+    expected = scipy.stats.entropy(policy, axis=-1)
+    np.testing.assert_allclose(entropy, expected, rtol=1e-4, atol=1e-6)
+    expected = scipy.stats.entropy(policy, other, axis=-1)
+    np.testing.assert_allclose(kl, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(mode, logits.argmax(-1))
+    assert mode.dtype == jnp.int32
 
 
 def test_two_actions_agree_with_the_general_formula():
     # A third action of probability zero takes K = 3's path to the same policy.
     logits = logits_of(2)
-    two = Categorical(logits)
-    three = Categorical(np.concatenate([logits, np.full((4, 3, 1), -np.inf)], -1))
-    three = Categorical(three.logits.astype(np.float32))
+    masked = np.full((4, 3, 1), -np.inf, np.float32)
+    two, three = Categorical(logits), Categorical(np.append(logits, masked, -1))
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     for action in (0, 1):
         actions = np.full((4, 3), action)
-        np.testing.assert_allclose(
-            two.log_prob(actions), three.log_prob(actions), rtol=1e-5, atol=1e-6
-        )
-    np.testing.assert_allclose(two.entropy(), three.entropy(), rtol=1e-5, atol=1e-6)
-    grads = [
-        jax.grad(lambda x: jnp.sum(Categorical(x).entropy()))(d.logits)[..., :2]
-        for d in (two, three)
-    ]
-    np.testing.assert_allclose(*grads, rtol=1e-4, atol=1e-6)
+        close(log_prob(two, actions), log_prob(three, actions))
+    close(summary(two, two)[1], summary(three, three)[1])
+    grad = jax.jit(jax.grad(lambda x: jnp.sum(Categorical(x).entropy())))
+    close(grad(two.logits), grad(three.logits)[..., :2])
     # The same uniform number picks the same action on both paths.
     key = jax.random.key(0)
-    np.testing.assert_array_equal(two.sample(key), three.sample(key))
+    np.testing.assert_array_equal(sample(two, key), sample(three, key))
 
 
 @each_k
 def test_samples_have_the_policy_s_frequencies(k):
     size = 100_000
     policy = Categorical(jnp.asarray(logits_of(k)[0, 0]))
-    actions = jax.jit(
-        lambda logits, key: Categorical(jnp.broadcast_to(logits, (size, k))).sample(key)
-    )(policy.logits, jax.random.key(1))
+    batch = Categorical(jnp.broadcast_to(policy.logits, (size, k)))
+    actions = sample(batch, jax.random.key(1))
     assert actions.dtype == jnp.int32
     expected = size * scipy.special.softmax(np.float64(policy.logits))
     assert expected.min() > 5  # for the chi-squared approximation
@@ -98,28 +104,30 @@ def test_samples_have_the_policy_s_frequencies(k):
 def test_an_action_of_logit_minus_infinity_is_never_sampled(masked):
     logits = np.zeros((20_000, 3), np.float32)
     logits[:, masked] = -np.inf
-    actions = Categorical(jnp.asarray(logits)).sample(jax.random.key(0))
+    actions = sample(Categorical(logits), jax.random.key(0))
     assert set(np.unique(actions)) == set(range(3)) - set(masked)
 
 
-@pytest.mark.parametrize("k", [2, 3, 5, 1000])
+@pytest.mark.parametrize("k", [2, 3, 64, 1000])
 def test_no_uniform_number_reaches_an_action_of_probability_zero(k, monkeypatch):
     rng = np.random.default_rng(0)
-    logits = rng.normal(size=k).astype(np.float32)
-    logits[rng.random(k) < 0.4] = -np.inf
-    logits[rng.integers(k)] = 0.0
-    policy = Categorical(jnp.asarray(logits))
+    logits = rng.normal(size=(4, k)).astype(np.float32)
+    masked = rng.random((4, k)) < 0.5
+    masked[:2, 0] = masked[2:, -1] = True
+    masked[:2, -1] = masked[2:, 0] = False
+    policy = Categorical(np.where(masked, -np.float32(np.inf), logits))
     # The worst cases: the ends, and both sides of each action's boundary.
-    boundaries = np.asarray(jnp.cumsum(policy.probs), np.float32)
-    boundaries = boundaries / boundaries[-1]
-    last = np.float32(1 - 2**-23)
+    boundaries = np.asarray(jnp.cumsum(policy.probs, axis=-1))
+    boundaries = (boundaries / boundaries[:, -1:]).T
     around = [np.nextafter(boundaries, np.float32(x)) for x in (0, 1)]
-    uniform = np.concatenate([[0.0], boundaries, *around, [last]])
-    uniform = uniform.clip(0, last).astype(np.float32)
-    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.asarray(uniform))
-    batch = Categorical(jnp.broadcast_to(policy.logits, (len(uniform), k)))
+    last = np.float32(1 - 2**-23)
+    ends = np.zeros((1, 4), np.float32), np.full((1, 4), last)
+    uniform = np.concatenate([boundaries, *around, *ends])
+    uniform = jnp.asarray(uniform.clip(0, last))  # (numbers, 4)
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: uniform)
+    batch = Categorical(jnp.broadcast_to(policy.logits, (*uniform.shape, k)))
     actions = np.asarray(batch.sample(jax.random.key(0)))
-    assert np.all(np.isfinite(logits[actions]))
+    assert not np.any(masked[np.arange(4), actions])
 
 
 @jax.jit
@@ -181,9 +189,9 @@ def test_logits_need_not_be_normalised(k):
     logits = logits_of(k)
     actions = rng.integers(0, k, size=(4, 3))
     plain, shifted = Categorical(logits), Categorical(logits + np.float32(64))
-    np.testing.assert_allclose(plain.log_prob(actions), shifted.log_prob(actions), 1e-3)
-    np.testing.assert_allclose(plain.entropy(), shifted.entropy(), 1e-3)
-    np.testing.assert_allclose(plain.kl(shifted), np.zeros((4, 3)), atol=1e-4)
+    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    close(log_prob(plain, actions), log_prob(shifted, actions))
+    jax.tree.map(close, summary(plain, plain), summary(shifted, plain))
 
 
 @each_k
@@ -191,21 +199,15 @@ def test_vmap_gives_what_the_batch_gives(k):
     policy, other = Categorical(logits_of(k)), Categorical(logits_of(k, seed=1))
     actions = jnp.asarray(rng.integers(0, k, size=(4, 3)))
 
-    def summary(policy, other, action):
-        log_prob = policy.log_prob(action)
-        return log_prob, policy.entropy(), policy.kl(other), policy.mode()
-
-    batched = summary(policy, other, actions)
-    mapped = jax.jit(jax.vmap(jax.vmap(summary)))(policy, other, actions)
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
-        batched,
-        mapped,
-    )
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    agents = jax.jit(jax.vmap(jax.vmap(summary)))
+    jax.tree.map(close, agents(policy, other), summary(policy, other))
+    agents = jax.jit(jax.vmap(jax.vmap(Categorical.log_prob)))
+    close(agents(policy, actions), log_prob(policy, actions))
     keys = jax.random.split(jax.random.key(0), 4)
-    samples = jax.vmap(lambda d, key: d.sample(key))(policy, keys)
+    samples = jax.jit(jax.vmap(Categorical.sample))(policy, keys)
     for i in range(4):
-        alone = Categorical(policy.logits[i]).sample(keys[i])
+        alone = sample(Categorical(policy.logits[i]), keys[i])
         np.testing.assert_array_equal(samples[i], alone)
 
 

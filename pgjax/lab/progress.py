@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 LOG_SECONDS = 5.0  # between two lines, where there is no terminal
+_IMPORTED = time.perf_counter()
 
 
 def seconds(duration: float) -> str:
@@ -22,6 +25,16 @@ def seconds(duration: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def process_age() -> float:
+    """Seconds since this process was started, its imports included."""
+    try:
+        fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
+    except OSError:  # no Linux: all but Python's own start and the first imports
+        return time.perf_counter() - _IMPORTED
+    return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def count(number: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import pathlib
-import time
 from typing import Any
 
 import jax
@@ -17,17 +16,16 @@ from pgjax.lab import store
 from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
-from pgjax.lab.progress import Reporter, count, seconds
+from pgjax.lab.progress import Reporter, count, process_age, seconds
 
 
-def train(config: Config, *, out: str | None, quiet: bool, started: float) -> int:
+def train(config: Config, *, out: str | None, quiet: bool) -> int:
     """Trains, evaluates and records; returns the exit code.
 
     Args:
       config: the checked settings.
       out: the run directory to make; named after the run by default.
       quiet: whether to print nothing but errors.
-      started: `time.time()` when the user pressed Enter, or close to it.
     """
     from pgjax.lab.trainer import train_agents
 
@@ -42,7 +40,7 @@ def train(config: Config, *, out: str | None, quiet: bool, started: float) -> in
     result = train_agents(config, experiment, run, reporter)
     store.save_params(run / "params.npz", result.params)
     draw_learning_curve(run, config)
-    summary = _summary(config, result, time.time() - started)
+    summary = _summary(config, result, process_age())
     store.write_json(run / "summary.json", summary)
     if not quiet:
         _print_summary(run, config, summary)

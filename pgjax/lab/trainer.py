@@ -7,7 +7,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +42,7 @@ class Programs(NamedTuple):
 
     init: Callable[[Any], Any]
     chunk: Callable[[Any, Any], tuple[Any, Any]]
-    evaluate: Callable[[Any, Any], Any]
+    evaluate: Future[Callable[[Any, Any], Any]]  # not needed before the end
 
 
 def train_agents(
@@ -62,7 +62,7 @@ def train_agents(
         state, log = _train(config, programs, keys, file, reporter, interrupted)
     train_seconds = time.perf_counter() - start
     params = state.learner.params
-    returns = _real(programs.evaluate(keys, params), config)
+    returns = _real(programs.evaluate.result()(keys, params), config)
     return Result(
         params=_real(params, config),
         env_steps=log.env_steps,
@@ -79,7 +79,7 @@ def train_agents(
 def compile_programs(
     config: Config, experiment: Experiment, keys: Any, devices: list[jax.Device]
 ) -> Programs:
-    """Compiles the run's three programs side by side."""
+    """Compiles the run's three programs side by side, the evaluation last."""
     env, rollout, algorithm = experiment
 
     def init(key: Any) -> Any:
@@ -112,14 +112,12 @@ def compile_programs(
 
     state = jax.eval_shape(jax.vmap(init), keys)
     active = jax.ShapeDtypeStruct(keys.shape, bool)
-    with ThreadPoolExecutor() as pool:
-        programs = [
-            pool.submit(compiled, chunk, (0,), state, active),
-            pool.submit(compiled, evaluate, (), keys, state.learner.params),
-            pool.submit(compiled, init, (), keys),
-        ]
-        train, evaluation, initial = [program.result() for program in programs]
-    return Programs(initial, train, evaluation)
+    pool = ThreadPoolExecutor(max_workers=2)
+    training = pool.submit(compiled, chunk, (0,), state, active)
+    initial = pool.submit(compiled, init, (), keys)
+    evaluation = pool.submit(compiled, evaluate, (), keys, state.learner.params)
+    pool.shutdown(wait=False)
+    return Programs(initial.result(), training.result(), evaluation)
 
 
 def _train(
