@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,4 +92,5 @@ def make_twin(env: Env, **options: Any) -> gymnasium.Env:
         raise UsageError(
             f"Gymnasium has no twin of {env.name}; it has {', '.join(TWINS)}"
         )
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # pygame looks for a sound card
     return gymnasium.make(env.name, max_episode_steps=env.max_steps, **options)

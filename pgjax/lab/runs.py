@@ -126,11 +126,7 @@ def _print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) -
     firsts = [row["seconds_to_solve"] for row in summary["seeds"]]
     firsts = [first for first in firsts if first is not None]
     if firsts:
-        before = wall - training  # a little late: evaluation and drawing are in it
-        console.print(
-            f"first seed solved {seconds(before + min(firsts))} after the start",
-            soft_wrap=True,
-        )
+        console.print(f"first seed solved {seconds(min(firsts))} after the start")
     console.print(
         f"results in {run} (learning_curve.png, metrics.csv, summary.json)\n"
         f"next: pgjax evaluate {run}    pgjax render {run}",

@@ -17,7 +17,7 @@ import numpy as np
 import pgjax as pg
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
-from pgjax.lab.progress import Reporter
+from pgjax.lab.progress import Reporter, process_age
 from pgjax.lab.store import MetricsFile
 from pgjax.sweep import over_agents, pad_agents
 from pgjax.train import RECENT
@@ -29,7 +29,7 @@ class Result(NamedTuple):
     params: Any  # leaves (S, ...)
     env_steps: np.ndarray  # (S,) steps taken
     steps_to_solve: np.ndarray  # (S,) NaN for an agent that has not solved the task
-    seconds_to_solve: np.ndarray  # (S,) since training began; NaN likewise
+    seconds_to_solve: np.ndarray  # (S,) since the process began; NaN likewise
     greedy: np.ndarray  # (S, episodes) returns
     sampled: np.ndarray  # (S, episodes) returns
     compile_seconds: float
@@ -79,7 +79,7 @@ def train_agents(
 def compile_programs(
     config: Config, experiment: Experiment, keys: Any, devices: list[jax.Device]
 ) -> Programs:
-    """Compiles the run's three programs side by side, the evaluation last."""
+    """Compiles the run's programs side by side; waits for what training needs."""
     env, rollout, algorithm = experiment
 
     def init(key: Any) -> Any:
@@ -149,7 +149,6 @@ class TrainingLog:
 
     def __init__(self, config: Config):
         self._config = config
-        self._start = time.perf_counter()
         self._update = 0
         self.env_steps = np.zeros(config.seeds, np.int64)
         self.episodes = np.zeros(config.seeds, np.int64)
@@ -201,7 +200,7 @@ class TrainingLog:
         new = solved.any(1) & np.isnan(self.steps_to_solve[agents])
         first = env_steps[np.arange(len(agents)), solved.argmax(1)]
         self.steps_to_solve[agents[new]] = first[new]
-        self.seconds_to_solve[agents[new]] = time.perf_counter() - self._start
+        self.seconds_to_solve[agents[new]] = process_age()
 
     def num_solved(self) -> int | None:
         """How many agents have solved the task; None if nobody says when it is."""
