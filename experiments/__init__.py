@@ -1,0 +1,1 @@
+"""Runnable studies and their recorded results; see each file's first lines."""

@@ -1,0 +1,83 @@
+"""Steps to solve under the article's presets, against the article's own PyTorch code.
+
+    pgjax train reinforce --preset article --seeds 32 --out PLAIN
+    pgjax train reinforce --preset article-baseline --seeds 32 --out BASELINE
+    python -m experiments.against_article PLAIN BASELINE
+
+The article's code was run with 31 and 39 seeds; its results, one row per seed, are in
+experiments/reference/article_torch.json. An agent that has not solved the task by
+400,000 steps is a censored observation: the log-rank test takes it as such, and the
+rank-sum test as the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from scipy import stats
+
+REFERENCE = pathlib.Path(__file__).parent / "reference" / "article_torch.json"
+CAP = 400_000  # environment steps
+
+
+def main() -> None:
+    """Prints, for each of the two runs, both medians and two tests."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("plain", type=pathlib.Path, help="run of --preset article")
+    parser.add_argument("baseline", type=pathlib.Path, help="of article-baseline")
+    runs = parser.parse_args()
+    variants = json.loads(REFERENCE.read_text())["variants"]
+    pairs = {
+        "plain": (runs.plain, variants["plain"]),
+        "mean baseline": (runs.baseline, variants["mean_baseline"]),
+    }
+    for name, (run, reference) in pairs.items():
+        rows = json.loads((run / "summary.json").read_text())["seeds"]
+        print(name, *compare(steps_to_solve(rows), steps_to_solve(reference)), sep="\n")
+
+
+def steps_to_solve(rows: list[dict]) -> np.ndarray:
+    """Steps to solve, one per seed; infinite for those that did not within the cap."""
+    steps = [row["steps_to_solve"] for row in rows]
+    return np.array([s if s is not None and s <= CAP else np.inf for s in steps])
+
+
+def compare(ours: np.ndarray, article: np.ndarray) -> list[str]:
+    """Lines with medians, ranges and two-sample tests."""
+    rank_sum = stats.mannwhitneyu(ours, article)
+    log_rank = stats.logrank(_censored(ours), _censored(article))
+    return [
+        f"  pgjax:         {_describe(ours)}",
+        f"  article's code: {_describe(article)}",
+        f"  rank-sum test p = {rank_sum.pvalue:.2f}, log-rank test p = "
+        f"{log_rank.pvalue:.2f}",
+    ]
+
+
+def _censored(steps: np.ndarray) -> stats.CensoredData:
+    solved = np.isfinite(steps)
+    right = np.full((~solved).sum(), float(CAP))
+    return stats.CensoredData(uncensored=steps[solved], right=right)
+
+
+def _describe(steps: np.ndarray) -> str:
+    solved = np.isfinite(steps)
+    low, high = (f"{x:,.0f}" if np.isfinite(x) else "-" for x in _interval(steps))
+    return (
+        f"median {np.median(steps):,.0f} [{low}, {high}], {solved.sum()} of "
+        f"{len(steps)} seeds solved"
+    )
+
+
+def _interval(steps: np.ndarray) -> tuple[float, float]:
+    """A 95% interval of the median, from order statistics (no assumption)."""
+    low, high = stats.binom.interval(0.95, len(steps), 0.5)
+    ordered = np.sort(steps)
+    return float(ordered[int(low) - 1]), float(ordered[int(high)])
+
+
+if __name__ == "__main__":
+    main()
