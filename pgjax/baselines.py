@@ -43,7 +43,8 @@ def no_baseline(returns: Array, weight: Array, value: Array | None = None) -> Ar
 def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> Array:
     """The mean of one episode's own returns, over its steps: the article's baseline.
 
-    Biased: it depends on the episode's own actions.
+    Biased, whatever the number of episodes: it depends on the episode's own actions.
+    By how much depends on the task; for episodes of one step it removes the gradient.
 
     Args:
       returns: (T, N) returns G_t.
@@ -97,6 +98,9 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
     Returns:
       (T, N) baselines b_t^i = sum_{j != i} w_t^j G_t^j / sum_{j != i} w_t^j.
 
+    Raises:
+      ValueError: for N = 1, where there is no other episode.
+
     References:
       Kool et al., Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019 (for one
       return per sample; here for every step).
@@ -107,6 +111,8 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
      [8.  1.  4.5]]
     """
     del value
+    if returns.shape[1] < 2:
+        raise ValueError("leave_one_out needs at least two episodes per batch, got one")
     weighted = weight * returns
     total = jnp.sum(weighted, axis=1, keepdims=True) - weighted
     count = jnp.sum(weight, axis=1, keepdims=True) - weight

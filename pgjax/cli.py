@@ -31,21 +31,26 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    _prepare_jax()
-    from pgjax.lab.errors import UsageError
-
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _prepare_jax()
         return _run(arguments)
-    except UsageError as error:
-        print(f"pgjax: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print(
-            "pgjax: interrupted; nothing was running that could be saved",
-            file=sys.stderr,
-        )
+        print("pgjax: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def command() -> NoReturn:
+    """Runs the command and leaves, also where compilations are still going on."""
+    code = main()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    if code == 130:
+        os._exit(code)  # rather than wait for them
+    sys.exit(code)
 
 
 def _prepare_jax() -> None:
@@ -86,6 +91,16 @@ def _keep_freed_memory() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from pgjax.lab.errors import UsageError
+
+    try:
+        return _dispatch(arguments)
+    except UsageError as error:
+        print(f"pgjax: {error}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(arguments: list[str]) -> int:
     from pgjax.lab.config import make_config
 
     parsed = vars(_parser(arguments).parse_args(arguments))
@@ -134,7 +149,7 @@ def _parser(arguments: list[str]) -> Parser:
 
 def _add_train(commands: Any, arguments: list[str]) -> None:
     from pgjax import algorithms
-    from pgjax.lab.config import algorithm_options, run_options
+    from pgjax.lab.config import algorithm_factory, algorithm_options, run_options
     from pgjax.lab.presets import PRESETS
 
     train = commands.add_parser(
@@ -152,7 +167,10 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
         default=names[0],
         help=f"one of {', '.join(names)} (default: {names[0]})",
     )
-    given = [argument for argument in arguments[1:2] if argument in names]
+    if arguments[:1] == ["train"] and not "".join(arguments[1:2]).startswith("-"):
+        for name in arguments[1:2]:  # a wrong one is told before its options are
+            algorithm_factory(name)
+    given = [argument for argument in arguments[1:] if argument in names]
     algorithm = given[0] if given else names[0]
     train.add_argument(
         "--preset",
@@ -173,6 +191,7 @@ def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
         default = defaults.get(name, option.default)
         text = option.help.replace("%", "%%")
         if option.type is bool:
+            text += f" (default: {'yes' if default else 'no'})"
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
             continue
         if default is not None:
@@ -180,12 +199,23 @@ def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
             text += f" (default: {shown})"
         group.add_argument(
             flag,
-            type=option.type,
+            type=_count if option.type is int else option.type,
             choices=option.choices or None,
             metavar=None if option.choices else option.type.__name__.upper(),
             nargs="+" if name == "hidden" else None,
             help=text,
         )
+
+
+def _count(text: str) -> int:
+    """An integer, also one written as 300_000 or 3e5."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(text) if text.lstrip("+-").replace("_", "").isdigit() else int(number)
+
+
+_count.__name__ = "int"  # what argparse calls it in its messages
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -225,4 +255,4 @@ def _add_render(commands: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

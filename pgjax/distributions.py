@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.checks import check_same_shape
 from pgjax.types import Array, Key
 
 
@@ -52,8 +53,10 @@ class Categorical(NamedTuple):
         """(...) log pi(a) of integer actions in [0, K-1], in nats.
 
         Raises:
-          ValueError: if the actions' shape is not the batch shape.
+          ValueError: if the actions' shape is not the batch shape. (Their range is not
+            checked: an action outside of it gives a number that means nothing.)
         """
+        action = jnp.asarray(action)
         if jnp.shape(action) != self.logits.shape[:-1]:
             raise ValueError(
                 f"actions of shape {jnp.shape(action)} do not fit a batch of "
@@ -79,7 +82,12 @@ class Categorical(NamedTuple):
         return -jnp.sum(self.probs * _finite(jax.nn.log_softmax(self.logits)), axis=-1)
 
     def kl(self, other: Categorical) -> Array:
-        """(...) KL(self || other) = sum_a pi(a) (log pi(a) - log other(a)), in nats."""
+        """(...) KL(self || other) = sum_a pi(a) (log pi(a) - log other(a)), in nats.
+
+        Raises:
+          ValueError: if the two batches differ in shape.
+        """
+        check_same_shape(logits=self.logits, other_logits=other.logits)
         log_self = jax.nn.log_softmax(self.logits)
         log_other = jax.nn.log_softmax(other.logits)
         difference = jnp.where(jnp.isneginf(log_self), 0.0, log_self - log_other)

@@ -121,7 +121,8 @@ def kl_penalty(log_prob: Array, reference_log_prob: Array) -> Array:
     """A KL(pi || reference) estimate from one action each: exp(-x) - 1 + x >= 0.
 
     x = log pi(a_t) - log ref(a_t). For actions drawn from pi, the mean is the
-    divergence, without bias, at less variance than that of the plain x. ("k3".)
+    divergence, without bias; near the reference its variance is far below that of the
+    plain x. ("k3".)
 
     Args:
       log_prob: (...) log pi(a_t | s_t), differentiable.

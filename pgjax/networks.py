@@ -72,7 +72,8 @@ def linear_softmax_policy(
       A network without a critic. Its parameters start at zero: the uniform policy.
 
     Raises:
-      ValueError: if the action space is not discrete.
+      ValueError: if the action space is not discrete, or (from `init`) if the features
+        are not one row per action.
 
     References:
       Sutton and Barto, 2018, eq. 13.2 and 13.3.
@@ -90,7 +91,12 @@ def linear_softmax_policy(
 
     def init(key: Key, obs: Array) -> Params:
         del key
-        return {"theta": jnp.zeros(phi(obs).shape[-1])}
+        shape = jax.eval_shape(phi, obs).shape
+        if len(shape) < 2 or shape[-2] != num_actions:
+            raise ValueError(
+                f"features must be (..., {num_actions} actions, d), got {shape}"
+            )
+        return {"theta": jnp.zeros(shape[-1])}
 
     def apply(params: Params, obs: Array) -> tuple[Categorical, None]:
         return Categorical(phi(obs) @ params["theta"]), None

@@ -105,7 +105,8 @@ def lambda_returns(
     target = reward + discount * bootstrap
     # The value after the last step enters as G_T, so that the last step, too, follows
     # the recursion: (1 - c) V + c V = V.
-    return _backward(target, discount * trace, next_value[-1])
+    last = jnp.where(terminated[-1], 0.0, next_value[-1])
+    return _backward(target, discount * trace, last)
 
 
 def gae(

@@ -112,18 +112,22 @@ def train_step(
     count = jnp.sum(episodes.finished, dtype=jnp.int32)
     num_episodes = state.num_episodes + count
     recent = _push(state.recent_returns, episodes)
-    known = jnp.minimum(num_episodes, RECENT)
+    state = TrainState(
+        learner, rollout_state, recent, num_episodes, state.num_updates + 1, key
+    )
     metrics |= {
         "env_steps": jnp.sum(batch.weight > 0, dtype=jnp.int32),
         "episodes": count,
         "episode_return": _mean(episodes.returns, episodes.finished),
         "episode_length": _mean(episodes.lengths, episodes.finished),
-        "recent_return": _mean(recent, jnp.arange(RECENT) < known),
+        "recent_return": recent_return(state),
     }
-    state = TrainState(
-        learner, rollout_state, recent, num_episodes, state.num_updates + 1, key
-    )
     return state, metrics
+
+
+def recent_return(state: TrainState) -> Array:
+    """The mean return of the last 100 episodes, or of as many as there were; or NaN."""
+    return _mean(state.recent_returns, jnp.arange(RECENT) < state.num_episodes)
 
 
 def _push(recent: Array, episodes: Episodes) -> Array:

@@ -63,8 +63,11 @@ def test_leave_one_out_never_sees_the_episode_s_own_returns():
 
 def test_the_last_episode_running_has_nothing_left_to_compare_with():
     np.testing.assert_array_equal(pg.leave_one_out(RETURNS, WEIGHT)[4, 0], 0.0)
-    alone = pg.leave_one_out(RETURNS[:, :1], WEIGHT[:, :1])
-    np.testing.assert_array_equal(alone, np.zeros((5, 1)))
+
+
+def test_leaving_one_out_of_one_is_an_error():
+    with pytest.raises(ValueError, match="needs at least two episodes per batch"):
+        pg.leave_one_out(RETURNS[:, :1], WEIGHT[:, :1])
 
 
 def test_a_missing_critic_is_an_error():

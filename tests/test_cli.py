@@ -142,9 +142,27 @@ def test_interrupt_saves_the_run(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted: what was trained is saved in" in errors
+    assert "finishing this chunk" in errors
+    assert "interrupted; what was trained is saved in" in errors
     assert {path.name for path in run.iterdir()} == FILES
     assert json.loads((run / "summary.json").read_text())["interrupted"] is True
+
+
+def test_interrupt_while_compiling_leaves_nothing_behind(tmp_path):
+    run = tmp_path / "run"
+    command = ["train", *SMALL, "--hidden", "9", "--out", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pgjax.cli", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert process.stderr.readline().startswith("reinforce")  # compiling begins
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "pgjax: interrupted\n"
+    assert not run.exists()
 
 
 def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
@@ -171,6 +189,11 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["--seed", "-1"], "--seed must be 0 or more, got -1"),
         (["--steps", "-5"], "--steps must be at least 1, got -5"),
         (["--num-envs", "0"], "--num-envs must be at least 1, got 0"),
+        (["--num-envs", "1"], "--num-envs must be at least 2 to leave one out"),
+        (["--num-envs", "100000000"], "--num-envs must be at most"),
+        (["--steps", "9" * 400], "invalid int value"),
+        (["--steps", "1.5"], "invalid int value: '1.5'"),
+        (["--solved-return", "nan"], "--solved-return must be finite, got nan"),
         (["--time-limit", "0"], "time_limit must be at least 1 step, got 0"),
         (["--learning-rate", "0"], "--learning-rate must be positive and finite"),
         (["--learning-rate", "inf"], "--learning-rate must be positive and finite"),
@@ -198,6 +221,28 @@ def test_bad_training_input_is_one_line_and_code_2(arguments, says, tmp_path, ca
     assert not run.exists()
 
 
+def test_out_in_something_that_is_no_directory_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert _exit_code(["train", "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "is not a writable directory" in capsys.readouterr().err
+
+
+def test_a_wrong_algorithm_is_told_before_help(capsys):
+    assert _exit_code(["train", "ppoo", "--help"]) == 2
+    assert "unknown algorithm 'ppoo'" in capsys.readouterr().err
+
+
+def test_counts_may_be_written_with_an_exponent():
+    from pgjax.cli import _count
+
+    assert [_count(text) for text in ("12", "1e5", "300_000", "-3")] == [
+        12,
+        100_000,
+        300_000,
+        -3,
+    ]
+
+
 def test_existing_out_is_refused(tmp_path, capsys):
     (tmp_path / "precious.txt").write_text("mine")
     assert _exit_code(["train", "--out", str(tmp_path)]) == 2
@@ -214,9 +259,12 @@ def test_a_directory_that_is_no_run_is_refused(command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["evaluate", "--episodes", "0"], "--episodes must be at least 1, got 0"),
+        (["evaluate", "--episodes", "0"], "--episodes must be in [1, 1048576], got 0"),
         (["render", "--agent", "9"], "the run has no seed 9; it has 3 to 4"),
         (["render", "--out", "a.png"], "--out must end in .gif"),
+        (["render", "--out", "no/such/a.gif"], "which is no directory"),
+        (["render", "--seed", "-1"], "--seed must be in [0, 2**31), got -1"),
+        (["evaluate", "--seed", str(10**20)], "--seed must be in [0, 2**31)"),
     ],
 )
 def test_bad_input_on_a_run(finished, arguments, says, capsys):
@@ -230,10 +278,19 @@ def test_a_run_is_safe_to_open_when_damaged(finished, tmp_path, capsys):
     run, _ = finished
     record = json.loads((run / "config.json").read_text())
     params = (run / "params.npz").read_bytes()
+
+    def changed(**options):
+        config = record["config"]
+        options = config["algorithm_options"] | options
+        return json.dumps(record | {"config": config | {"algorithm_options": options}})
+
     damages = {
         "{": "is damaged",
         json.dumps(record | {"format": 99}): "has format 99",
         json.dumps(record | {"config": {"hidden": [8], "x": 1}}): "not a config of",
+        changed(baseline="xyz"): "--baseline must be one of",
+        changed(gamma="0.9"): "--gamma must be float, got '0.9'",
+        changed(surprise=1): "no option --surprise",
     }
     for number, (text, says) in enumerate(damages.items()):
         copy = tmp_path / str(number)

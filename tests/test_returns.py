@@ -410,3 +410,18 @@ def test_fewer_than_one_step_is_an_error(n):
     reward, no = jnp.zeros(3), jnp.zeros(3, bool)
     with pytest.raises(ValueError, match=f"n must be at least 1, got n={n}"):
         pg.n_step_returns(reward, reward, no, no, gamma=0.9, n=n)
+
+
+def test_what_a_critic_says_of_a_terminal_state_is_ignored_be_it_nan():
+    reward, no = jnp.ones(3), jnp.zeros(3, bool)
+    end = jnp.array([False, False, True])
+    next_value = jnp.array([1.0, 1.0, jnp.nan])
+    clean = next_value.at[-1].set(0.0)
+    for function in (
+        lambda v: pg.lambda_returns(reward, v, end, no, gamma=0.9, lam=0.5),
+        lambda v: pg.gae(reward, reward, v, end, no, gamma=0.9, lam=0.5),
+        lambda v: pg.n_step_returns(reward, v, end, no, gamma=0.9, n=2),
+        lambda v: pg.vtrace(reward, reward, v, end, no, no * 0.0, gamma=0.9)[0],
+        lambda v: pg.vtrace(reward, reward, v, end, no, no * 0.0, gamma=0.9)[1],
+    ):
+        np.testing.assert_array_equal(function(next_value), function(clean))

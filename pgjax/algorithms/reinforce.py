@@ -44,6 +44,10 @@ def reinforce(
     grad J = E[ sum_t grad log pi(a_t | s_t) (G_t - b_t) ], where G_t is the discounted
     return from step t and b_t a baseline.
 
+    With a critic, a return that was cut by a time limit goes on with V(next_obs).
+    Without one there is nothing to go on with: what is maximised is then the return of
+    the time-limited task, whether its end is called a termination or a truncation.
+
     Args:
       network: the policy; with a critic, V is fitted to the returns as well.
       optimizer: any Optax transformation that descends, such as optax.adam(1e-2).
@@ -54,7 +58,7 @@ def reinforce(
       discount_states: whether step t is also weighted by gamma^t, as the theorem for
         the discounted objective says and most implementations do not.
       normalize_advantage: whether G_t - b_t is scaled to mean 0 and variance 1 over the
-        batch.
+        batch. Subtracting the mean biases an unbiased baseline by O(1/N).
       entropy_coefficient: weight of the entropy bonus, >= 0.
       value_coefficient: weight of the critic's loss (a mean over steps), >= 0.
 
@@ -62,7 +66,8 @@ def reinforce(
       An algorithm for the rollout `pgjax.episodes`.
 
     Raises:
-      ValueError: for an unknown reduction, or a baseline whose critic is missing.
+      ValueError: for an unknown reduction; from `update`, for a baseline whose critic
+        is missing or that does not broadcast to (T, N).
 
     References:
       Williams, 1992; Sutton and Barto, 2018, sections 13.3 and 13.4.
@@ -70,6 +75,11 @@ def reinforce(
     if reduction not in REDUCTIONS:
         raise ValueError(
             f"unknown reduction {reduction!r}; known are {', '.join(REDUCTIONS)}"
+        )
+
+    if not callable(baseline):
+        raise ValueError(
+            f"baseline must be a function, such as pg.leave_one_out, got {baseline!r}"
         )
 
     def init(key: Key, obs: Array) -> Learner:

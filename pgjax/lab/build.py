@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import optax
 
@@ -33,20 +34,31 @@ def build(config: Config) -> Experiment:
             time_limit_terminates=config.time_limit_terminates,
         )
         options = dict(config.algorithm_options)
-        network = _network(config, env, options)
         if "baseline" in options:
             options["baseline"] = BASELINES[options["baseline"]]
+        factory = partial(algorithm_factory(config.algorithm), **options)
         optimizer = optax.adam(config.learning_rate)
-        algorithm = algorithm_factory(config.algorithm)(network, optimizer, **options)
+        algorithm = factory(_network(config, env, critic=False), optimizer)
+        if _needs_critic(config, algorithm):
+            algorithm = factory(_network(config, env, critic=True), optimizer)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:  # MNISTBandit-bsuite downloads its images
         raise UsageError(f"cannot make {config.env}: {error}") from error
-    return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
+    if algorithm.complete_episodes:
+        return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
+    rollout = pg.unroll(env, config.num_envs, config.num_steps)
+    return Experiment(env, rollout, algorithm)
 
 
-def _network(config: Config, env: pg.Env, options: dict[str, Any]) -> pg.Network:
-    make = pg.actor_critic if options.get("baseline") == "value" else pg.mlp_policy
+def _needs_critic(config: Config, algorithm: pg.Algorithm) -> bool:
+    """Whether something must stand in for what follows the data, or for a baseline."""
+    baseline = config.algorithm_options.get("baseline")
+    return baseline == "value" or not algorithm.complete_episodes
+
+
+def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
+    make = pg.actor_critic if critic else pg.mlp_policy
     return make(
         env, config.hidden, activation=config.activation, initializer=config.initializer
     )

@@ -38,7 +38,8 @@ class Config:
     seeds: int = 8
     seed: int = 0
     steps: int = 300_000
-    num_envs: int = 8
+    num_envs: int = 5
+    num_steps: int = 32
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
     initializer: str = "torch"
@@ -53,11 +54,13 @@ class Config:
 HELP = {
     "env": "gymnax environment",
     "time_limit": "steps per episode (default: the environment's own)",
-    "time_limit_terminates": "count the time limit as a terminal state, as the article",
+    "time_limit_terminates": "count the time limit as a terminal state, as the article "
+    "does; it matters to a critic only",
     "seeds": "number of agents, trained side by side",
     "seed": "seed of the first agent; the others follow it",
     "steps": "environment steps per agent; it stops at the first chunk past them",
-    "num_envs": "environments per agent: the number of episodes in an update",
+    "num_envs": "environments per agent; with complete episodes, one episode each",
+    "num_steps": "steps per environment and update, unless episodes are complete",
     "hidden": "widths of the hidden layers",
     "activation": "activation of the hidden layers",
     "initializer": "initialisation of the layers",
@@ -96,19 +99,26 @@ def run_options() -> dict[str, Option]:
 
 
 def algorithm_options(algorithm: str) -> dict[str, Option]:
-    """The options of one algorithm: its factory's keyword arguments and docstring."""
+    """The options of one algorithm: its factory's keyword arguments and docstring.
+
+    Those whose default is a flag, a number, a name or a baseline; others keep theirs.
+    """
     factory = algorithm_factory(algorithm)
     parameters = inspect.signature(factory).parameters.values()
     return {
         parameter.name: _option(factory, parameter)
         for parameter in parameters
         if parameter.kind is parameter.KEYWORD_ONLY
+        and (
+            isinstance(parameter.default, bool | int | float | str)
+            or parameter.default in BASELINES.values()
+        )
     }
 
 
 def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> Option:
     text = _argument_help(factory, parameter.name)
-    if callable(parameter.default):  # a baseline; told by name
+    if parameter.default in BASELINES.values():
         names = {function: name for name, function in BASELINES.items()}
         return Option(str, names[parameter.default], text, tuple(BASELINES))
     return Option(type(parameter.default), parameter.default, text)
@@ -117,8 +127,9 @@ def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> Option
 def _argument_help(factory: Callable[..., Any], name: str) -> str:
     """What the docstring's Args section says about an argument."""
     doc = inspect.getdoc(factory) or ""
-    found = re.search(rf"^  {name}: (.*?)(?=^  \w+: |^\S|\Z)", doc, re.M | re.S)
-    return " ".join(found[1].split()).rstrip(".") if found else ""
+    entry = rf"^( +){name}: (.*?)(?=^\1\w+: |^\S|\Z)"
+    found = re.search(entry, doc, re.M | re.S)
+    return " ".join(found[2].split()).rstrip(".") if found else ""
 
 
 def algorithm_factory(algorithm: str) -> Callable[..., Any]:
@@ -140,6 +151,10 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
             f"{', '.join(presets) or 'default'}"
         )
     settings = {**presets.get(preset, {}), **given}
+    if given.get("env", settings.get("env")) != presets.get(preset, {}).get("env"):
+        settings.pop("solved_return", None)  # the preset's is of another environment
+    if "solved_return" in given:
+        settings["solved_return"] = given["solved_return"]
     if "hidden" in settings:
         settings["hidden"] = tuple(settings["hidden"])
     own = algorithm_options(algorithm)
@@ -155,18 +170,29 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
 
 def check_config(config: Config) -> None:
     """Raises UsageError for the first setting that cannot be."""
-    for name in ("seeds", "steps", "num_envs", "updates_per_chunk", "eval_episodes"):
+    counts = ("seeds", "num_envs", "num_steps", "updates_per_chunk", "eval_episodes")
+    for name in (*counts, "steps"):
+        most = 2**62 if name == "steps" else 2**24
         _require(getattr(config, name) >= 1, config, name, "at least 1")
+        _require(getattr(config, name) <= most, config, name, f"at most {most}")
     _require(config.seed >= 0, config, "seed", "0 or more")
     _require(config.seed + config.seeds <= 2**31, config, "seed", "below 2**31")
     _require(config.learning_rate > 0, config, "learning_rate", "positive and finite")
+    if config.solved_return is not None:
+        _require(True, config, "solved_return", "finite")
     if not config.hidden or min(config.hidden) < 1:
         raise UsageError(f"--hidden needs positive widths, got {list(config.hidden)}")
     if config.stop_when_solved and config.solved_return is None:
         raise UsageError(
             f"--stop-when-solved needs --solved-return: {config.env} has no usual one"
         )
+    if config.algorithm_options.get("baseline") == "leave_one_out":
+        _require(
+            config.num_envs >= 2, config, "num_envs", "at least 2 to leave one out"
+        )
+    known = algorithm_options(config.algorithm)
     for name, value in config.algorithm_options.items():
+        _check_option(name, value, known)
         if name in ("gamma", "lam") and not 0.0 <= value <= 1.0:
             raise UsageError(f"{_flag(name)} must be in [0, 1], got {value}")
         if isinstance(value, float) and not math.isfinite(value):
@@ -175,9 +201,24 @@ def check_config(config: Config) -> None:
             raise UsageError(f"{_flag(name)} must be 0 or more, got {value}")
 
 
+def _check_option(name: str, value: Any, known: dict[str, Option]) -> None:
+    option = known.get(name)
+    if option is None:
+        raise UsageError(f"no option {_flag(name)}; known are {', '.join(known)}")
+    fits = isinstance(value, option.type) and isinstance(value, bool) == (
+        option.type is bool
+    )
+    if not fits:
+        raise UsageError(f"{_flag(name)} must be {option.type.__name__}, got {value!r}")
+    if option.choices and value not in option.choices:
+        raise UsageError(
+            f"{_flag(name)} must be one of {', '.join(option.choices)}, got {value!r}"
+        )
+
+
 def _require(holds: bool, config: Config, name: str, what: str) -> None:
     value = getattr(config, name)
-    if not holds or not math.isfinite(value):
+    if not holds or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(f"{_flag(name)} must be {what}, got {value}")
 
 
@@ -199,6 +240,8 @@ def from_json(data: dict[str, Any]) -> Config:
     try:
         config = Config(**{**data, "hidden": tuple(data["hidden"])})
         check_config(config)
-    except (KeyError, TypeError) as error:
+        if not isinstance(config.time_limit, int | None):
+            raise TypeError(f"time_limit {config.time_limit!r}")
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"not a config of this version of pgjax: {error}") from error
     return config

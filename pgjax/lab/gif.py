@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -25,7 +26,8 @@ def write_gif(
       UsageError: if Gymnasium has no twin of the environment.
     """
     env, _, algorithm = experiment
-    act = real_gymnasium.make_actor(env, algorithm.policy, params, greedy=True)
+    actor = real_gymnasium.make_actor(env, algorithm.policy, greedy=True)
+    act = partial(actor, params)
     episode = real_gymnasium.frames(env, act, seed=seed)
     images = [_small(frame) for frame in itertools.islice(episode, 0, None, EVERY)]
     first, *rest = images

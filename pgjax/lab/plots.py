@@ -79,6 +79,8 @@ def _mean_and_band(
     )
     mean = curves.mean(0)
     half = 1.96 * curves.std(0, ddof=1) / np.sqrt(len(curves))
-    axes.fill_between(grid, mean - half, mean + half, color=ORANGE, alpha=0.25, lw=0)
+    low = np.maximum(mean - half, curves.min())  # no further than returns have gone
+    high = np.minimum(mean + half, curves.max())
+    axes.fill_between(grid, low, high, color=ORANGE, alpha=0.25, lw=0)
     label = f"mean of {len(curves)} seeds, 95% interval"
     axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)

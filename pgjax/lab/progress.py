@@ -32,9 +32,11 @@ def process_age() -> float:
     try:
         fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
-    except OSError:  # no Linux: all but Python's own start and the first imports
-        return time.perf_counter() - _IMPORTED
-    return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        age = uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):  # no Linux
+        age = -1.0
+    # Without a sensible answer: all but Python's own start and the first imports.
+    return age if age > 0 else time.perf_counter() - _IMPORTED
 
 
 def count(number: float) -> str:
@@ -70,7 +72,7 @@ class Reporter:
             yield TrainingProgress(self.console, total_steps, num_agents, None)
             return
         columns = (
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             TextColumn("{task.percentage:>3.0f}%"),
             _Facts(),
         )
@@ -105,7 +107,7 @@ class TrainingProgress:
         facts = [
             f"{count(steps)} env steps",
             f"{count(steps / elapsed)} steps/s",
-            f"mean return {mean_return:.4g}",
+            f"return {mean_return:.4g}",
         ]
         if num_solved is not None:
             facts.append(f"solved {num_solved}/{self._num_agents}")

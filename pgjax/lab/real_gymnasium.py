@@ -25,15 +25,15 @@ TWINS = (
 Act = Callable[[Any, np.ndarray], np.ndarray]  # (key, obs (N, ...)) -> actions (N, ...)
 
 
-def make_actor(env: Env, policy: PolicyFn, params: Any, *, greedy: bool) -> Act:
-    """The policy as a function from NumPy observations to NumPy actions."""
+def make_actor(env: Env, policy: PolicyFn, *, greedy: bool) -> Callable:
+    """A function of parameters, a key and NumPy observations, to NumPy actions."""
 
     @jax.jit
     def act(params: Any, key: Any, obs: Any) -> Any:
         distribution = policy(params, obs)
         return distribution.mode() if greedy else distribution.sample(key)
 
-    def act_numpy(key: Any, obs: np.ndarray) -> np.ndarray:
+    def act_numpy(params: Any, key: Any, obs: np.ndarray) -> np.ndarray:
         action = np.asarray(act(params, key, obs.astype(np.float32)))
         if isinstance(env.action_space, Box):
             action = np.clip(action, env.action_space.low, env.action_space.high)
@@ -61,11 +61,13 @@ def evaluate(env: Env, act: Act, *, num_episodes: int, seed: int) -> np.ndarray:
             alive[i] = not (terminated or truncated)
         if not alive.any():
             break
+    for game in games:
+        game.close()
     return returns
 
 
 def frames(env: Env, act: Act, *, seed: int) -> Iterator[np.ndarray]:
-    """One episode as (height, width, 3) uint8 images, and its return, printed by none.
+    """Yields one episode as (height, width, 3) uint8 images.
 
     Raises:
       UsageError: if Gymnasium cannot draw the environment.
@@ -92,5 +94,7 @@ def make_twin(env: Env, **options: Any) -> gymnasium.Env:
         raise UsageError(
             f"Gymnasium has no twin of {env.name}; it has {', '.join(TWINS)}"
         )
-    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # pygame looks for a sound card
+    # pygame looks for a sound card and a display, which we do not need.
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     return gymnasium.make(env.name, max_episode_steps=env.max_steps, **options)

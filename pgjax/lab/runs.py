@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import pathlib
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -18,6 +20,9 @@ from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
 from pgjax.lab.progress import Reporter, count, process_age, seconds
 
+if TYPE_CHECKING:
+    from pgjax.lab.trainer import Training
+
 
 def train(config: Config, *, out: str | None, quiet: bool) -> int:
     """Trains, evaluates and records; returns the exit code.
@@ -27,27 +32,35 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
       out: the run directory to make; named after the run by default.
       quiet: whether to print nothing but errors.
     """
-    from pgjax.lab.trainer import train_agents
+    from pgjax.lab import trainer
 
+    run = store.choose_run(out, config)
     experiment = build(config)
-    run = store.create_run(out, config)
     reporter = Reporter(quiet)
     reporter.console.print(
         f"{config.algorithm} ({config.preset}) on {config.env}: {config.seeds} seeds "
         f"x {count(config.steps)} env steps, {_devices()}",
         soft_wrap=True,
     )
-    result = train_agents(config, experiment, run, reporter)
-    store.save_params(run / "params.npz", result.params)
+    with reporter.phase("compiling", "compiled"):
+        programs = trainer.compile_programs(config, experiment)
+    store.create_run(run, config)
+    with contextlib.closing(store.MetricsFile(run / "metrics.csv")) as file:
+        training = trainer.train_agents(config, programs, file, reporter)
+    store.save_params(run / "params.npz", training.params)
     draw_learning_curve(run, config)
-    summary = _summary(config, result, process_age())
+    if training.interrupted:
+        reporter.console.print(
+            f"interrupted; what was trained is saved in {run}; evaluating it "
+            "(Ctrl-C again to skip that)",
+            soft_wrap=True,
+        )
+    returns = trainer.evaluate_agents(config, programs, training.params)
+    summary = _summary(config, training, returns, programs.seconds, process_age())
     store.write_json(run / "summary.json", summary)
     if not quiet:
         _print_summary(run, config, summary)
-    if result.interrupted:
-        reporter.console.print(f"interrupted: what was trained is saved in {run}")
-        return 130
-    return 0
+    return 130 if training.interrupted else 0
 
 
 def _devices() -> str:
@@ -55,25 +68,31 @@ def _devices() -> str:
     return f"{len(kinds)} x {kinds[0]}" if len(kinds) > 1 else kinds[0]
 
 
-def _summary(config: Config, result: Any, wall_seconds: float) -> dict[str, Any]:
+def _summary(
+    config: Config,
+    training: Training,
+    returns: np.ndarray,
+    compile_seconds: float,
+    wall_seconds: float,
+) -> dict[str, Any]:
     seeds = [
         {
             "seed": config.seed + i,
-            "env_steps": int(result.env_steps[i]),
-            "steps_to_solve": _number(result.steps_to_solve[i]),
-            "seconds_to_solve": _number(result.seconds_to_solve[i]),
-            "greedy_return": _spread(result.greedy[i]),
-            "sampled_return": _spread(result.sampled[i]),
+            "env_steps": int(training.env_steps[i]),
+            "steps_to_solve": _number(training.steps_to_solve[i]),
+            "seconds_to_solve": _number(training.seconds_to_solve[i]),
+            "greedy_return": _spread(returns[i, 0]),
+            "sampled_return": _spread(returns[i, 1]),
         }
         for i in range(config.seeds)
     ]
     return {
-        "interrupted": result.interrupted,
+        "interrupted": training.interrupted,
         "solved_return": config.solved_return,
         "eval_episodes": config.eval_episodes,
-        "env_steps": int(result.env_steps.sum()),
-        "compile_seconds": round(result.compile_seconds, 3),
-        "train_seconds": round(result.train_seconds, 3),
+        "env_steps": int(training.env_steps.sum()),
+        "compile_seconds": round(compile_seconds, 3),
+        "train_seconds": round(training.seconds, 3),
         "wall_seconds": round(wall_seconds, 3),
         "seeds": seeds,
     }
@@ -174,8 +193,9 @@ def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
 def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
     """Evaluates every agent of a run, greedy and sampled, and prints a table."""
     config, experiment, params = load(pathlib.Path(run))
-    if episodes < 1:
-        raise UsageError(f"--episodes must be at least 1, got {episodes}")
+    if not 1 <= episodes <= 2**20:
+        raise UsageError(f"--episodes must be in [1, {2**20}], got {episodes}")
+    _check_seed(seed)
     play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
     table = Table(
         title=f"{config.algorithm} on {config.env}, {backend}: returns of "
@@ -195,6 +215,11 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
         table.add_row(str(config.seed + i), *cells)
     Console(highlight=False).print(table)
     return 0
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"--seed must be in [0, 2**31), got {seed}")
 
 
 def _play_gymnax(
@@ -224,14 +249,18 @@ def _play_gymnasium(
 
     env, _, algorithm = experiment
     num_agents = len(jax.tree.leaves(params)[0])
-    returns = []
-    for i in range(num_agents):
-        own = jax.tree.map(lambda x, i=i: x[i], params)
-        act = real_gymnasium.make_actor(env, algorithm.policy, own, greedy=greedy)
-        returns.append(
-            real_gymnasium.evaluate(env, act, num_episodes=episodes, seed=seed)
-        )
-    return np.stack(returns)
+    act = real_gymnasium.make_actor(env, algorithm.policy, greedy=greedy)
+    return np.stack(
+        [
+            real_gymnasium.evaluate(
+                env,
+                partial(act, jax.tree.map(lambda x, i=i: x[i], params)),
+                num_episodes=episodes,
+                seed=seed,
+            )
+            for i in range(num_agents)
+        ]
+    )
 
 
 def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
@@ -249,6 +278,9 @@ def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
     path = pathlib.Path(out) if out else directory / "policy.gif"
     if path.suffix != ".gif":
         raise UsageError(f"--out must end in .gif, got {path}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out is in {path.parent}, which is no directory")
+    _check_seed(seed)
     own = jax.tree.map(lambda x: x[agent - config.seed], params)
     num_frames = write_gif(path, experiment, own, seed=seed)
     print(f"{path}: {num_frames} frames of seed {agent}'s greedy policy")

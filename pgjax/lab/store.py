@@ -12,7 +12,9 @@ from __future__ import annotations
 import csv
 import datetime
 import importlib.metadata
+import itertools
 import json
+import os
 import pathlib
 import platform
 import sys
@@ -29,21 +31,28 @@ COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return", "recent_
 _PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
-def create_run(out: str | None, config: Config) -> pathlib.Path:
-    """Makes a new run directory with its config; refuses one that exists."""
+def choose_run(out: str | None, config: Config) -> pathlib.Path:
+    """The run directory to make, which must not exist yet, where one can be made."""
     if out is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        run = pathlib.Path("runs") / f"{config.algorithm}-{config.env}-{stamp}"
-        count = 1
-        while run.exists():
-            count += 1
-            run = run.with_name(f"{config.algorithm}-{config.env}-{stamp}-{count}")
+        name = f"{config.algorithm}-{config.env}-{stamp}"
+        names = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
+        runs = (pathlib.Path("runs") / name for name in names)
+        run = next(run for run in runs if not run.exists())
     else:
         run = pathlib.Path(out)
+    if run.exists():
+        raise UsageError(f"{run} exists already; pass another --out")
+    parent = next(parent for parent in run.absolute().parents if parent.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise UsageError(f"cannot make {run}: {parent} is not a writable directory")
+    return run
+
+
+def create_run(run: pathlib.Path, config: Config) -> None:
+    """Makes the run directory, with its config."""
     try:
         run.mkdir(parents=True)
-    except FileExistsError:
-        raise UsageError(f"{run} exists already; pass another --out") from None
     except OSError as error:
         raise UsageError(f"cannot make {run}: {error.strerror}") from None
     record = {
@@ -56,7 +65,6 @@ def create_run(out: str | None, config: Config) -> pathlib.Path:
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
     write_json(run / "config.json", record)
-    return run
 
 
 def _version(package: str) -> str | None:
@@ -134,7 +142,7 @@ def _name(path: Any) -> str:
 def write_json(path: pathlib.Path, data: Any) -> None:
     """Writes JSON in full, or not at all."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,66 +19,73 @@ from pgjax.lab.config import Config
 from pgjax.lab.progress import Reporter, process_age
 from pgjax.lab.store import MetricsFile
 from pgjax.sweep import over_agents, pad_agents
-from pgjax.train import RECENT
+from pgjax.train import RECENT, recent_return
 
 
-class Result(NamedTuple):
-    """What training and evaluating S agents gave, as NumPy arrays."""
+class Training(NamedTuple):
+    """What training S agents gave, as NumPy arrays."""
 
     params: Any  # leaves (S, ...)
     env_steps: np.ndarray  # (S,) steps taken
     steps_to_solve: np.ndarray  # (S,) NaN for an agent that has not solved the task
     seconds_to_solve: np.ndarray  # (S,) since the process began; NaN likewise
-    greedy: np.ndarray  # (S, episodes) returns
-    sampled: np.ndarray  # (S, episodes) returns
-    compile_seconds: float
-    train_seconds: float
+    seconds: float
     interrupted: bool
 
 
 class Programs(NamedTuple):
-    """The compiled programs of a run, over all agents at once."""
+    """The compiled programs of a run, over all agents at once, and their keys."""
 
     init: Callable[[Any], Any]
     chunk: Callable[[Any, Any], tuple[Any, Any]]
     evaluate: Future[Callable[[Any, Any], Any]]  # not needed before the end
+    keys: Any  # one per agent, and some to fill up the devices
+    seconds: float  # spent compiling
 
 
 def train_agents(
-    config: Config, experiment: Experiment, run: pathlib.Path, reporter: Reporter
-) -> Result:
-    """Trains and evaluates the agents of a config; metrics go to the run directory."""
-    devices = jax.devices()[: config.seeds]
-    numbers = config.seed + jnp.arange(pad_agents(config.seeds, devices))
-    keys = jax.vmap(jax.random.key)(numbers)
+    config: Config, programs: Programs, file: MetricsFile, reporter: Reporter
+) -> Training:
+    """Trains the agents of a config, writing their metrics as it goes."""
     start = time.perf_counter()
-    with reporter.phase("compiling", "compiled"):
-        programs = compile_programs(config, experiment, keys, devices)
-    compile_seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    file = MetricsFile(run / "metrics.csv")
-    with contextlib.closing(file), _interruptible() as interrupted:
-        state, log = _train(config, programs, keys, file, reporter, interrupted)
-    train_seconds = time.perf_counter() - start
-    params = state.learner.params
-    returns = _real(programs.evaluate.result()(keys, params), config)
-    return Result(
-        params=_real(params, config),
+    log = TrainingLog(config)
+    with _interruptible(reporter) as interrupted:
+        state = programs.init(programs.keys)
+        with reporter.training(config.seeds * config.steps, config.seeds) as progress:
+            while log.active.any() and not interrupted:
+                active = np.resize(log.active, len(programs.keys))
+                state, metrics = programs.chunk(state, active)
+                file.write(log.add(_real(metrics, config)))
+                progress.update(
+                    steps=int(log.env_steps.sum()),
+                    done=log.done(),
+                    mean_return=float(np.nanmean(log.recent_return)),
+                    num_solved=log.num_solved(),
+                )
+    return Training(
+        params=_real(state.learner.params, config),
         env_steps=log.env_steps,
         steps_to_solve=log.steps_to_solve,
         seconds_to_solve=log.seconds_to_solve,
-        greedy=returns[:, 0],
-        sampled=returns[:, 1],
-        compile_seconds=compile_seconds,
-        train_seconds=train_seconds,
+        seconds=time.perf_counter() - start,
         interrupted=bool(interrupted),
     )
 
 
-def compile_programs(
-    config: Config, experiment: Experiment, keys: Any, devices: list[jax.Device]
-) -> Programs:
+def evaluate_agents(config: Config, programs: Programs, params: Any) -> np.ndarray:
+    """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled."""
+    filled = jax.tree.map(
+        lambda x: np.resize(x, (len(programs.keys), *x.shape[1:])), params
+    )
+    return _real(programs.evaluate.result()(programs.keys, filled), config)
+
+
+def compile_programs(config: Config, experiment: Experiment) -> Programs:
     """Compiles the run's programs side by side; waits for what training needs."""
+    start = time.perf_counter()
+    devices = jax.devices()[: config.seeds]
+    numbers = config.seed + jnp.arange(pad_agents(config.seeds, devices))
+    keys = jax.vmap(jax.random.key)(numbers)
     env, rollout, algorithm = experiment
 
     def init(key: Any) -> Any:
@@ -113,35 +119,16 @@ def compile_programs(
     state = jax.eval_shape(jax.vmap(init), keys)
     active = jax.ShapeDtypeStruct(keys.shape, bool)
     pool = ThreadPoolExecutor(max_workers=2)
-    training = pool.submit(compiled, chunk, (0,), state, active)
-    initial = pool.submit(compiled, init, (), keys)
-    evaluation = pool.submit(compiled, evaluate, (), keys, state.learner.params)
+    try:
+        training = pool.submit(compiled, chunk, (0,), state, active)
+        initial = pool.submit(compiled, init, (), keys)
+        evaluation = pool.submit(compiled, evaluate, (), keys, state.learner.params)
+        needed = initial.result(), training.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     pool.shutdown(wait=False)
-    return Programs(initial.result(), training.result(), evaluation)
-
-
-def _train(
-    config: Config,
-    programs: Programs,
-    keys: Any,
-    file: MetricsFile,
-    reporter: Reporter,
-    interrupted: list[int],
-) -> tuple[Any, TrainingLog]:
-    log = TrainingLog(config)
-    state = programs.init(keys)
-    with reporter.training(config.seeds * config.steps, config.seeds) as progress:
-        while log.active.any() and not interrupted:
-            active = np.resize(log.active, len(keys))
-            state, metrics = programs.chunk(state, active)
-            file.write(log.add(_real(metrics, config)))
-            progress.update(
-                steps=int(log.env_steps.sum()),
-                done=log.done(),
-                mean_return=float(np.nanmean(log.recent_return)),
-                num_solved=log.num_solved(),
-            )
-    return state, log
+    return Programs(*needed, evaluation, keys, time.perf_counter() - start)
 
 
 class TrainingLog:
@@ -173,7 +160,8 @@ class TrainingLog:
         last = chunk["recent_return"][np.arange(len(going)), going.sum(1) - 1]
         self.recent_return[self.active] = last
         self._note_solved(going, env_steps, episodes, chunk["recent_return"])
-        self.active = self.active & (self.env_steps < self._config.steps)
+        self.active[self.active] = going[:, -1]
+        self.active &= self.env_steps < self._config.steps
         if self._config.stop_when_solved:
             self.active &= np.isnan(self.steps_to_solve)
         seed_column, update_column = np.broadcast_arrays(seeds[:, None], updates)
@@ -223,8 +211,8 @@ def _stops(config: Config, state: Any) -> Any:
     """Whether an agent has met the stopping rule, to the update."""
     if not config.stop_when_solved or config.solved_return is None:
         return jnp.bool_(False)
-    mean = jnp.mean(state.recent_returns)
-    return (state.num_episodes >= RECENT) & (mean > config.solved_return)
+    solved = recent_return(state) > config.solved_return
+    return solved & (state.num_episodes >= RECENT)
 
 
 def _where(active: Any, new: Any, old: Any) -> Any:
@@ -232,12 +220,13 @@ def _where(active: Any, new: Any, old: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
+def _interruptible(reporter: Reporter) -> Iterator[list[int]]:
     """A list that Ctrl-C and SIGTERM add to; a second Ctrl-C ends at once."""
     received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
+        reporter.console.print("finishing this chunk, then saving ...")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:

@@ -1,0 +1,69 @@
+"""The host's book-keeping between two chunks, on chunks made by hand."""
+
+import numpy as np
+
+from pgjax.lab.config import make_config
+from pgjax.lab.trainer import TrainingLog
+
+
+def chunk(env_steps, recent_return, episodes=60, going=True):
+    """Metrics of a chunk as the device returns them, (agents, updates)."""
+    env_steps = np.array(env_steps)
+    full = np.full(env_steps.shape, 0.0)
+    return {
+        "env_steps": env_steps,
+        "episodes": np.full(env_steps.shape, episodes),
+        "recent_return": full + np.array(recent_return),
+        "going": (full == 0) & np.array(going),
+    }
+
+
+def make_log(**given):
+    given = {"seeds": 2, "seed": 7, "steps": 1000, "solved_return": 400.0} | given
+    return TrainingLog(make_config("reinforce", "default", given))
+
+
+def test_totals_go_on_over_chunks_and_rows_are_per_agent_and_update():
+    log = make_log()
+    log.add(chunk([[10, 20], [1, 2]], 50.0))
+    rows = log.add(chunk([[30, 40], [3, 4]], 60.0))
+    assert rows["env_steps"].tolist() == [60, 100, 6, 10]
+    assert rows["seed"].tolist() == [7, 7, 8, 8]
+    assert rows["update"].tolist() == [3, 4, 3, 4]
+    assert rows["episodes"].tolist() == [180, 240, 180, 240]
+    assert log.recent_return.tolist() == [60.0, 60.0]
+
+
+def test_an_agent_past_its_steps_stops_and_the_other_goes_on():
+    log = make_log()
+    log.add(chunk([[600, 600], [1, 2]], 50.0))
+    assert log.active.tolist() == [False, True]
+    rows = log.add(chunk([[600, 600], [3, 4]], 50.0))
+    assert rows["seed"].tolist() == [8, 8]
+    assert log.env_steps.tolist() == [1200, 10]
+
+
+def test_solving_needs_a_hundred_episodes_and_is_noted_once():
+    log = make_log()
+    # Above the level at the first update, with 60 episodes; then with 120.
+    log.add(chunk([[10, 20], [10, 20]], [[500.0, 500.0], [500.0, 300.0]]))
+    assert log.steps_to_solve[0] == 30
+    assert np.isnan(log.steps_to_solve[1])
+    log.add(chunk([[10, 20], [10, 20]], 450.0))
+    assert log.steps_to_solve.tolist() == [30, 40]
+    assert log.num_solved() == 2
+
+
+def test_an_agent_that_stands_still_is_not_asked_again():
+    log = make_log(stop_when_solved=True)
+    going = [[True, False], [True, True]]
+    rows = log.add(chunk([[10, 99], [10, 20]], 50.0, going=going))
+    assert rows["env_steps"].tolist() == [10, 10, 30]
+    assert log.env_steps.tolist() == [10, 30]
+    assert log.active.tolist() == [False, True]
+
+
+def test_share_done_counts_stopped_agents_in_full():
+    log = make_log()
+    log.add(chunk([[600, 600], [100, 150]], 50.0))
+    assert log.done() == (1.0 + 0.25) / 2
