@@ -40,12 +40,12 @@ def learning_curve(
         axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
         axes.annotate(
             f"solved: {solved_return:g}",
-            (1.0, solved_return),
+            (0.0, solved_return),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, -4),
+            xytext=(4, 3),
             textcoords="offset points",
-            ha="right",
-            va="top",
+            ha="left",
+            va="bottom",
             color=GREY,
             fontsize=8,
         )
