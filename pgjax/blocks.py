@@ -1,8 +1,8 @@
 """Work over a (T, N) batch, a block of time at a time.
 
 A gradient over a large batch is bound by memory: its activations do not fit the cache.
-Over blocks of a few thousand samples it runs two to five times as fast on a CPU, and
-blocks that are all padding can be skipped.
+Smaller blocks were measured up to 1.7 times as fast on a CPU where several agents are
+batched, hardly faster for one agent, and blocks that are all padding can be skipped.
 """
 
 from __future__ import annotations

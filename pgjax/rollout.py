@@ -133,7 +133,7 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
 def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:
     """A key for resets, and (T,) keys each for actions and dynamics, in one split.
 
-    Every separate use of a threefry key costs a third of a second of compilation.
+    Every separate use of a threefry key costs tenths of a second of compilation.
     """
     keys = jax.random.split(key, (num_steps + 1, 2))
     return keys[0, 0], keys[1:, 0], keys[1:, 1]
