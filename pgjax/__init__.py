@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pgjax.algorithms import reinforce
+from pgjax.algorithms import a2c, ppo, reinforce, trpo
 from pgjax.baselines import (
     batch_mean,
     episode_mean,
@@ -13,16 +13,21 @@ from pgjax.baselines import (
     no_baseline,
     value_baseline,
 )
-from pgjax.critics import critic_values
-from pgjax.distributions import Categorical
+from pgjax.critics import critic_values, estimate_advantages
+from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.evaluate import evaluate
+from pgjax.groups import grpo_advantages, grpo_loss, rloo_advantages
 from pgjax.losses import (
     clipped_surrogate_loss,
+    clipped_value_loss,
     entropy_loss,
     kl_penalty,
     policy_gradient_loss,
+    surrogate_loss,
     value_loss,
 )
+from pgjax.natural_gradient import fisher_vector_product, trust_region
+from pgjax.normalization import normalize_observations, scale_rewards
 from pgjax.returns import (
     discounted_returns,
     gae,
@@ -45,6 +50,9 @@ from pgjax.types import (
     TrainState,
     Transition,
 )
+from pgjax.xla import turn_off_broken_fusions
+
+turn_off_broken_fusions()  # nothing above starts JAX
 
 if TYPE_CHECKING:
     from pgjax.envs import env_names, make_env
@@ -76,6 +84,7 @@ __all__ = [
     "Algorithm",
     "Box",
     "Categorical",
+    "DiagGaussian",
     "Discrete",
     "Distribution",
     "Env",
@@ -85,17 +94,23 @@ __all__ = [
     "Rollout",
     "TrainState",
     "Transition",
+    "a2c",
     "actor_critic",
     "batch_mean",
     "clipped_surrogate_loss",
+    "clipped_value_loss",
     "critic_values",
     "discounted_returns",
     "entropy_loss",
     "env_names",
     "episode_mean",
     "episodes",
+    "estimate_advantages",
     "evaluate",
+    "fisher_vector_product",
     "gae",
+    "grpo_advantages",
+    "grpo_loss",
     "init_train_state",
     "kl_penalty",
     "lambda_returns",
@@ -105,11 +120,18 @@ __all__ = [
     "mlp_policy",
     "n_step_returns",
     "no_baseline",
+    "normalize_observations",
     "policy_gradient_loss",
+    "ppo",
     "reinforce",
+    "rloo_advantages",
+    "scale_rewards",
+    "surrogate_loss",
     "train",
     "train_step",
     "train_steps",
+    "trpo",
+    "trust_region",
     "unroll",
     "value_baseline",
     "value_loss",

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from pgjax.types import Array
+from pgjax.weighted import weighted_mean
 
 Baseline = Callable[[Array, Array, Array | None], Array]
 
@@ -59,7 +60,7 @@ def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> A
     [[2. 1.]]
     """
     del value
-    return _weighted_mean(returns, weight, axis=0)
+    return weighted_mean(returns, weight, axis=0)
 
 
 def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Array:
@@ -80,7 +81,7 @@ def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Arr
     [[2.]]
     """
     del value
-    return _weighted_mean(returns, weight, axis=None)
+    return weighted_mean(returns, weight)[None, None]
 
 
 def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> Array:
@@ -147,11 +148,6 @@ def value_baseline(returns: Array, weight: Array, value: Array | None = None) ->
             "such as pg.actor_critic(...)"
         )
     return value
-
-
-def _weighted_mean(returns: Array, weight: Array, axis: int | None) -> Array:
-    total = jnp.sum(weight * returns, axis=axis, keepdims=True)
-    return total / jnp.maximum(jnp.sum(weight, axis=axis, keepdims=True), 1.0)
 
 
 BASELINES: dict[str, Baseline] = {

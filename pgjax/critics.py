@@ -1,15 +1,60 @@
-"""A critic's values of a batch of transitions: V(s_t), and V(s'_t) where it differs."""
+"""What a critic says of a batch of transitions: values, targets, advantages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pgjax.blocks import map_over_time
-from pgjax.types import Array, Params, Transition
+from pgjax.returns import lambda_returns, n_step_returns
+from pgjax.types import Array, Numeric, Params, Transition
+
+
+class Estimates(NamedTuple):
+    """Constants of an update, (T, N) each."""
+
+    value: Array  # V(s_t) before the update
+    returns: Array  # G_t, what V is fitted to
+    advantage: Array  # G_t - V(s_t)
+
+
+def estimate_advantages(
+    value_fn: Callable[[Params, Array], Any],
+    params: Params,
+    batch: Transition,
+    *,
+    gamma: Numeric,
+    lam: Numeric,
+    n_step: int | None = None,
+) -> Estimates:
+    """Values, targets and advantages of a batch, by GAE or by n-step returns.
+
+    Args:
+      value_fn: maps (params, obs) to values.
+      params: the critic's parameters.
+      batch: transitions (T, N).
+      gamma: discount in [0, 1].
+      lam: trace decay in [0, 1]; unused with `n_step`.
+      n_step: rewards before the bootstrap; None for lambda returns.
+
+    Raises:
+      ValueError: for a network without a critic, or n_step < 1.
+    """
+    if jax.eval_shape(value_fn, params, batch.obs) is None:
+        raise ValueError(
+            "this algorithm needs a critic: use a network that returns a value, such "
+            "as pg.actor_critic(...)"
+        )
+    value, next_value = critic_values(value_fn, params, batch)
+    steps = batch.reward, next_value, batch.terminated, batch.truncated
+    if n_step is None:
+        returns = lambda_returns(*steps, gamma=gamma, lam=lam)
+    else:
+        returns = n_step_returns(*steps, gamma=gamma, n=n_step)
+    return Estimates(value, returns, returns - value)
 
 
 def critic_values(

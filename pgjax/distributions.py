@@ -1,10 +1,12 @@
-"""Action distributions: NamedTuples of arrays, so that they are batches and pytrees.
+"""Action distributions: pytrees of arrays, so that they are batches of distributions.
 
 Each one has `sample`, `log_prob`, `entropy`, `kl` and `mode`; see `types.Distribution`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -100,6 +102,74 @@ class Categorical(NamedTuple):
     def _margin(self) -> Array:
         """(...) the log-odds of the first of two actions."""
         return self.logits[..., 0] - self.logits[..., 1]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DiagGaussian:
+    """Independent normal distributions, one for each element of an action.
+
+    Nothing is squashed or clipped here: where the environment clips actions to its
+    bounds, the log-prob stays that of the action that was sampled.
+
+    `event_ndim` is the number of trailing axes that make up one action: 1 for vectors,
+    0 for scalars.
+
+    >>> policy = DiagGaussian(jnp.array([0.0, 2.0]), jnp.log(jnp.array([1.0, 0.5])))
+    >>> print(policy.mode(), f"{policy.log_prob(jnp.array([1.0, 2.0])):.3f}")
+    [0. 2.] -1.645
+    """
+
+    mean: Array  # (..., *E)
+    log_std: Array  # (..., *E)
+    event_ndim: int = dataclasses.field(default=1, metadata={"static": True})
+
+    @property
+    def std(self) -> Array:
+        """(..., *E) standard deviations."""
+        return jnp.exp(self.log_std)
+
+    def sample(self, key: Key) -> Array:
+        """(..., *E) actions, mean + std * noise."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + self.std * noise
+
+    def log_prob(self, action: Array) -> Array:
+        """(...) log density of actions (..., *E), in nats.
+
+        Raises:
+          ValueError: if the shapes of actions, means and log-stds differ.
+        """
+        check_same_shape(action=action, mean=self.mean, log_std=self.log_std)
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return self._sum(-0.5 * jnp.square(z) - self.log_std - _HALF_LOG_2PI)
+
+    def entropy(self) -> Array:
+        """(...) differential entropy in nats; negative for small deviations."""
+        return self._sum(self.log_std + _HALF_LOG_2PI + 0.5)
+
+    def kl(self, other: DiagGaussian) -> Array:
+        """(...) KL(self || other), in nats.
+
+        Raises:
+          ValueError: if the two batches differ in shape.
+        """
+        check_same_shape(mean=self.mean, other_mean=other.mean)
+        z = (self.mean - other.mean) * jnp.exp(-other.log_std)
+        log_ratio = self.log_std - other.log_std
+        # (exp(2x) - 1 - 2x) / 2 + z^2 / 2, in a form that does not cancel near x = 0.
+        spread = jnp.expm1(2.0 * log_ratio) - 2.0 * log_ratio
+        return self._sum(0.5 * (spread + jnp.square(z)))
+
+    def mode(self) -> Array:
+        """(..., *E) the mean."""
+        return self.mean
+
+    def _sum(self, x: Array) -> Array:
+        return jnp.sum(x, axis=tuple(range(x.ndim - self.event_ndim, x.ndim)))
+
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def _finite(log_probs: Array) -> Array:

@@ -40,10 +40,42 @@ def policy_gradient_loss(log_prob: Array, advantage: Array) -> Array:
     return -log_prob * jax.lax.stop_gradient(advantage)
 
 
+def surrogate_loss(log_prob: Array, old_log_prob: Array, advantage: Array) -> Array:
+    """TRPO's objective as a loss, -ratio A, ratio = exp(log_prob - old_log_prob).
+
+    At ratio 1 its gradient is that of `policy_gradient_loss`.
+
+    Args:
+      log_prob: (...) log pi(a_t | s_t) under the policy that learns, differentiable.
+      old_log_prob: like `log_prob`, under the policy that acted. A constant.
+      advantage: like `log_prob`. A constant.
+
+    Returns:
+      Losses, shaped like `log_prob`.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    References:
+      Schulman et al., Trust Region Policy Optimization, 2015, eq. 14.
+
+    >>> old, new = jnp.log(jnp.array([.5, .5])), jnp.log(jnp.array([.9, .3]))
+    >>> print(surrogate_loss(new, old, jnp.array([1., 1.])))
+    [-1.8 -0.6]
+    """
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
+    return -_ratio(log_prob, old_log_prob) * jax.lax.stop_gradient(advantage)
+
+
 def clipped_surrogate_loss(
-    log_prob: Array, old_log_prob: Array, advantage: Array, *, clip: Numeric
+    log_prob: Array,
+    old_log_prob: Array,
+    advantage: Array,
+    *,
+    clip: Numeric,
+    clip_high: Numeric | None = None,
 ) -> Array:
-    """PPO's loss, -min(ratio A, clip(ratio, 1 - clip, 1 + clip) A).
+    """PPO's loss, -min(ratio A, clip(ratio, 1 - clip, 1 + clip_high) A).
 
     The ratio is exp(log_prob - old_log_prob). Where it has left the interval in the
     direction that the advantage favours, the gradient is zero.
@@ -53,6 +85,7 @@ def clipped_surrogate_loss(
       old_log_prob: like `log_prob`, under the policy that acted. A constant.
       advantage: like `log_prob`. A constant.
       clip: half-width of the trusted interval, > 0; 0.2 in the paper.
+      clip_high: its upper half-width, where that is to differ ("clip higher").
 
     Returns:
       Losses, shaped like `log_prob`.
@@ -62,6 +95,7 @@ def clipped_surrogate_loss(
 
     References:
       Schulman et al., Proximal Policy Optimization Algorithms, 2017, eq. 7.
+      Yu et al., DAPO, 2025, section 3.1 (clip_high).
 
     >>> old, new = jnp.log(jnp.array([.5, .5])), jnp.log(jnp.array([.9, .3]))
     >>> print(clipped_surrogate_loss(new, old, jnp.array([1., 1.]), clip=0.25))
@@ -69,10 +103,9 @@ def clipped_surrogate_loss(
     """
     check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     advantage = jax.lax.stop_gradient(advantage)
-    log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
-    # exp(40) is as good as infinite, and its square is still a float32.
-    ratio = jnp.exp(jnp.minimum(log_ratio, 40.0))
-    clipped = jnp.clip(ratio, 1.0 - clip, 1.0 + clip)
+    ratio = _ratio(log_prob, old_log_prob)
+    high = clip if clip_high is None else clip_high
+    clipped = jnp.clip(ratio, 1.0 - clip, 1.0 + high)
     return -jnp.minimum(ratio * advantage, clipped * advantage)
 
 
@@ -97,6 +130,37 @@ def value_loss(value: Array, target: Array) -> Array:
     """
     check_same_shape(value=value, target=target)
     return 0.5 * jnp.square(value - jax.lax.stop_gradient(target))
+
+
+def clipped_value_loss(
+    value: Array, old_value: Array, target: Array, *, clip: Numeric
+) -> Array:
+    """The larger of two `value_loss`es: of V, and of V kept within `clip` of its old.
+
+    Args:
+      value: (...) V(s_t), differentiable.
+      old_value: like `value`, before the update. A constant.
+      target: like `value`; returns. A constant.
+      clip: how far V may move from its old value, > 0, in units of return.
+
+    Returns:
+      Losses, shaped like `value`, in squared units of return.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    References:
+      Huang et al., The 37 Implementation Details of PPO, 2022, detail 9, where it is
+      found not to help.
+
+    >>> old, target = jnp.array([1., 1.]), jnp.array([2., 0.])
+    >>> print(clipped_value_loss(jnp.array([2., 2.]), old, target, clip=0.5))
+    [0.125 2.   ]
+    """
+    check_same_shape(value=value, old_value=old_value, target=target)
+    old_value = jax.lax.stop_gradient(old_value)
+    near = old_value + jnp.clip(value - old_value, -clip, clip)
+    return jnp.maximum(value_loss(value, target), value_loss(near, target))
 
 
 def entropy_loss(entropy: Array) -> Array:
@@ -145,3 +209,10 @@ def kl_penalty(log_prob: Array, reference_log_prob: Array) -> Array:
     check_same_shape(log_prob=log_prob, reference_log_prob=reference_log_prob)
     x = log_prob - jax.lax.stop_gradient(reference_log_prob)
     return jnp.expm1(-jnp.maximum(x, -40.0)) + x
+
+
+def _ratio(log_prob: Array, old_log_prob: Array) -> Array:
+    """exp(log_prob - old_log_prob); old_log_prob is a constant."""
+    log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
+    # exp(40) is as good as infinite, and its square is still a float32.
+    return jnp.exp(jnp.minimum(log_ratio, 40.0))

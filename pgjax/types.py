@@ -99,7 +99,7 @@ class Network(NamedTuple):
     """
 
     init: Callable[[Key, Array], Params]
-    apply: Callable[[Params, Array], tuple[Any, Array | None]]
+    apply: Callable[[Params, Array], tuple[Any, Any]]
 
 
 class Algorithm(NamedTuple):

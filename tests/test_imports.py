@@ -10,11 +10,11 @@ import pgjax as pg
 ROOT = Path(pg.__file__).parent
 # Each module may import from the layers above its own; a package, from itself too.
 LAYERS = (
-    {"types"},
-    {"checks", "batching"},
-    {"distributions", "returns", "losses", "baselines", "blocks"},
-    {"critics"},
-    {"networks", "natural_gradient", "envs"},
+    {"types", "xla"},
+    {"checks", "batching", "weighted"},
+    {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
+    {"critics", "learners", "groups", "normalization", "natural_gradient"},
+    {"networks", "envs"},
     {"rollout"},
     {"algorithms"},
     {"train", "evaluate"},
@@ -24,7 +24,7 @@ LAYERS = (
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 HOST = {"lab", "bench", "cli"}
-CORE_DEPENDENCIES = {"jax", "flax", "optax", "chex", "gymnax", "numpy"}
+CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

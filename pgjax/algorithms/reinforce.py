@@ -10,7 +10,8 @@ from pgjax.baselines import Baseline, no_baseline
 from pgjax.blocks import sum_over_time
 from pgjax.checks import check_broadcasts
 from pgjax.critics import critic_values
-from pgjax.losses import entropy_loss, policy_gradient_loss, value_loss
+from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
+from pgjax.losses import policy_gradient_loss, value_loss
 from pgjax.returns import discounted_returns, lambda_returns
 from pgjax.types import (
     Algorithm,
@@ -23,6 +24,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
+from pgjax.weighted import mean_weights, moments, standardize
 
 REDUCTIONS = ("episodes", "steps", "sum")
 
@@ -82,20 +84,13 @@ def reinforce(
             f"baseline must be a function, such as pg.leave_one_out, got {baseline!r}"
         )
 
-    def init(key: Key, obs: Array) -> Learner:
-        params = network.init(key, obs)
-        return Learner(params, optimizer.init(params))
-
-    def policy(params: Params, obs: Array):
-        return network.apply(params, obs)[0]
+    value_fn = value_of(network)
 
     def estimate(params: Params, batch: Transition) -> tuple[Array, Array]:
         """Returns G_t and advantages G_t - b_t, (T, N) each."""
         flags = batch.terminated, batch.truncated
-        if _has_critic(network, params, batch.obs):
-            value, next_value = critic_values(
-                lambda params, obs: network.apply(params, obs)[1], params, batch
-            )
+        if jax.eval_shape(value_fn, params, batch.obs) is not None:
+            value, next_value = critic_values(value_fn, params, batch)
             returns = lambda_returns(batch.reward, next_value, *flags, gamma=gamma)
         else:
             value = None
@@ -109,10 +104,10 @@ def reinforce(
     ) -> tuple[Learner, Metrics]:
         del key
         returns, advantage = estimate(learner.params, batch)
-        mean, variance = _moments(advantage, batch.weight)
+        _, variance = moments(advantage, batch.weight)
         if normalize_advantage:
-            advantage = (advantage - mean) / jnp.sqrt(variance + 1e-8)
-        per_step = batch.weight / jnp.maximum(jnp.sum(batch.weight), 1.0)
+            advantage = standardize(advantage, batch.weight)
+        per_step = mean_weights(batch.weight)
         scale = {
             "episodes": batch.weight / batch.weight.shape[1],
             "steps": per_step,
@@ -124,44 +119,30 @@ def reinforce(
         def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
             batch, returns, advantage, scale, per_step = block
             distribution, value = network.apply(params, batch.obs)
-            actor = policy_gradient_loss(distribution.log_prob(batch.action), advantage)
-            entropy = distribution.entropy()
-            total = jnp.sum(
-                scale * (actor + entropy_coefficient * entropy_loss(entropy))
+            return total_loss(
+                policy_gradient_loss(distribution.log_prob(batch.action), advantage),
+                None if value is None else value_loss(value, returns),
+                distribution.entropy(),
+                weight=scale,
+                per_step=per_step,
+                value_coefficient=value_coefficient,
+                entropy_coefficient=entropy_coefficient,
             )
-            metrics = {
-                "policy_loss": jnp.sum(scale * actor),
-                "entropy": jnp.sum(per_step * entropy),
-            }
-            if value is not None:
-                critic = jnp.sum(per_step * value_loss(value, returns))
-                total = total + value_coefficient * critic
-                metrics["value_loss"] = critic
-            return total, metrics
 
         grads, metrics = sum_over_time(
             lambda block: jax.grad(loss, has_aux=True)(learner.params, block),
             (batch, returns, advantage, scale, per_step),
             batch.weight > 0,
         )
-        updates, opt_state = optimizer.update(grads, learner.opt_state, learner.params)
-        params = optax.apply_updates(learner.params, updates)
         metrics |= {
             "advantage_variance": variance,
             "gradient_norm": optax.tree.norm(grads),
         }
-        return Learner(params, opt_state), metrics
+        return descend(optimizer, learner, grads), metrics
 
-    return Algorithm(init, update, policy, complete_episodes=True)
-
-
-def _has_critic(network: Network, params: Params, obs: Array) -> bool:
-    return jax.eval_shape(network.apply, params, obs)[1] is not None
-
-
-def _moments(x: Array, weight: Array) -> tuple[Array, Array]:
-    """Mean and sample variance of the samples that count; 0 for fewer than two."""
-    count = jnp.sum(weight)
-    mean = jnp.sum(weight * x) / jnp.maximum(count, 1.0)
-    squares = jnp.sum(weight * jnp.square(x - mean))
-    return mean, squares / jnp.maximum(count - 1.0, 1.0)
+    return Algorithm(
+        learner_init(network, optimizer),
+        update,
+        policy_of(network),
+        complete_episodes=True,
+    )

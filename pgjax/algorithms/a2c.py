@@ -1,0 +1,100 @@
+"""A2C: one gradient step per rollout, on advantages from a critic."""
+
+from __future__ import annotations
+
+import jax
+import optax
+
+from pgjax.blocks import sum_over_time
+from pgjax.critics import estimate_advantages
+from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
+from pgjax.losses import policy_gradient_loss, value_loss
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Key,
+    Learner,
+    Metrics,
+    Network,
+    Numeric,
+    Params,
+    Transition,
+)
+from pgjax.weighted import mean_weights, standardize
+
+
+def a2c(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    gamma: Numeric = 0.99,
+    lam: Numeric = 1.0,
+    n_step: int | None = None,
+    normalize_advantage: bool = False,
+    entropy_coefficient: Numeric = 0.01,
+    value_coefficient: Numeric = 0.5,
+) -> Algorithm:
+    """Advantage actor-critic: the policy gradient with V(s) as baseline and bootstrap.
+
+    grad J = E[ grad log pi(a_t | s_t) A_t ], A_t = G_t - V(s_t), a mean over steps.
+
+    With lam = 1, G_t sums the rewards to the end of the rollout and goes on with V, as
+    in the paper; with lam < 1 it is the lambda return, and A_t is GAE; with `n_step`,
+    every G_t looks n rewards ahead.
+
+    Args:
+      network: an actor and a critic, separate or sharing a torso.
+      optimizer: any Optax transformation that descends; the literature has RMSProp, or
+        Adam with eps 1e-5, after clipping the global norm to 0.5.
+      gamma: discount, in [0, 1].
+      lam: trace decay of GAE, in [0, 1].
+      n_step: rewards before the bootstrap, at least 1; without it, GAE.
+      normalize_advantage: whether A_t is scaled to mean 0 and variance 1 per batch.
+      entropy_coefficient: weight of the entropy bonus, >= 0.
+      value_coefficient: weight of the critic's loss, >= 0.
+
+    Returns:
+      An algorithm for the rollout `pgjax.unroll`.
+
+    Raises:
+      ValueError: from `update`, if the network has no critic or n_step < 1.
+
+    References:
+      Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, 2016.
+    """
+    value_fn = value_of(network)
+
+    def update(
+        key: Key, learner: Learner, batch: Transition
+    ) -> tuple[Learner, Metrics]:
+        del key
+        estimates = estimate_advantages(
+            value_fn, learner.params, batch, gamma=gamma, lam=lam, n_step=n_step
+        )
+        if normalize_advantage:
+            advantage = standardize(estimates.advantage, batch.weight)
+            estimates = estimates._replace(advantage=advantage)
+
+        def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
+            batch, estimates, weight = block
+            distribution, value = network.apply(params, batch.obs)
+            log_prob = distribution.log_prob(batch.action)
+            return total_loss(
+                policy_gradient_loss(log_prob, estimates.advantage),
+                value_loss(value, estimates.returns),
+                distribution.entropy(),
+                weight=weight,
+                per_step=weight,
+                value_coefficient=value_coefficient,
+                entropy_coefficient=entropy_coefficient,
+            )
+
+        grads, metrics = sum_over_time(
+            lambda block: jax.grad(loss, has_aux=True)(learner.params, block),
+            (batch, estimates, mean_weights(batch.weight)),
+            batch.weight > 0,
+        )
+        metrics |= {"gradient_norm": optax.tree.norm(grads)}
+        return descend(optimizer, learner, grads), metrics
+
+    return Algorithm(learner_init(network, optimizer), update, policy_of(network))

@@ -1,0 +1,166 @@
+"""PPO: several epochs of minibatches on one rollout, with a clipped objective."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax.critics import Estimates, estimate_advantages
+from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
+from pgjax.losses import (
+    clipped_surrogate_loss,
+    clipped_value_loss,
+    kl_penalty,
+    value_loss,
+)
+from pgjax.minibatches import flatten_steps, scan_minibatches
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Key,
+    Learner,
+    Metrics,
+    Network,
+    Numeric,
+    Params,
+    Transition,
+)
+from pgjax.weighted import mean_weights, standardize, weighted_mean
+
+NORMALIZATIONS = ("minibatch", "batch", "none")
+
+
+class Samples(NamedTuple):
+    """What a minibatch is made of; leaves (M, ...)."""
+
+    obs: Array
+    action: Array
+    log_prob: Array
+    weight: Array
+    estimates: Estimates
+
+
+def ppo(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    gamma: Numeric = 0.99,
+    lam: Numeric = 0.95,
+    clip: Numeric = 0.2,
+    num_epochs: int = 4,
+    num_minibatches: int = 4,
+    normalize_advantage: str = "minibatch",
+    value_clip: Numeric | None = None,
+    target_kl: Numeric | None = None,
+    entropy_coefficient: Numeric = 0.0,
+    value_coefficient: Numeric = 0.5,
+) -> Algorithm:
+    """Proximal policy optimisation, the clipped kind.
+
+    maximise E[ min(ratio_t A_t, clip(ratio_t, 1 - clip, 1 + clip) A_t) ], with GAE
+    advantages from the critic as it was before the update, a mean over steps.
+
+    Args:
+      network: an actor and a critic, separate or sharing a torso.
+      optimizer: any Optax transformation that descends; the literature has Adam with
+        eps 1e-5 and a learning rate that falls to 0, after clipping the global norm to
+        0.5.
+      gamma: discount, in [0, 1].
+      lam: trace decay of GAE, in [0, 1].
+      clip: half-width of the ratio's trusted interval, > 0.
+      num_epochs: passes over each rollout.
+      num_minibatches: gradient steps per pass; must divide steps x environments.
+      normalize_advantage: to mean 0 and variance 1 over each "minibatch", over the
+        whole "batch", or "none".
+      value_clip: how far V may move in an update, in units of return; without it, as
+        far as it likes.
+      target_kl: the rest of an update is skipped once a minibatch's estimate of
+        KL(old || new) exceeds this, in nats; without it, never.
+      entropy_coefficient: weight of the entropy bonus, >= 0.
+      value_coefficient: weight of the critic's loss, >= 0.
+
+    Returns:
+      An algorithm for the rollout `pgjax.unroll`.
+
+    Raises:
+      ValueError: for an unknown normalisation; from `update`, if the network has no
+        critic or `num_minibatches` does not divide the number of samples.
+
+    References:
+      Schulman et al., Proximal Policy Optimization Algorithms, 2017.
+      Huang et al., The 37 Implementation Details of PPO, 2022.
+    """
+    if normalize_advantage not in NORMALIZATIONS:
+        raise ValueError(
+            f"unknown normalize_advantage {normalize_advantage!r}; known are "
+            f"{', '.join(NORMALIZATIONS)}"
+        )
+
+    def loss(params: Params, samples: Samples) -> tuple[Array, Metrics]:
+        value_was, returns, advantage = samples.estimates
+        if normalize_advantage == "minibatch":
+            advantage = standardize(advantage, samples.weight)
+        distribution, value = network.apply(params, samples.obs)
+        log_prob = distribution.log_prob(samples.action)
+        if value_clip is None:
+            critic = value_loss(value, returns)
+        else:
+            critic = clipped_value_loss(value, value_was, returns, clip=value_clip)
+        weight = mean_weights(samples.weight)
+        total, metrics = total_loss(
+            clipped_surrogate_loss(log_prob, samples.log_prob, advantage, clip=clip),
+            critic,
+            distribution.entropy(),
+            weight=weight,
+            per_step=weight,
+            value_coefficient=value_coefficient,
+            entropy_coefficient=entropy_coefficient,
+        )
+        change = jnp.abs(jnp.expm1(log_prob - samples.log_prob))
+        return total, metrics | {
+            # Under the old policy, whose samples these are: KL(old || new).
+            "kl": jnp.sum(weight * kl_penalty(samples.log_prob, log_prob)),
+            "clip_fraction": jnp.sum(weight * (change > clip)),
+        }
+
+    def update(
+        key: Key, learner: Learner, batch: Transition
+    ) -> tuple[Learner, Metrics]:
+        estimates = estimate_advantages(
+            value_of(network), learner.params, batch, gamma=gamma, lam=lam
+        )
+        if normalize_advantage == "batch":
+            advantage = standardize(estimates.advantage, batch.weight)
+            estimates = estimates._replace(advantage=advantage)
+
+        def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
+            learner, stopped = carry
+            grads, metrics = jax.grad(loss, has_aux=True)(learner.params, samples)
+            metrics |= {"gradient_norm": optax.tree.norm(grads)}
+            new = descend(optimizer, learner, grads)
+            if target_kl is not None:
+                stopped = stopped | (metrics["kl"] > target_kl)
+                new = jax.tree.map(
+                    lambda old, new: jnp.where(stopped, old, new), learner, new
+                )
+            return (new, stopped), metrics | {"steps_taken": ~stopped}
+
+        samples = Samples(
+            batch.obs, batch.action, batch.log_prob, batch.weight, estimates
+        )
+        (learner, _), metrics = scan_minibatches(
+            step,
+            (learner, jnp.bool_(False)),
+            key,
+            flatten_steps(samples),
+            num_epochs=num_epochs,
+            num_minibatches=num_minibatches,
+        )
+        taken = metrics.pop("steps_taken").astype(jnp.float32)
+        metrics = jax.tree.map(lambda x: weighted_mean(x, taken), metrics)
+        return learner, metrics | {"gradient_steps": jnp.sum(taken)}
+
+    return Algorithm(learner_init(network, optimizer), update, policy_of(network))

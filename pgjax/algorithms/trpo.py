@@ -1,0 +1,142 @@
+"""TRPO, and the natural policy gradient as its simplest setting."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax.critics import estimate_advantages
+from pgjax.learners import (
+    check_separate_critic,
+    descend,
+    learner_init,
+    policy_of,
+    value_of,
+)
+from pgjax.losses import surrogate_loss, value_loss
+from pgjax.minibatches import flatten_steps, scan_minibatches
+from pgjax.natural_gradient import trust_region
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Key,
+    Learner,
+    Metrics,
+    Network,
+    Numeric,
+    Params,
+    Transition,
+)
+from pgjax.weighted import mean_weights, standardize
+
+
+def trpo(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    *,
+    gamma: Numeric = 0.99,
+    lam: Numeric = 0.97,
+    max_kl: Numeric = 0.01,
+    cg_iterations: int = 10,
+    damping: Numeric = 0.1,
+    max_backtracks: int = 10,
+    normalize_advantage: bool = True,
+    num_epochs: int = 10,
+    num_minibatches: int = 4,
+) -> Algorithm:
+    """Trust region policy optimisation.
+
+    maximise E[ratio_t A_t] subject to mean KL(old || new) <= max_kl: a natural gradient
+    step of the length that the bound allows, shortened until bound and improvement
+    hold on the batch. The critic is fitted apart, by the optimizer.
+
+    max_backtracks = 0 is the natural policy gradient: the full step, unchecked.
+
+    Args:
+      network: an actor and a critic that share no parameters, so that fitting V leaves
+        the policy alone.
+      optimizer: any Optax transformation that descends; it trains the critic only.
+      gamma: discount, in [0, 1].
+      lam: trace decay of GAE, in [0, 1].
+      max_kl: bound of the policy's mean change, in nats, > 0.
+      cg_iterations: of conjugate gradients, at most.
+      damping: added to the Fisher matrix's diagonal, > 0.
+      max_backtracks: step lengths tried after the full one, each 0.8 of the last.
+      normalize_advantage: whether A_t is scaled to mean 0 and variance 1 per batch.
+      num_epochs: passes of the critic over each rollout.
+      num_minibatches: of each pass; must divide steps x environments.
+
+    Returns:
+      An algorithm for the rollout `pgjax.unroll`.
+
+    Raises:
+      ValueError: from `update`, if the network has no critic, or one that shares
+        parameters with the actor; if `num_minibatches` does not divide the number of
+        samples.
+
+    References:
+      Schulman et al., Trust Region Policy Optimization, 2015.
+      Kakade, A Natural Policy Gradient, 2001.
+    """
+    value_fn = value_of(network)
+    policy = policy_of(network)
+    policy_step = trust_region(
+        max_kl,
+        cg_iterations=cg_iterations,
+        damping=damping,
+        max_backtracks=max_backtracks,
+    )
+
+    def critic_loss(params: Params, samples: tuple) -> Array:
+        obs, returns, weight = samples
+        loss = value_loss(value_fn(params, obs), returns)
+        return jnp.sum(mean_weights(weight) * loss)
+
+    def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
+        loss, grads = jax.value_and_grad(critic_loss)(learner.params, samples)
+        return descend(optimizer, learner, grads), {"value_loss": loss}
+
+    def update(
+        key: Key, learner: Learner, batch: Transition
+    ) -> tuple[Learner, Metrics]:
+        estimates = estimate_advantages(
+            value_fn, learner.params, batch, gamma=gamma, lam=lam
+        )
+        check_separate_critic(network, learner.params, batch.obs)
+        advantage = estimates.advantage
+        if normalize_advantage:
+            advantage = standardize(advantage, batch.weight)
+        weight = mean_weights(batch.weight)
+        old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
+
+        def kl_fn(params: Params) -> Array:
+            return jnp.sum(weight * old.kl(policy(params, batch.obs)))
+
+        def loss_fn(params: Params) -> Array:
+            log_prob = policy(params, batch.obs).log_prob(batch.action)
+            return jnp.sum(weight * surrogate_loss(log_prob, batch.log_prob, advantage))
+
+        params = learner.params
+        grads = jax.grad(loss_fn)(params)
+        steps, _ = policy_step.update(
+            grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
+        )
+        learner, metrics = scan_minibatches(
+            fit_critic,
+            learner._replace(params=optax.apply_updates(params, steps)),
+            key,
+            flatten_steps((batch.obs, estimates.returns, batch.weight)),
+            num_epochs=num_epochs,
+            num_minibatches=num_minibatches,
+        )
+        return learner, {
+            "policy_loss": loss_fn(learner.params),
+            "value_loss": jnp.mean(metrics["value_loss"]),
+            "entropy": jnp.sum(weight * old.entropy()),
+            "kl": kl_fn(learner.params),
+            "gradient_norm": optax.tree.norm(grads),
+            "step_norm": optax.tree.norm(steps),
+        }
+
+    return Algorithm(learner_init(network, optimizer), update, policy)

@@ -1,0 +1,139 @@
+"""What every algorithm with a network and an optimizer does alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax.losses import entropy_loss
+from pgjax.types import (
+    Array,
+    Key,
+    Learner,
+    Metrics,
+    Network,
+    Numeric,
+    Params,
+    PolicyFn,
+)
+
+
+def learner_init(
+    network: Network, optimizer: optax.GradientTransformation
+) -> Callable[[Key, Array], Learner]:
+    """The `init` of an algorithm: fresh parameters and a fresh optimizer state."""
+
+    def init(key: Key, obs: Array) -> Learner:
+        params = network.init(key, obs)
+        return Learner(params, optimizer.init(params))
+
+    return init
+
+
+def policy_of(network: Network) -> PolicyFn:
+    """The `policy` of an algorithm: the network's action distribution."""
+
+    def policy(params: Params, obs: Array):
+        return network.apply(params, obs)[0]
+
+    return policy
+
+
+def value_of(network: Network) -> Callable[[Params, Array], Any]:
+    """The network's critic, (params, obs) -> V(s), or None without one."""
+
+    def value(params: Params, obs: Array) -> Any:
+        return network.apply(params, obs)[1]
+
+    return value
+
+
+def descend(
+    optimizer: optax.GradientTransformation, learner: Learner, grads: Params
+) -> Learner:
+    """One step of the optimizer."""
+    updates, opt_state = optimizer.update(grads, learner.opt_state, learner.params)
+    return Learner(optax.apply_updates(learner.params, updates), opt_state)
+
+
+def total_loss(
+    policy_loss: Array,
+    value_loss: Array | None,
+    entropy: Array,
+    *,
+    weight: Array,
+    per_step: Array,
+    value_coefficient: Numeric,
+    entropy_coefficient: Numeric,
+) -> tuple[Array, Metrics]:
+    """Policy, value and entropy losses, reduced to the number that is minimised.
+
+    sum_t weight_t (policy_t - c_e H_t) + c_v sum_t per_step_t value_t
+
+    Args:
+      policy_loss: (...) elementwise.
+      value_loss: like `policy_loss`, or None without a critic.
+      entropy: like `policy_loss`; H(pi(. | s_t)) in nats.
+      weight: like `policy_loss`; how much each step's policy loss and entropy count.
+      per_step: like `policy_loss`; weights that make a mean over steps.
+      value_coefficient: c_v >= 0.
+      entropy_coefficient: c_e >= 0.
+
+    Returns:
+      The loss, and the metrics policy_loss, entropy and, with a critic, value_loss.
+    """
+    actor = policy_loss + entropy_coefficient * entropy_loss(entropy)
+    total = jnp.sum(weight * actor)
+    metrics = {
+        "policy_loss": jnp.sum(weight * policy_loss),
+        "entropy": jnp.sum(per_step * entropy),
+    }
+    if value_loss is not None:
+        metrics["value_loss"] = jnp.sum(per_step * value_loss)
+        total = total + value_coefficient * metrics["value_loss"]
+    return total, metrics
+
+
+def check_separate_critic(network: Network, params: Params, obs: Array) -> None:
+    """Raises ValueError, naming them, if actor and critic share parameters."""
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    actor, critic = (
+        _leaves_used(fn, params, obs) for fn in (policy_of(network), value_of(network))
+    )
+    shared = [paths[i] for i in sorted(actor & critic)]
+    if shared:
+        raise ValueError(
+            "this algorithm needs an actor and a critic without common parameters, "
+            f"and they share {', '.join(shared)}; use pg.actor_critic(env) without "
+            "shared_torso"
+        )
+
+
+def _leaves_used(fn: Callable, params: Params, obs: Array) -> set[int]:
+    """Which leaves of `params` the result of fn(params, obs) depends on."""
+    jaxpr = jax.make_jaxpr(fn)(params, obs).jaxpr
+    count = len(jax.tree.leaves(params))
+    return {i for i in _inputs_used(jaxpr, jaxpr.outvars) if i < count}
+
+
+def _inputs_used(jaxpr: Any, outputs: Any) -> set[int]:
+    """The numbers of the inputs that the given outputs of a program depend on."""
+    needed = {id(out) for out in outputs}
+    for equation in reversed(jaxpr.eqns):
+        wanted = [i for i, out in enumerate(equation.outvars) if id(out) in needed]
+        if not wanted:
+            continue
+        inputs = equation.invars
+        if equation.primitive.name in ("jit", "pjit"):  # look inside
+            inner = equation.params["jaxpr"].jaxpr
+            used = _inputs_used(inner, [inner.outvars[i] for i in wanted])
+            inputs = [inputs[i] for i in used]
+        needed |= {id(x) for x in inputs}
+    return {i for i, x in enumerate(jaxpr.invars) if id(x) in needed}

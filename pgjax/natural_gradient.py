@@ -1,0 +1,186 @@
+"""Natural gradients and trust regions, as Optax transformations.
+
+Chained, they are TRPO's policy step: F^-1 g by conjugate gradients, scaled to the
+largest step that the KL bound allows, then shortened until the bound holds in truth.
+Their `update` takes functions of the parameters as extra arguments, as Optax's own line
+searches do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax.types import Array, Numeric, Params
+
+KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
+LossFn = Callable[[Params], Array]
+
+
+def fisher_vector_product(
+    kl_fn: KLFn, params: Params, vector: Params, *, damping: Numeric = 0.0
+) -> Params:
+    """(F + damping I) v, where F is the Hessian of the KL divergence at its minimum.
+
+    Forward over reverse, a jvp of the gradient: F itself is never formed.
+
+    Args:
+      kl_fn: params -> mean KL(old || params), in nats.
+      params: where the Hessian is taken: the old parameters.
+      vector: v, a pytree like `params`.
+      damping: added to the diagonal, >= 0.
+
+    References:
+      Schulman et al., Trust Region Policy Optimization, 2015, appendix C.1.
+
+    >>> kl_fn = lambda params: 2.0 * params[0] ** 2 + params[0] * params[1]
+    >>> print(fisher_vector_product(kl_fn, jnp.zeros(2), jnp.array([1.0, 0.0])))
+    [4. 1.]
+    """
+    _, product = jax.jvp(jax.grad(kl_fn), (params,), (vector,))
+    return jax.tree.map(lambda x, v: x + damping * v, product, vector)
+
+
+def scale_by_inverse_fisher(
+    *, iterations: int = 10, damping: Numeric = 0.1
+) -> optax.GradientTransformationExtraArgs:
+    """Turns gradients g into natural gradients, (F + damping I)^-1 g.
+
+    `update` needs the extra argument `kl_fn`. Parameters that the policy does not
+    depend on, those of a separate critic, have no gradient and keep none.
+
+    Args:
+      iterations: of conjugate gradients, at most.
+      damping: added to F's diagonal, > 0: F is singular wherever parameters are not
+        identified.
+
+    References:
+      Kakade, A Natural Policy Gradient, 2001.
+      Schulman et al., 2015, appendix C.
+    """
+
+    def update(
+        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
+    ) -> tuple[Params, Any]:
+        def product(vector: Params) -> Params:
+            return fisher_vector_product(kl_fn, params, vector, damping=damping)
+
+        direction, _ = jax.scipy.sparse.linalg.cg(
+            product, updates, maxiter=iterations, tol=1e-10
+        )
+        return direction, state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def scale_to_kl(
+    max_kl: Numeric, *, damping: Numeric = 0.1
+) -> optax.GradientTransformationExtraArgs:
+    """Scales a direction s to the step -sqrt(2 max_kl / s^T (F + damping I) s) s.
+
+    To second order that is the longest descent step within the bound. `update` needs
+    the extra argument `kl_fn`.
+
+    Args:
+      max_kl: bound of the mean KL divergence, in nats, > 0.
+      damping: as for `scale_by_inverse_fisher`.
+
+    References:
+      Schulman et al., 2015, appendix C.
+    """
+
+    def update(
+        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
+    ) -> tuple[Params, Any]:
+        product = fisher_vector_product(kl_fn, params, updates, damping=damping)
+        curvature = optax.tree.vdot(updates, product)
+        length = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-12))
+        return optax.tree.scale(-length, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def backtrack_to_kl(
+    max_kl: Numeric, *, max_backtracks: int = 10, decay: Numeric = 0.8
+) -> optax.GradientTransformationExtraArgs:
+    """Shortens a step until KL <= max_kl and the loss is no higher; or takes none.
+
+    `update` needs the extra arguments `kl_fn` and `loss_fn`.
+
+    Args:
+      max_kl: bound of the mean KL divergence, in nats, > 0.
+      max_backtracks: the shortest step tried is decay^max_backtracks of the full one.
+      decay: factor between two steps, in (0, 1).
+
+    References:
+      Schulman et al., 2015, appendix C.
+    """
+
+    def update(
+        updates: Params,
+        state: Any,
+        params: Params = None,
+        *,
+        kl_fn: KLFn,
+        loss_fn: LossFn,
+        **_: Any,
+    ) -> tuple[Params, Any]:
+        loss = loss_fn(params)
+
+        def acceptable(scale: Array) -> Array:
+            new = optax.apply_updates(params, optax.tree.scale(scale, updates))
+            return (kl_fn(new) <= max_kl) & (loss_fn(new) <= loss)
+
+        def going_on(carry: tuple) -> Array:
+            count, _, accepted = carry
+            return ~accepted & (count <= max_backtracks)
+
+        def shorten(carry: tuple) -> tuple:
+            count, scale, _ = carry
+            return count + 1, decay * scale, acceptable(decay * scale)
+
+        first = jnp.ones_like(loss)
+        carry = jnp.int32(1), first, acceptable(first)
+        _, scale, accepted = jax.lax.while_loop(going_on, shorten, carry)
+        scale = jnp.where(accepted, scale, 0.0)
+        # Not a product with 0, which would keep a NaN.
+        step = jax.tree.map(
+            lambda x: jnp.where(accepted, scale * x, jnp.zeros_like(x)), updates
+        )
+        return step, state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def trust_region(
+    max_kl: Numeric = 0.01,
+    *,
+    cg_iterations: int = 10,
+    damping: Numeric = 0.1,
+    max_backtracks: int = 10,
+    decay: Numeric = 0.8,
+) -> optax.GradientTransformationExtraArgs:
+    """TRPO's step, the three transformations in a chain.
+
+    With max_backtracks = 0 it is the natural policy gradient: the full step, unchecked.
+
+    Args:
+      max_kl: bound of the mean KL divergence, in nats, > 0.
+      cg_iterations: of conjugate gradients, at most.
+      damping: added to the Fisher matrix's diagonal, > 0.
+      max_backtracks: see `backtrack_to_kl`; 0 for no line search.
+      decay: see `backtrack_to_kl`.
+    """
+    steps = [
+        scale_by_inverse_fisher(iterations=cg_iterations, damping=damping),
+        scale_to_kl(max_kl, damping=damping),
+    ]
+    if max_backtracks > 0:
+        steps.append(
+            backtrack_to_kl(max_kl, max_backtracks=max_backtracks, decay=decay)
+        )
+    return optax.with_extra_args_support(optax.chain(*steps))

@@ -1,0 +1,56 @@
+"""Statistics of the samples that count, where a weight of 0 marks padding."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from pgjax.types import Array
+
+
+def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
+    """The mean of the samples that count; 0 where there are none.
+
+    Args:
+      x: (...) samples.
+      weight: like `x`, >= 0.
+      axis: the axis to reduce, which is kept with size 1; by default all of them.
+
+    >>> print(weighted_mean(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
+    2.0
+    """
+    keep = axis is not None
+    total = jnp.sum(weight * x, axis=axis, keepdims=keep)
+    return total / jnp.maximum(jnp.sum(weight, axis=axis, keepdims=keep), 1.0)
+
+
+def mean_weights(weight: Array) -> Array:
+    """Weights that turn a sum into the mean over the samples that count.
+
+    >>> print(mean_weights(jnp.array([1., 1., 0.])))
+    [0.5 0.5 0. ]
+    """
+    return weight / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def moments(x: Array, weight: Array) -> tuple[Array, Array]:
+    """Mean and sample variance of the samples that count; 0 for fewer than two.
+
+    >>> print(*moments(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
+    2.0 2.0
+    """
+    mean = weighted_mean(x, weight)
+    squares = jnp.sum(weight * jnp.square(x - mean))
+    return mean, squares / jnp.maximum(jnp.sum(weight) - 1.0, 1.0)
+
+
+def standardize(x: Array, weight: Array) -> Array:
+    """The samples, shifted and scaled to mean 0 and variance 1 over those that count.
+
+    A single sample, or equal ones, become 0. Under `vmap` each agent has its own
+    moments.
+
+    >>> print(standardize(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.]))[:2])
+    [-0.70710677  0.70710677]
+    """
+    mean, variance = moments(x, weight)
+    return (x - mean) / jnp.sqrt(variance + 1e-8)
