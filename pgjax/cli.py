@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import jax
 _EPILOG = """examples:
   pgjax train                                     REINFORCE on CartPole, 8 seeds
   pgjax train reinforce --preset article          the article's recipe, to the letter
-  pgjax train --env Acrobot-v1 --steps 1000000    another environment
+  pgjax train ppo --env Pendulum-v1               another algorithm and environment
   pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
   pgjax render RUN                                a GIF of what was learned
 """
@@ -119,14 +120,9 @@ def _dispatch(arguments: list[str]) -> int:
         from pgjax.lab import runs
 
         return runs.render(**parsed)
-    return _print_envs()
+    from pgjax.lab.environments import print_environments
 
-
-def _print_envs() -> int:
-    from pgjax.envs import env_names
-
-    print("\n".join(env_names()))
-    return 0
+    return print_environments()
 
 
 def _parser(arguments: list[str]) -> Parser:
@@ -143,14 +139,16 @@ def _parser(arguments: list[str]) -> Parser:
     _add_train(commands, arguments)
     _add_evaluate(commands)
     _add_render(commands)
-    commands.add_parser("envs", help="list the environments")
+    commands.add_parser(
+        "envs", help="list the environments, with their spaces and presets"
+    )
     return parser
 
 
 def _add_train(commands: Any, arguments: list[str]) -> None:
     from pgjax import algorithms
     from pgjax.lab.config import algorithm_factory, algorithm_options, run_options
-    from pgjax.lab.presets import PRESETS
+    from pgjax.lab.presets import PRESETS, choose_preset
 
     train = commands.add_parser(
         "train",
@@ -172,17 +170,30 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
             algorithm_factory(name)
     given = [argument for argument in arguments[1:] if argument in names]
     algorithm = given[0] if given else names[0]
+    presets = ", ".join(("general", *PRESETS.get(algorithm, {})))
     train.add_argument(
         "--preset",
         default="default",
-        help=f"named settings: {', '.join(PRESETS.get(algorithm, {'default': 0}))}",
+        help=f"named settings: {presets} (default: the environment's own, or general)",
     )
     train.add_argument("--out", help="the run directory to make (default: runs/...)")
     train.add_argument("--quiet", action="store_true", help="print only errors")
-    defaults = PRESETS.get(algorithm, {}).get("default", {})
+    # The defaults that --help shows are those of the preset and environment given.
+    preset = _given(arguments, "--preset") or "default"
+    _, defaults = choose_preset(algorithm, preset, _given(arguments, "--env"))
     _add_options(train.add_argument_group("the run"), run_options(), defaults)
     group = train.add_argument_group(f"the algorithm, {algorithm}")
     _add_options(group, algorithm_options(algorithm), defaults)
+
+
+def _given(arguments: list[str], flag: str) -> str | None:
+    """The value of a flag, as far as one can tell before the arguments are parsed."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == flag:
+            return following
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return None
 
 
 def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
@@ -194,17 +205,52 @@ def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
             text += f" (default: {'yes' if default else 'no'})"
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
             continue
+        if name == "env_options":
+            group.add_argument(flag, action=_Options, nargs="+", help=text)
+            continue
         if default is not None:
             shown = " ".join(map(str, default)) if name == "hidden" else default
             text += f" (default: {shown})"
         group.add_argument(
             flag,
-            type=_count if option.type is int else option.type,
+            type=_reader(option),
             choices=option.choices or None,
             metavar=None if option.choices else option.type.__name__.upper(),
             nargs="+" if name == "hidden" else None,
             help=text,
         )
+
+
+class _Options(argparse.Action):
+    """Collects NAME=VALUE, the value as JSON, or else as text."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs, metavar="NAME=VALUE")
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
+        options = {}
+        for text in values:
+            name, separator, value = text.partition("=")
+            if not separator or not name.isidentifier():
+                parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
+            try:
+                options[name] = json.loads(value)
+            except ValueError:
+                options[name] = value
+        setattr(namespace, self.dest, options)
+
+
+def _reader(option: Any) -> Any:
+    """What turns the text of an option into its value."""
+    read = _count if option.type is int else option.type
+    if option.default is not None or option.type is str:
+        return read
+
+    def read_optional(text: str) -> Any:
+        return None if text == "none" else read(text)
+
+    read_optional.__name__ = option.type.__name__
+    return read_optional
 
 
 def _count(text: str) -> int:

@@ -146,6 +146,7 @@ class DiagGaussian:
 
     def entropy(self) -> Array:
         """(...) differential entropy in nats; negative for small deviations."""
+        check_same_shape(mean=self.mean, log_std=self.log_std)
         return self._sum(self.log_std + _HALF_LOG_2PI + 0.5)
 
     def kl(self, other: DiagGaussian) -> Array:
@@ -154,10 +155,15 @@ class DiagGaussian:
         Raises:
           ValueError: if the two batches differ in shape.
         """
-        check_same_shape(mean=self.mean, other_mean=other.mean)
+        check_same_shape(
+            mean=self.mean,
+            log_std=self.log_std,
+            other_mean=other.mean,
+            other_log_std=other.log_std,
+        )
         z = (self.mean - other.mean) * jnp.exp(-other.log_std)
         log_ratio = self.log_std - other.log_std
-        # (exp(2x) - 1 - 2x) / 2 + z^2 / 2, in a form that does not cancel near x = 0.
+        # (exp(2x) - 1 - 2x) / 2 + z^2 / 2, in a form that cancels less near x = 0.
         spread = jnp.expm1(2.0 * log_ratio) - 2.0 * log_ratio
         return self._sum(0.5 * (spread + jnp.square(z)))
 

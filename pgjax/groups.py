@@ -62,7 +62,7 @@ def grpo_advantages(
         GRPO" does not.
 
     Returns:
-      (N,) advantages; 0 in a group of equal rewards.
+      (N,) advantages; 0 in a group whose rewards are equal, up to rounding (1e-6).
 
     Raises:
       ValueError: for a group of one, or a size that does not divide N.

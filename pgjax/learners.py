@@ -98,22 +98,26 @@ def total_loss(
     return total, metrics
 
 
-def check_separate_critic(network: Network, params: Params, obs: Array) -> None:
-    """Raises ValueError, naming them, if actor and critic share parameters."""
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
+def critic_mask(network: Network, params: Params, obs: Array) -> Params:
+    """Which parameters are the critic's: a pytree of Python bools like `params`.
+
+    Raises:
+      ValueError: if actor and critic share parameters; it names them.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     actor, critic = (
         _leaves_used(fn, params, obs) for fn in (policy_of(network), value_of(network))
     )
-    shared = [paths[i] for i in sorted(actor & critic)]
-    if shared:
+    if actor & critic:
+        shared = ", ".join(
+            jax.tree_util.keystr(leaves[i][0], simple=True, separator="/")
+            for i in sorted(actor & critic)
+        )
         raise ValueError(
             "this algorithm needs an actor and a critic without common parameters, "
-            f"and they share {', '.join(shared)}; use pg.actor_critic(env) without "
-            "shared_torso"
+            f"and they share {shared}; use pg.actor_critic(env) without shared_torso"
         )
+    return jax.tree.unflatten(structure, [i in critic for i in range(len(leaves))])
 
 
 def _leaves_used(fn: Callable, params: Params, obs: Array) -> set[int]:

@@ -38,8 +38,8 @@ class MLP(nn.Module):
     layer's gain `output_scale`), the usual choice for PPO and A2C.
 
     `features` makes the last layer a hidden one, for a torso. `image` puts a
-    convolution first, over (height, width, channels): 16 filters of 3 x 3, as in the
-    MinAtar paper.
+    convolution first, over (height, width, channels), 3 x 3 at least: 16 filters of
+    3 x 3, as in the MinAtar paper.
     """
 
     widths: Sequence[int]
@@ -66,7 +66,7 @@ class MLP(nn.Module):
         self, x: Array, width: int, gain: float, name: str | None = None
     ) -> Array:
         if self.initializer == "orthogonal":
-            kernel_init = nn.initializers.orthogonal(gain)
+            kernel_init = partial(_orthogonal, gain=gain)
             return nn.Dense(width, kernel_init=kernel_init, name=name)(x)
         bound = 1.0 / math.sqrt(x.shape[-1])
 
@@ -75,6 +75,26 @@ class MLP(nn.Module):
 
         dense = nn.Dense(width, kernel_init=uniform, bias_init=uniform, name=name)
         return dense(x)
+
+
+def _orthogonal(
+    key: Key, shape: tuple[int, int], dtype: Any = jnp.float32, *, gain: float
+) -> Array:
+    """A random matrix with orthonormal rows or columns, times the gain.
+
+    The polar factor of a normal matrix, by Newton's iteration: distributed as the
+    usual QR with its signs mended. It is all matrix products, where LAPACK's QR, run
+    on several CPU devices at once, has been seen to wait for itself for ever.
+    """
+    tall = jax.random.normal(key, (max(shape), min(shape)), dtype)
+    start = tall / jnp.sqrt(jnp.sum(jnp.square(tall)))
+
+    def improve(x: Array, _: None) -> tuple[Array, None]:
+        # Each singular value s < 1 grows by (3 - s^2) / 2, until it is 1.
+        return 1.5 * x - 0.5 * x @ (x.T @ x), None
+
+    x, _ = jax.lax.scan(improve, start, length=50)
+    return gain * (x if shape[0] >= shape[1] else x.T)
 
 
 def _patches(x: Array, size: int) -> Array:
@@ -125,7 +145,11 @@ def action_head(
     middle, half = _middle_and_half_width(env.action_space)
 
     def init() -> Params:
-        return {} if state_dependent_std else {"log_std": jnp.full(shape, log_std)}
+        return (
+            {}
+            if state_dependent_std
+            else {"log_std": jnp.full(shape, log_std, jnp.float32)}
+        )
 
     def distribution(params: Params, outputs: Array) -> DiagGaussian:
         batch = outputs.shape[:-1]
@@ -321,10 +345,10 @@ def _layers(activation: str, initializer: str) -> Callable[..., MLP]:
 
 def _observations(env: Env) -> tuple[Callable[[Array], Array], bool]:
     """What makes observations a network's input, and whether that is an image."""
-    obs_ndim = len(env.observation_space.shape)
-    if obs_ndim == 3:
+    shape = env.observation_space.shape
+    if len(shape) == 3 and min(shape[:2]) >= 3:  # room for a filter
         return lambda obs: obs, True
-    return partial(_flatten, obs_ndim=obs_ndim), False
+    return partial(_flatten, obs_ndim=len(shape)), False
 
 
 def _flatten(obs: Array, obs_ndim: int) -> Array:

@@ -80,7 +80,7 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
 
     The statistics are those of all rollouts before the present one, so the policy that
     acts and the one that learns see the same numbers; they change after each update.
-    In the first rollout observations are as they come.
+    In the first rollout observations are as they come, but clipped.
 
     Args:
       algorithm: any; `policy` and `update` are wrapped.

@@ -133,11 +133,13 @@ def recent_return(state: TrainState) -> Array:
 def _push(recent: Array, episodes: Episodes) -> Array:
     """The last returns, newest first, after those of the episodes that just ended."""
     finished = episodes.finished.reshape(-1)  # in order of time, then of environment
-    order = jnp.cumsum(finished)
+    steps = jnp.arange(-RECENT, len(finished))  # negative ones, if too few have ended
+    ended = jnp.where(jnp.pad(finished, (RECENT, 0)), steps, steps[0] - 1)
+    newest = jax.lax.top_k(ended, RECENT)[0]
+    count = jnp.sum(finished)
     place = jnp.arange(RECENT)  # 0 for the newest
-    index = jnp.searchsorted(order, order[-1] - place)
-    new = episodes.returns.reshape(-1)[index]
-    return jnp.where(place < order[-1], new, recent[place - order[-1]])
+    new = episodes.returns.reshape(-1)[newest]
+    return jnp.where(place < count, new, recent[place - count])
 
 
 def _mean(x: Array, mask: Array) -> Array:

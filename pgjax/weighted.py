@@ -20,7 +20,7 @@ def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
     """
     keep = axis is not None
     total = jnp.sum(weight * x, axis=axis, keepdims=keep)
-    return total / jnp.maximum(jnp.sum(weight, axis=axis, keepdims=keep), 1.0)
+    return total / _positive(jnp.sum(weight, axis=axis, keepdims=keep))
 
 
 def mean_weights(weight: Array) -> Array:
@@ -29,16 +29,17 @@ def mean_weights(weight: Array) -> Array:
     >>> print(mean_weights(jnp.array([1., 1., 0.])))
     [0.5 0.5 0. ]
     """
-    return weight / jnp.maximum(jnp.sum(weight), 1.0)
+    return weight / _positive(jnp.sum(weight))
 
 
 def moments(x: Array, weight: Array) -> tuple[Array, Array]:
-    """Mean and sample variance of the samples that count; 0 for fewer than two.
+    """Mean and sample variance of samples of weight 0 or 1; 0 for fewer than two.
 
     >>> print(*moments(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
     2.0 2.0
     """
     mean = weighted_mean(x, weight)
+    mean = mean + weighted_mean(x - mean, weight)  # what the first sum rounded away
     squares = jnp.sum(weight * jnp.square(x - mean))
     return mean, squares / jnp.maximum(jnp.sum(weight) - 1.0, 1.0)
 
@@ -54,3 +55,8 @@ def standardize(x: Array, weight: Array) -> Array:
     """
     mean, variance = moments(x, weight)
     return (x - mean) / jnp.sqrt(variance + 1e-8)
+
+
+def _positive(total: Array) -> Array:
+    """The total of some weights, or 1 where it is 0 and there is nothing to divide."""
+    return jnp.where(total > 0, total, 1.0)

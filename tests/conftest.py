@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import jax
 
+import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

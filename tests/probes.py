@@ -5,13 +5,18 @@ Importing this file registers them with gymnax; `pg.make_env` then knows their n
 
 from __future__ import annotations
 
+import functools
+
+from pgjax import Categorical, DiagGaussian, Network, train
+
+# isort: split
+# Importing gymnax starts JAX, and pgjax has a flag to set before that.
 import gymnax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
-
-from pgjax import Categorical, Network
 
 
 @struct.dataclass
@@ -155,6 +160,40 @@ class Echo(Probe):
         return spaces.Box(-high, high, (2,), jnp.float32)
 
 
+class Target(Probe):
+    """One step and a continuous action; pays its squared distance to the observation.
+
+    The action, within (-1, 1), is to be half of what is observed, which is 1 or -1.
+    """
+
+    def draw(self, key):
+        return jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
+
+    def look(self, state):
+        return state.value[None]
+
+    def step_env(self, key, state, action, params):
+        after = state.replace(time=state.time + 1)
+        reward = -jnp.square(action[0] - 0.5 * state.value)
+        return self.look(after), after, reward, jnp.bool_(True), {}
+
+    def action_space(self, params=None):
+        return spaces.Box(-1.0, 1.0, (1,), jnp.float32)
+
+
+class Clock(Probe):
+    """Reward 1 for ever; observes the time, modulo 3, where the limit is."""
+
+    obs_shape = (3,)
+
+    @property
+    def default_params(self):
+        return Params(max_steps_in_episode=3)
+
+    def look(self, state):
+        return jax.nn.one_hot(state.time % 3, 3)
+
+
 @struct.dataclass
 class TimelessParams:
     scale: float = 1.0
@@ -179,6 +218,8 @@ PROBES = (
     Countdown,
     Noise,
     Echo,
+    Target,
+    Clock,
     Timeless,
 )
 for _probe in PROBES:
@@ -199,6 +240,94 @@ def linear_network(critic: bool = False) -> Network:
         return Categorical(obs @ params["theta"]), value
 
     return Network(init, apply)
+
+
+def gaussian_network(num_actions: int) -> Network:
+    """Means, and values, linear in a flat observation; a log-std of its own each."""
+
+    def init(key, obs):
+        del key
+        return {
+            "theta": jnp.zeros((obs.shape[-1], num_actions)),
+            "log_std": jnp.zeros(num_actions),
+            "value": jnp.zeros(obs.shape[-1]),
+        }
+
+    def apply(params, obs):
+        mean = obs @ params["theta"]
+        axes = (1,) * (mean.ndim - 1) + (num_actions,)
+        log_std = jnp.broadcast_to(params["log_std"].reshape(axes), mean.shape)
+        return DiagGaussian(mean, log_std), obs @ params["value"]
+
+    return Network(init, apply)
+
+
+SOLVABLE = {
+    # What is observed where it matters, and the actions that pay 1.
+    "Bandit-probe": ([[1.0], [-1.0]], [1, 0]),
+    "Delayed-probe": ([[1.0, 0.0]], [1]),
+}
+
+
+# A third of the time to compile, for programs that run but a moment.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
+
+
+def assert_solves(name, rollout, algorithm, *, num_updates, num_seeds=8):
+    """From every seed: from chance to over 0.95 in the last ten updates."""
+    obs, best = SOLVABLE[name]
+    run = quick_jit(
+        functools.partial(
+            train, rollout=rollout, algorithm=algorithm, num_updates=num_updates
+        )
+    )
+    first = []
+    for key in jax.random.split(jax.random.key(0), num_seeds):
+        state, metrics = run(key)
+        policy = algorithm.policy(state.learner.params, np.array(obs, np.float32))
+        np.testing.assert_array_equal(policy.mode(), best)
+        curve, count = (np.asarray(metrics[x]) for x in ("episode_return", "episodes"))
+        # Late episodes are right with probability p > 0.95, each a coin.
+        error = np.sqrt(0.95 * 0.05 / count[-10:].sum())
+        assert curve[-10:].mean() > 0.95 - 5 * error, curve
+        first.append((curve[0], count[0]))
+    start, count = np.array(first).T
+    assert abs(start.mean() - 0.5) < 5 * 0.5 / np.sqrt(count.sum())
+
+
+def assert_same_alone_and_together(run, hyperparameters):
+    """Agents of different seeds and hyperparameters, alone and under one `vmap`.
+
+    `run` maps a key and hyperparameters to a train state and metrics.
+    """
+    alone, together = quick_jit(run), quick_jit(jax.vmap(run))
+    settings = np.array(list(hyperparameters.values()), np.float32)
+    keys = jax.random.split(jax.random.key(0), settings.shape[1])
+    state, metrics = together(keys, *settings)
+    for i, key in enumerate(keys):
+        own_state, own_metrics = alone(key, *settings[:, i])
+        # What happened is the same to the bit; parameters may round otherwise.
+        for name in ("env_steps", "episodes", "episode_return", "recent_return"):
+            np.testing.assert_array_equal(metrics[name][i], own_metrics[name])
+        jax.tree.map(
+            lambda x, own, i=i: np.testing.assert_allclose(x[i], own, atol=1e-5),
+            state.learner.params,
+            own_state.learner.params,
+        )
+    # Neither the seed nor any hyperparameter is without effect: the test could fail.
+    others = [(keys[1], settings[:, 0])]
+    for row in range(len(settings)):
+        changed = settings[:, 0].copy()
+        changed[row] = settings[row, 1]
+        others.append((keys[0], changed))
+    want, _ = alone(keys[0], *settings[:, 0])
+    for key, values in others:
+        got, _ = alone(key, *values)
+        error = jax.tree.map(
+            lambda x, y: jnp.abs(x - y).max(), got.learner.params, want.learner.params
+        )
+        assert max(jax.tree.leaves(error)) > 1e-3, values
 
 
 def countdown_steps(start):

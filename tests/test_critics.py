@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 
 import pgjax as pg
@@ -116,3 +117,78 @@ def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
         alone = values(batch, params[i])
         np.testing.assert_array_equal(together[0][i], alone[0])
         np.testing.assert_array_equal(together[1][i], alone[1])
+
+
+def noisy_batch():
+    """A batch with ends of both kinds, one step with both, and random rewards."""
+    batch = make_batch(terminated=[(1, 0), (3, 1)], truncated=[(2, 0), (3, 1), (1, 1)])
+    reward = np.random.default_rng(0).normal(size=(T, N))
+    return batch._replace(reward=jnp.asarray(reward, jnp.float32))
+
+
+def estimate(batch, **options):
+    def run(batch):
+        return pg.estimate_advantages(value_fn, 0.1, batch, **options)
+
+    return jax.jit(run)(batch)
+
+
+def oracle_arrays(batch):
+    """reward, V(s_t), V(s'_t) and flags, in float64; values are a tenth of OBS."""
+    ended = np.asarray(batch.terminated | batch.truncated)
+    following = np.append(OBS[1:], NEXT_OBS[-1:], 0)
+    next_value = 0.1 * np.float64(np.where(ended, NEXT_OBS, following))
+    flags = np.asarray(batch.terminated), np.asarray(batch.truncated)
+    return np.asarray(batch.reward), 0.1 * np.float64(OBS), next_value, *flags
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_advantages_are_gae(lam):
+    batch = noisy_batch()
+    got = estimate(batch, gamma=0.9, lam=lam)
+    reward, value, next_value, *flags = oracle_arrays(batch)
+    want = oracles.gae(reward, value, next_value, *flags, gamma=0.9, lam=lam)
+    # Values of up to 100, so rounding of 1e-5; lambda returns on top of them.
+    np.testing.assert_allclose(got.value, value, rtol=1e-6)
+    np.testing.assert_allclose(got.advantage, want, atol=1e-4)
+    want = oracles.lambda_returns(reward, next_value, *flags, gamma=0.9, lam=lam)
+    np.testing.assert_allclose(got.returns, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 9])
+def test_advantages_of_n_steps(n_step):
+    batch = noisy_batch()
+    got = estimate(batch, gamma=0.9, lam=0.3, n_step=n_step)
+    reward, value, next_value, *flags = oracle_arrays(batch)
+    want = oracles.n_step_returns(reward, next_value, *flags, gamma=0.9, n=n_step)
+    np.testing.assert_allclose(got.returns, want, atol=1e-4)
+    np.testing.assert_allclose(got.advantage, want - value, atol=1e-4)
+    # A trace decay is of no use to them.
+    other = estimate(batch, gamma=0.9, lam=1.0, n_step=n_step)
+    np.testing.assert_array_equal(got.returns, other.returns)
+
+
+def test_estimates_are_constants():
+    batch = noisy_batch()
+
+    def total(params, gamma):
+        estimates = pg.estimate_advantages(
+            value_fn, params, batch, gamma=gamma, lam=0.5
+        )
+        return sum(jnp.sum(x) for x in estimates)
+
+    value, grad = jax.jit(jax.value_and_grad(total))(0.1, 0.9)
+    assert value != 0.0
+    assert grad == 0.0
+
+
+def test_estimates_without_a_critic_are_an_error():
+    with pytest.raises(ValueError, match=r"needs a critic.*pg\.actor_critic"):
+        pg.estimate_advantages(
+            lambda params, obs: None, 0.1, noisy_batch(), gamma=0.9, lam=1.0
+        )
+
+
+def test_estimates_of_no_steps_are_an_error():
+    with pytest.raises(ValueError, match="n must be at least 1, got n=0"):
+        estimate(noisy_batch(), gamma=0.9, lam=1.0, n_step=0)

@@ -3,11 +3,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import probes  # noqa: F401  (registers the probe environments)
 import pytest
 import scipy.special
 import scipy.stats
 
-from pgjax import Categorical
+import pgjax as pg
+from pgjax import Categorical, DiagGaussian
 
 rng = np.random.default_rng(0)
 # K = 2 takes its own path, through a sigmoid.
@@ -217,3 +219,174 @@ def test_actions_that_do_not_fit_the_batch_are_an_error(k, shape):
     message = rf"actions of shape \({str(shape)[1:-1]}\).*\(4, 3\).*\(4, 3, {k}\)"
     with pytest.raises(ValueError, match=message):
         Categorical(jnp.asarray(logits_of(k))).log_prob(jnp.zeros(shape, jnp.int32))
+
+
+# The normal distribution. One array shape serves every event rank: 4 x 3 x 2 numbers
+# are as many scalars, 4 x 3 vectors or 4 matrices.
+SHAPE = (4, 3, 2)
+EPS = float(np.finfo(np.float32).eps)
+each_event_ndim = pytest.mark.parametrize("event_ndim", [0, 1, 2])
+
+
+def gaussian(event_ndim=1, seed=0):
+    rng = np.random.default_rng(seed)
+    mean, log_std = rng.normal(size=(2, *SHAPE)).astype(np.float32)
+    return DiagGaussian(mean, log_std, event_ndim)
+
+
+def reference(policy):
+    """SciPy's distribution of the same numbers, in float64, of one element each."""
+    return scipy.stats.norm(np.float64(policy.mean), np.exp(np.float64(policy.log_std)))
+
+
+def event_sum(x, event_ndim):
+    return x.sum(axis=tuple(range(x.ndim - event_ndim, x.ndim)))
+
+
+@jax.jit
+def gaussian_summary(policy, other, action):
+    return policy.log_prob(action), policy.entropy(), policy.kl(other), policy.mode()
+
+
+def expected_gaussian_kl(policy, other):
+    """log s' / s + (s^2 + (m - m')^2) / 2 s'^2 - 1/2, per element, in float64."""
+    mean, log_std, other_mean, other_log_std = (
+        np.float64(x) for x in (policy.mean, policy.log_std, other.mean, other.log_std)
+    )
+    variance, other_variance = np.exp(2 * log_std), np.exp(2 * other_log_std)
+    squares = (variance + (mean - other_mean) ** 2) / (2 * other_variance)
+    return other_log_std - log_std + squares - 0.5
+
+
+@each_event_ndim
+def test_gaussian_log_prob_entropy_kl_and_mode_equal_scipy(event_ndim):
+    policy, other = gaussian(event_ndim), gaussian(event_ndim, seed=1)
+    action = gaussian(seed=2).mean
+    log_prob, entropy, kl, mode = gaussian_summary(policy, other, action)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    close(log_prob, event_sum(reference(policy).logpdf(action), event_ndim))
+    close(entropy, event_sum(reference(policy).entropy(), event_ndim))
+    close(kl, event_sum(expected_gaussian_kl(policy, other), event_ndim))
+    np.testing.assert_array_equal(mode, policy.mean)
+    assert log_prob.shape == entropy.shape == kl.shape == SHAPE[: 3 - event_ndim]
+
+
+def test_gaussian_vectors_have_the_multivariate_density():
+    policy, action = gaussian(), gaussian(seed=2).mean
+    log_probs = policy.log_prob(action)
+    for i in np.ndindex(*SHAPE[:2]):
+        covariance = np.diag(np.exp(2 * np.float64(policy.log_std[i])))
+        expected = scipy.stats.multivariate_normal(policy.mean[i], covariance)
+        np.testing.assert_allclose(log_probs[i], expected.logpdf(action[i]), 1e-5, 1e-5)
+
+
+def test_the_gaussian_score_equals_its_closed_form():
+    policy, action = gaussian(), gaussian(seed=2).mean
+    score = jax.jit(jax.grad(lambda policy: jnp.sum(policy.log_prob(action))))(policy)
+    std = np.exp(np.float64(policy.log_std))
+    z = (np.float64(action) - policy.mean) / std
+    np.testing.assert_allclose(score.mean, z / std, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(score.log_std, z**2 - 1, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("log_std", [-30.0, -0.1, 0.0, 30.0])
+def test_gaussian_kl_to_itself_is_exactly_zero(log_std):
+    policy = DiagGaussian(jnp.full(3, 0.1), jnp.full(3, log_std))
+    assert policy.kl(policy) == 0.0
+    grads = jax.grad(lambda other: policy.kl(other))(policy)
+    for grad in jax.tree.leaves(grads):
+        np.testing.assert_array_equal(grad, np.zeros(3))
+
+
+def test_gaussian_kl_of_nearly_equal_deviations_does_not_cancel():
+    # x^2 to first order. All but a rounding error of x, that of expm1(2 x), must be
+    # right: log, square and 1/2 one by one leave a rounding error of 1, whatever x.
+    x = np.logspace(-5, -1, 50, dtype=np.float32)
+    x = np.concatenate([x, -x])
+    zero = jnp.zeros_like(x)
+    kl = DiagGaussian(zero, x, event_ndim=0).kl(DiagGaussian(zero, zero, event_ndim=0))
+    expected = (np.expm1(2 * np.float64(x)) - 2 * np.float64(x)) / 2
+    error = np.abs(np.float64(kl) - expected)
+    assert np.all(error < 2 * EPS * np.abs(x) + 1e-5 * expected)
+
+
+@jax.jit
+def gaussian_draws(policy, other, key):
+    actions = policy.sample(key)
+    return actions, policy.log_prob(actions) - other.log_prob(actions)
+
+
+def test_gaussian_kl_is_the_mean_log_ratio_of_its_samples():
+    size = 100_000
+    policy, other = (
+        DiagGaussian(*(np.broadcast_to(x[0, 0], (size, 2)) for x in pair))
+        for pair in (
+            (gaussian().mean, gaussian().log_std),
+            (gaussian(seed=1).mean, gaussian(seed=1).log_std),
+        )
+    )
+    _, log_ratio = gaussian_draws(policy, other, jax.random.key(0))
+    log_ratio = np.float64(log_ratio)
+    error = log_ratio.std() / np.sqrt(size)
+    kl = expected_gaussian_kl(policy, other)[0].sum()
+    assert abs(log_ratio.mean() - kl) < 5 * error
+    assert kl > 50 * error  # an estimate of 0 would not pass
+
+
+def test_gaussian_samples_have_mean_and_deviation_and_are_independent():
+    size = 100_000
+    mean = np.array([-1.0, 20.0], np.float32)
+    log_std = np.log(np.array([0.3, 4.0], np.float32))
+    policy = DiagGaussian(*(np.broadcast_to(x, (size, 2)) for x in (mean, log_std)))
+    actions, _ = gaussian_draws(policy, policy, jax.random.key(0))
+    assert actions.shape == (size, 2)
+    z = (np.float64(actions) - mean) / np.exp(np.float64(log_std))
+    assert np.all(np.abs(z.mean(axis=0)) < 5 / np.sqrt(size))
+    # Of a standard normal, z^2 has variance 2, and the product of two of them 1.
+    assert np.all(np.abs(np.square(z).mean(axis=0) - 1) < 5 * np.sqrt(2 / size))
+    assert abs(np.mean(z[:, 0] * z[:, 1])) < 5 / np.sqrt(size)
+    assert abs(np.mean(z[1:] * z[:-1])) < 5 / np.sqrt(2 * size)
+
+
+@each_event_ndim
+def test_a_gaussian_passes_jit_and_vmap_and_keeps_its_event_ndim(event_ndim):
+    policy, other = gaussian(event_ndim), gaussian(event_ndim, seed=1)
+    action = gaussian(seed=2).mean
+    assert len(jax.tree.leaves(policy)) == 2
+    kept = jax.jit(lambda policy: policy)(policy)
+    assert isinstance(kept, DiagGaussian)
+    assert kept.event_ndim == event_ndim
+    together = gaussian_summary(policy, other, action)
+    agents = jax.jit(jax.vmap(gaussian_summary))(policy, other, action)
+    close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    jax.tree.map(close, agents, together)
+    keys = jax.random.split(jax.random.key(0), 4)
+    samples = jax.vmap(DiagGaussian.sample)(policy, keys)
+    alone = DiagGaussian(policy.mean[1], policy.log_std[1], event_ndim).sample(keys[1])
+    close(samples[1], alone)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4, 3), (4, 3, 1), (3, 4, 2)])
+def test_gaussian_shapes_that_do_not_fit_are_an_error(shape):
+    policy, wrong = gaussian(), jnp.zeros(shape)
+    with pytest.raises(ValueError, match=r"action .*mean .*log_std "):
+        policy.log_prob(wrong)
+    with pytest.raises(ValueError, match=r"action .*mean .*log_std "):
+        DiagGaussian(policy.mean, wrong).log_prob(policy.mean)
+    with pytest.raises(ValueError, match=r"mean .*other_mean "):
+        policy.kl(DiagGaussian(wrong, wrong, event_ndim=0))
+
+
+def test_actions_beyond_the_bounds_keep_the_log_prob_of_what_was_sampled():
+    policy = DiagGaussian(jnp.zeros((4, 2)), jnp.ones((4, 2)))
+    rollout = pg.unroll(pg.make_env("Echo-probe"), 4, 3)  # bounds: 1 and 0.5
+    key = jax.random.key(0)
+    _, batch, _ = jax.jit(
+        lambda key: rollout.collect(key, lambda *_: policy, (), rollout.init(key))
+    )(key)
+    bound = np.array([1.0, 0.5], np.float32)
+    outside = np.abs(batch.action) > bound
+    assert outside.any()
+    np.testing.assert_allclose(batch.next_obs, np.clip(batch.action, -bound, bound))
+    expected = scipy.stats.norm(0, np.e).logpdf(np.float64(batch.action)).sum(axis=-1)
+    np.testing.assert_allclose(batch.log_prob, expected, rtol=1e-5)

@@ -8,27 +8,48 @@ import pytest
 import pgjax as pg
 
 rng = np.random.default_rng(0)
-LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(4, 3))).astype(np.float32)
-OLD_LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(4, 3))).astype(np.float32)
-ADVANTAGE = rng.normal(size=(4, 3)).astype(np.float32)
+LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(8, 5))).astype(np.float32)
+OLD_LOG_PROB = np.log(rng.uniform(0.05, 0.95, size=(8, 5))).astype(np.float32)
+ADVANTAGE = rng.normal(size=(8, 5)).astype(np.float32)
+TARGET = rng.normal(size=(8, 5)).astype(np.float32)
 CLIP = 0.2
+CLIP_HIGH = 0.6
+VALUE_CLIP = 0.7
 
 LOSSES = {
     "policy_gradient": pg.policy_gradient_loss,
+    "surrogate": pg.surrogate_loss,
     "clipped_surrogate": lambda new, old, advantage: pg.clipped_surrogate_loss(
         new, old, advantage, clip=CLIP
     ),
+    "clipped_higher": lambda new, old, advantage: pg.clipped_surrogate_loss(
+        new, old, advantage, clip=CLIP, clip_high=CLIP_HIGH
+    ),
     "value": pg.value_loss,
+    "clipped_value": lambda value, old, target: pg.clipped_value_loss(
+        value, old, target, clip=VALUE_CLIP
+    ),
     "kl": pg.kl_penalty,
 }
 # The arrays that each loss takes, the differentiable one first.
 INPUTS = {
     "policy_gradient": (LOG_PROB, ADVANTAGE),
+    "surrogate": (LOG_PROB, OLD_LOG_PROB, ADVANTAGE),
     "clipped_surrogate": (LOG_PROB, OLD_LOG_PROB, ADVANTAGE),
+    "clipped_higher": (LOG_PROB, OLD_LOG_PROB, ADVANTAGE),
     "value": (ADVANTAGE, LOG_PROB),
+    "clipped_value": (ADVANTAGE, LOG_PROB, TARGET),
     "kl": (LOG_PROB, OLD_LOG_PROB),
 }
+SURROGATES = ("surrogate", "clipped_surrogate", "clipped_higher")
+# How far below 1 each of them trusts the ratio, and how far above.
+TRUST = {
+    "surrogate": (np.inf, np.inf),
+    "clipped_surrogate": (CLIP, CLIP),
+    "clipped_higher": (CLIP, CLIP_HIGH),
+}
 each_loss = pytest.mark.parametrize("name", LOSSES)
+each_surrogate = pytest.mark.parametrize("name", SURROGATES)
 
 
 @partial(jax.jit, static_argnames=("loss", "argnum"))
@@ -43,18 +64,47 @@ def expected_loss_and_gradient(name):
         return -first * second, -second
     if name == "value":
         return (first - second) ** 2 / 2, first - second
+    if name == "clipped_value":
+        return expected_clipped_value(first, second, *rest)
     ratio = np.exp(first - second)
     if name == "kl":
         return 1 / ratio - 1 + np.log(ratio), 1 - 1 / ratio
     (advantage,) = rest
+    low, high = TRUST[name]
     value = np.empty_like(ratio)
     grad = np.empty_like(ratio)
     for i in np.ndindex(*ratio.shape):
-        bound = 1 + CLIP if advantage[i] > 0 else 1 - CLIP
+        bound = 1 + high if advantage[i] > 0 else 1 - low
         too_far = ratio[i] > bound if advantage[i] > 0 else ratio[i] < bound
         value[i] = -(bound if too_far else ratio[i]) * advantage[i]
         grad[i] = 0 if too_far else -ratio[i] * advantage[i]
     return value, grad
+
+
+def expected_clipped_value(value, old, target):
+    """The larger loss, and its gradient: 0 where that is the loss of a clipped V."""
+    loss, grad = np.empty_like(value), np.empty_like(value)
+    for i in np.ndindex(*value.shape):
+        near = min(max(value[i], old[i] - VALUE_CLIP), old[i] + VALUE_CLIP)
+        plain, clipped = (value[i] - target[i]) ** 2 / 2, (near - target[i]) ** 2 / 2
+        loss[i] = max(plain, clipped)
+        grad[i] = value[i] - target[i] if plain >= clipped else 0
+    return loss, grad
+
+
+def test_the_inputs_reach_every_case_of_the_clipped_losses():
+    ratio = np.exp(LOG_PROB - OLD_LOG_PROB)
+    between = (ratio > 1 + CLIP) & (ratio < 1 + CLIP_HIGH) & (ADVANTAGE > 0)
+    beyond = (ratio > 1 + CLIP_HIGH) & (ADVANTAGE > 0)
+    below = (ratio < 1 - CLIP) & (ADVANTAGE < 0)
+    assert between.any()
+    assert beyond.any()
+    assert below.any()
+    _, grad = expected_loss_and_gradient("clipped_value")
+    far = np.abs(ADVANTAGE - LOG_PROB) > VALUE_CLIP
+    assert (grad == 0).any()
+    assert (far & (grad != 0)).any()
+    assert (~far).any()
 
 
 @each_loss
@@ -87,17 +137,28 @@ def test_environments_against_a_column_vector_is_an_error(name):
         LOSSES[name](*inputs)
 
 
+@each_surrogate
 @pytest.mark.parametrize("wrong", [0, 1, 2])
-def test_every_input_of_the_surrogate_is_checked(wrong):
+def test_every_input_of_the_surrogate_is_checked(wrong, name):
     inputs = [jnp.zeros(4)] * 3
     inputs[wrong] = jnp.zeros((1, 4))
-    name = ("log_prob", "old_log_prob", "advantage")[wrong]
-    with pytest.raises(ValueError, match=rf"{name} \(1, 4\)"):
-        LOSSES["clipped_surrogate"](*inputs)
+    argument = ("log_prob", "old_log_prob", "advantage")[wrong]
+    with pytest.raises(ValueError, match=rf"{argument} \(1, 4\)"):
+        LOSSES[name](*inputs)
 
 
-def test_at_ratio_one_the_surrogate_s_gradient_is_the_policy_gradient():
-    surrogate = gradient(LOSSES["clipped_surrogate"], LOG_PROB, LOG_PROB, ADVANTAGE)
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_every_input_of_the_clipped_value_loss_is_checked(wrong):
+    inputs = [jnp.zeros(4)] * 3
+    inputs[wrong] = jnp.zeros((1, 4))
+    argument = ("value", "old_value", "target")[wrong]
+    with pytest.raises(ValueError, match=rf"{argument} \(1, 4\)"):
+        LOSSES["clipped_value"](*inputs)
+
+
+@each_surrogate
+def test_at_ratio_one_the_surrogate_s_gradient_is_the_policy_gradient(name):
+    surrogate = gradient(LOSSES[name], LOG_PROB, LOG_PROB, ADVANTAGE)
     plain = gradient(pg.policy_gradient_loss, LOG_PROB, ADVANTAGE)
     np.testing.assert_array_equal(surrogate, plain)
 
@@ -129,9 +190,30 @@ def test_the_clip_may_be_swept_by_vmap():
     np.testing.assert_allclose(losses, [[-1.1], [-1.5]], rtol=1e-6)
 
 
+def test_the_interval_may_reach_further_up_than_down():
+    ratios = jnp.log(jnp.array([1.3, 1.7, 0.7]))
+    advantage = jnp.array([1.0, 1.0, -1.0])
+    for name, want in (
+        ("clipped_surrogate", [-1.2, -1.2, 0.8]),
+        ("clipped_higher", [-1.3, -1.6, 0.8]),
+    ):
+        loss = LOSSES[name](ratios, jnp.zeros(3), advantage)
+        np.testing.assert_allclose(loss, want, rtol=1e-6)
+
+
+def test_within_the_clip_the_clipped_value_loss_is_the_plain_one():
+    near = ADVANTAGE + np.float32(0.9 * VALUE_CLIP) * np.sign(TARGET)
+    inputs = near, ADVANTAGE, TARGET
+    clipped = LOSSES["clipped_value"](*inputs)
+    plain = pg.value_loss(near, TARGET)
+    np.testing.assert_allclose(clipped, plain, rtol=1e-5, atol=1e-6)
+    grads = gradient(LOSSES["clipped_value"], *inputs)
+    np.testing.assert_allclose(grads, near - TARGET, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("log_ratio", [-100.0, 100.0])
 @pytest.mark.parametrize("advantage", [-1e6, 1e6])
-@pytest.mark.parametrize("name", ["clipped_surrogate", "kl"])
+@pytest.mark.parametrize("name", [*SURROGATES, "kl"])
 def test_extreme_ratios_stay_finite(name, advantage, log_ratio):
     inputs = jnp.full(3, log_ratio), jnp.zeros(3), jnp.full(3, advantage)
     inputs = inputs[: len(INPUTS[name])]

@@ -23,7 +23,7 @@ def parameters(network, obs):
 FACTORIES = [pg.linear_softmax_policy, pg.mlp_policy, pg.actor_critic]
 
 
-@pytest.mark.parametrize("obs_shape", [(4,), (5, 2, 3)])
+@pytest.mark.parametrize("obs_shape", [(4,), (5, 4, 3)])
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_observations_may_have_any_leading_axes(factory, obs_shape):
     network = factory(stub(obs_shape))
@@ -165,13 +165,11 @@ def test_linear_policy_on_custom_features():
     np.testing.assert_allclose(jax.jit(jax.grad(log_prob))(theta), want, rtol=1e-4)
 
 
-@pytest.mark.parametrize("factory", FACTORIES)
-def test_continuous_actions_are_an_error(factory):
+def test_continuous_actions_are_an_error_for_a_softmax():
     env = stub(action_space=pg.Box(-1.0, 1.0, (2,)))
-    with pytest.raises(
-        ValueError, match=r"stub has continuous actions of shape \(2,\)"
-    ):
-        factory(env)
+    message = r"stub has continuous actions of shape \(2,\).*use pg.mlp_policy"
+    with pytest.raises(ValueError, match=message):
+        pg.linear_softmax_policy(env)
 
 
 @pytest.mark.parametrize("factory", [pg.mlp_policy, pg.actor_critic])
@@ -180,3 +178,227 @@ def test_unknown_names_are_errors_that_list_the_known_ones(factory):
         factory(stub(), activation="swoosh")
     with pytest.raises(ValueError, match="unknown initializer 'zen'; known are torch"):
         factory(stub(), initializer="zen")
+
+
+def gaussian(factory, space, *, outputs, obs=None, **options):
+    """The distribution where the actor's last layer gives these outputs."""
+    network = factory(stub(action_space=space), (), **options)
+    obs = np.zeros((1, 4), np.float32) if obs is None else obs
+    params = parameters(network, obs)
+    last = params["actor"]["params"]["Dense_0"]
+    assert last["bias"].shape == np.shape(outputs)
+    bias = jnp.asarray(outputs, jnp.float32)
+    params["actor"] = {"params": {"Dense_0": last | {"bias": bias}}}
+    return params, network.apply(params, obs)[0]
+
+
+BOUNDED = pg.Box(np.array([-1.0, 0.0]), np.array([1.0, 4.0]), (2,))
+HALF_WIDTH, MIDDLE = np.array([1.0, 2.0]), np.array([0.0, 2.0])
+HUGE = float(np.finfo(np.float32).max)
+each_gaussian_factory = pytest.mark.parametrize(
+    "factory", [pg.mlp_policy, pg.actor_critic]
+)
+
+
+@each_gaussian_factory
+@pytest.mark.parametrize("outputs", [(0.0, 0.0), (1.0, -1.0), (0.5, 3.0)])
+def test_a_bounded_space_is_measured_in_half_widths_around_its_middle(factory, outputs):
+    params, policy = gaussian(factory, BOUNDED, outputs=outputs, log_std=-0.5)
+    np.testing.assert_array_equal(params["log_std"], np.float32([-0.5, -0.5]))
+    want = (MIDDLE + HALF_WIDTH * np.array(outputs))[None]
+    np.testing.assert_allclose(policy.mean, want, rtol=1e-6)
+    np.testing.assert_allclose(policy.std, np.exp(-0.5) * HALF_WIDTH[None], rtol=1e-6)
+    assert isinstance(policy, pg.DiagGaussian)
+    assert policy.event_ndim == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-np.inf, np.inf), (-HUGE, HUGE), (0.0, np.inf), (-np.inf, -3.0), (0.0, HUGE)],
+)
+def test_a_space_without_two_bounds_is_taken_as_it_is(low, high):
+    space = pg.Box(low, high, (2,))
+    _, policy = gaussian(pg.mlp_policy, space, outputs=(0.5, -7.0), log_std=0.25)
+    np.testing.assert_array_equal(policy.mean, np.float32([[0.5, -7.0]]))
+    np.testing.assert_array_equal(policy.log_std, np.float32([[0.25, 0.25]]))
+
+
+def test_elements_may_be_bounded_one_by_one():
+    space = pg.Box(np.array([-np.inf, 0.0]), np.array([np.inf, 4.0]), (2,))
+    _, policy = gaussian(pg.mlp_policy, space, outputs=(3.0, 0.0))
+    np.testing.assert_allclose(policy.mean, [[3.0, 2.0]], rtol=1e-6)
+    np.testing.assert_allclose(policy.std, [[1.0, 2.0]], rtol=1e-6)
+
+
+@each_gaussian_factory
+@pytest.mark.parametrize("state_dependent_std", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_actions_may_have_any_shape(factory, state_dependent_std, shape):
+    env = stub(action_space=pg.Box(-2.0, 2.0, shape))
+    network = factory(env, (8,), state_dependent_std=state_dependent_std)
+    for batch in ((), (6,), (5, 6)):
+        obs = jax.ShapeDtypeStruct((*batch, 4), jnp.float32)
+        params = jax.eval_shape(network.init, jax.random.key(0), obs)
+        policy, _ = jax.eval_shape(network.apply, params, obs)
+        assert policy.mean.shape == policy.log_std.shape == batch + shape
+        assert policy.event_ndim == len(shape)
+        action = jax.eval_shape(lambda p: p.sample(jax.random.key(0)), policy)
+        assert action.shape == batch + shape
+        for result in (
+            jax.eval_shape(lambda p, a: p.log_prob(a), policy, action),
+            jax.eval_shape(lambda p: p.entropy(), policy),
+        ):
+            assert result.shape == batch
+        if state_dependent_std:
+            assert "log_std" not in params
+        else:
+            assert params["log_std"].shape == shape
+
+
+def test_outputs_fill_a_matrix_of_actions_row_by_row():
+    low, high = -np.arange(1.0, 7.0).reshape(2, 3), np.arange(1.0, 7.0).reshape(2, 3)
+    space, outputs = pg.Box(low, high, (2, 3)), 0.1 * np.arange(6.0)
+    _, policy = gaussian(pg.mlp_policy, space, outputs=outputs)
+    np.testing.assert_allclose(policy.mean[0], high * outputs.reshape(2, 3), 1e-6)
+    np.testing.assert_allclose(policy.std[0], high, rtol=1e-6)
+
+
+@each_gaussian_factory
+def test_a_state_dependent_deviation_is_an_offset_in_half_widths(factory):
+    outputs = np.array([0.5, -1.0, 0.3, -0.2])
+    obs = observations(7, 4)
+    params, policy = gaussian(
+        factory,
+        BOUNDED,
+        outputs=outputs,
+        obs=obs,
+        log_std=-0.5,
+        state_dependent_std=True,
+    )
+    assert "log_std" not in params
+    kernel = np.float64(params["actor"]["params"]["Dense_0"]["kernel"])
+    want = np.float64(obs) @ kernel + outputs  # (7, 4): two means, two log-stds
+    mean = MIDDLE + HALF_WIDTH * want[:, :2]
+    np.testing.assert_allclose(policy.mean, mean, rtol=1e-5, atol=1e-6)
+    log_std = np.log(HALF_WIDTH) - 0.5 + want[:, 2:]
+    np.testing.assert_allclose(policy.log_std, log_std, rtol=1e-5, atol=1e-6)
+    assert np.ptp(want[:, 2]) > 1e-3
+
+
+@pytest.mark.parametrize("log_std", [-1, -0.5, np.float64(0.5)])
+def test_the_log_std_is_a_float_parameter_that_learns(log_std):
+    network = pg.mlp_policy(stub(action_space=BOUNDED), (), log_std=log_std)
+    obs = observations(5, 4)
+    params = parameters(network, obs)
+    assert params["log_std"].dtype == jnp.float32
+    np.testing.assert_allclose(params["log_std"], [log_std, log_std])
+    grads = jax.grad(lambda p: jnp.sum(network.apply(p, obs)[0].entropy()))(params)
+    np.testing.assert_allclose(grads["log_std"], [5.0, 5.0])  # 1 per sample
+
+
+def test_a_shared_torso_feeds_both_heads():
+    network = pg.actor_critic(stub(), (8, 6), shared_torso=True, activation="relu")
+    obs = observations(5, 4)
+    params = parameters(network, obs)
+    assert set(params) == {"actor", "critic", "torso"}
+    shapes = {
+        part: [x["kernel"].shape for x in layers(params[part])] for part in params
+    }
+    assert shapes == {"torso": [(4, 8), (8, 6)], "actor": [(6, 3)], "critic": [(6, 1)]}
+    x = obs
+    for layer in layers(params["torso"]):
+        x = np.maximum(x @ layer["kernel"] + layer["bias"], 0)
+    policy, value = jax.jit(network.apply)(params, obs)
+    for part, got in (("actor", policy.logits), ("critic", value[:, None])):
+        (head,) = layers(params[part])
+        want = x @ head["kernel"] + head["bias"]
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["actor", "critic"])
+def test_both_heads_teach_a_shared_torso_and_not_each_other(output):
+    network = pg.actor_critic(stub(), (8,), shared_torso=True)
+    obs = observations(5, 4)
+    params = parameters(network, obs)
+
+    def loss(params):
+        policy, value = network.apply(params, obs)
+        return jnp.sum(value if output == "critic" else policy.logits[:, 0])
+
+    grads = jax.jit(jax.grad(loss))(params)
+    touched = {
+        part: any(np.any(x) for x in jax.tree.leaves(grads[part])) for part in grads
+    }
+    other = {"actor": "critic", "critic": "actor"}[output]
+    assert touched == {output: True, "torso": True, other: False}
+
+
+@pytest.mark.parametrize("shared_torso", [False, True])
+def test_gaussian_heads_and_torsos_combine(shared_torso):
+    env = stub(action_space=BOUNDED)
+    network = pg.actor_critic(env, (8,), shared_torso=shared_torso)
+    obs = observations(5, 4)
+    params = parameters(network, obs)
+    names = {"actor", "critic", "log_std"} | ({"torso"} if shared_torso else set())
+    assert set(params) == names
+    policy, value = jax.jit(network.apply)(params, obs)
+    assert policy.mean.shape == (5, 2)
+    assert value.shape == (5,)
+    # The last layer is small: nearly the middle at first, whatever is observed.
+    np.testing.assert_allclose(policy.mean, np.tile(MIDDLE, (5, 1)), atol=0.1)
+
+
+def test_a_shared_torso_without_a_hidden_layer_is_an_error():
+    with pytest.raises(ValueError, match="a shared torso needs a hidden layer"):
+        pg.actor_critic(stub(), (), shared_torso=True)
+
+
+IMAGE = (6, 5, 2)
+
+
+def convolved(first, obs):
+    """The same kernel in XLA's own convolution, height x width x in x out."""
+    images = jnp.asarray(obs.reshape(-1, *IMAGE))
+    kernel = first["kernel"].reshape(3, 3, IMAGE[-1], 16)
+    axes = ("NHWC", "HWIO", "NHWC")
+    out = jax.lax.conv_general_dilated(
+        images, kernel, (1, 1), "VALID", dimension_numbers=axes
+    )
+    out = np.maximum(np.asarray(out) + first["bias"], 0)
+    return out.reshape(*obs.shape[:-3], -1)
+
+
+@pytest.mark.parametrize("batch", [(), (7,), (2, 3)])
+def test_images_are_convolved_by_3_x_3_filters(batch):
+    network = pg.mlp_policy(stub(IMAGE), (10,))
+    obs = observations(*batch, *IMAGE)
+    params = jax.tree.map(np.asarray, parameters(network, obs))
+    dense = params["actor"]["params"]
+    assert {name: x["kernel"].shape for name, x in dense.items()} == {
+        "filters": (3 * 3 * 2, 16),
+        "Dense_0": (4 * 3 * 16, 10),
+        "Dense_1": (10, 3),
+    }
+    x = convolved(dense["filters"], obs)
+    x = np.maximum(x @ dense["Dense_0"]["kernel"] + dense["Dense_0"]["bias"], 0)
+    want = x @ dense["Dense_1"]["kernel"] + dense["Dense_1"]["bias"]
+    got = jax.jit(network.apply)(params, obs)[0].logits
+    assert got.shape == (*batch, 3)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared_torso", [False, True])
+def test_each_network_of_an_image_has_its_filters(shared_torso):
+    network = pg.actor_critic(stub(IMAGE), (8,), shared_torso=shared_torso)
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *IMAGE)))
+    looking = {part for part in params if "filters" in params[part]["params"]}
+    assert looking == ({"torso"} if shared_torso else {"actor", "critic"})
+
+
+@each_gaussian_factory
+def test_images_below_3_x_3_are_seen_as_vectors(factory):
+    obs = observations(2, 5, 2, 3)
+    network = factory(stub((5, 2, 3)), (8,), initializer="orthogonal")
+    params = parameters(network, obs)
+    one, other = network.apply(params, obs)[0].logits
+    assert np.any(one != other)

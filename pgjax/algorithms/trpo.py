@@ -8,7 +8,7 @@ import optax
 
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
-    check_separate_critic,
+    critic_mask,
     descend,
     learner_init,
     policy_of,
@@ -103,7 +103,7 @@ def trpo(
         estimates = estimate_advantages(
             value_fn, learner.params, batch, gamma=gamma, lam=lam
         )
-        check_separate_critic(network, learner.params, batch.obs)
+        is_critic = critic_mask(network, learner.params, batch.obs)
         advantage = estimates.advantage
         if normalize_advantage:
             advantage = standardize(advantage, batch.weight)
@@ -124,12 +124,21 @@ def trpo(
         )
         learner, metrics = scan_minibatches(
             fit_critic,
-            learner._replace(params=optax.apply_updates(params, steps)),
+            learner,
             key,
             flatten_steps((batch.obs, estimates.returns, batch.weight)),
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )
+        # The optimizer may decay weights: the actor's are none of its business.
+        params = jax.tree.map(
+            lambda critic, fitted, old, step: fitted if critic else old + step,
+            is_critic,
+            learner.params,
+            params,
+            steps,
+        )
+        learner = learner._replace(params=params)
         return learner, {
             "policy_loss": loss_fn(learner.params),
             "value_loss": jnp.mean(metrics["value_loss"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 
@@ -32,20 +32,30 @@ def build(config: Config) -> Experiment:
             config.env,
             time_limit=config.time_limit,
             time_limit_terminates=config.time_limit_terminates,
+            **config.env_options,
         )
         options = dict(config.algorithm_options)
         if "baseline" in options:
             options["baseline"] = BASELINES[options["baseline"]]
         factory = partial(algorithm_factory(config.algorithm), **options)
-        optimizer = optax.adam(config.learning_rate)
-        algorithm = factory(_network(config, env, critic=False), optimizer)
+        algorithm = factory(_network(config, env, critic=False), _optimizer(config))
         if _needs_critic(config, algorithm):
-            algorithm = factory(_network(config, env, critic=True), optimizer)
+            algorithm = factory(_network(config, env, critic=True), _optimizer(config))
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:  # MNISTBandit-bsuite downloads its images
         raise UsageError(f"cannot make {config.env}: {error}") from error
+    except TypeError as error:
+        if not config.env_options:
+            raise
+        raise UsageError(f"{config.env} does not take these options: {error}") from None
+    algorithm = _normalized(config, algorithm)
     if algorithm.complete_episodes:
+        if config.anneal_learning_rate:
+            raise UsageError(
+                "--anneal-learning-rate needs a known number of updates, which "
+                f"{config.algorithm}, learning from complete episodes, does not have"
+            )
         return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
     rollout = pg.unroll(env, config.num_envs, config.num_steps)
     return Experiment(env, rollout, algorithm)
@@ -58,7 +68,35 @@ def _needs_critic(config: Config, algorithm: pg.Algorithm) -> bool:
 
 
 def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
-    make = pg.actor_critic if critic else pg.mlp_policy
+    options: dict[str, Any] = {"shared_torso": config.shared_torso} if critic else {}
+    make: Any = pg.actor_critic if critic else pg.mlp_policy
     return make(
-        env, config.hidden, activation=config.activation, initializer=config.initializer
+        env,
+        config.hidden,
+        activation=config.activation,
+        initializer=config.initializer,
+        log_std=config.log_std,
+        **options,
     )
+
+
+def _optimizer(config: Config) -> optax.GradientTransformation:
+    rate: Any = config.learning_rate
+    if config.anneal_learning_rate:
+        options = config.algorithm_options
+        updates = -(-config.steps // (config.num_envs * config.num_steps))
+        per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
+        rate = optax.linear_schedule(rate, 0.0, updates * per_update)
+    adam = optax.adam(rate, eps=config.adam_epsilon)
+    if config.max_gradient_norm is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+
+
+def _normalized(config: Config, algorithm: pg.Algorithm) -> pg.Algorithm:
+    if config.normalize_observations:
+        algorithm = pg.normalize_observations(algorithm)
+    if config.scale_rewards:
+        gamma = config.algorithm_options.get("gamma", 0.99)
+        algorithm = pg.scale_rewards(algorithm, gamma=gamma)
+    return algorithm

@@ -12,7 +12,7 @@ from typing import Any
 import pgjax.algorithms
 from pgjax.baselines import BASELINES
 from pgjax.lab.errors import UsageError
-from pgjax.lab.presets import PRESETS
+from pgjax.lab.presets import choose_preset
 from pgjax.networks import ACTIVATIONS, INITIALIZERS
 
 
@@ -35,6 +35,7 @@ class Config:
     env: str = "CartPole-v1"
     time_limit: int | None = None
     time_limit_terminates: bool = False
+    env_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds: int = 8
     seed: int = 0
     steps: int = 300_000
@@ -43,7 +44,14 @@ class Config:
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
     initializer: str = "torch"
+    shared_torso: bool = False
+    log_std: float = 0.0
+    normalize_observations: bool = False
+    scale_rewards: bool = False
     learning_rate: float = 0.01
+    anneal_learning_rate: bool = False
+    adam_epsilon: float = 1e-8
+    max_gradient_norm: float | None = None
     solved_return: float | None = None
     stop_when_solved: bool = False
     updates_per_chunk: int = 10
@@ -56,6 +64,7 @@ HELP = {
     "time_limit": "steps per episode (default: the environment's own)",
     "time_limit_terminates": "count the time limit as a terminal state, as the article "
     "does; it matters to a critic only",
+    "env_options": "options of the environment itself, such as num_joints=7",
     "seeds": "number of agents, trained side by side",
     "seed": "seed of the first agent; the others follow it",
     "steps": "environment steps per agent; it stops at the first chunk past them",
@@ -64,7 +73,15 @@ HELP = {
     "hidden": "widths of the hidden layers",
     "activation": "activation of the hidden layers",
     "initializer": "initialisation of the layers",
+    "shared_torso": "let actor and critic share all but their last layers",
+    "log_std": "where the log standard deviation of continuous actions starts, in "
+    "units of half the action range",
+    "normalize_observations": "scale observations to mean 0 and variance 1",
+    "scale_rewards": "divide rewards by the deviation of the discounted return",
     "learning_rate": "Adam's learning rate",
+    "anneal_learning_rate": "let the learning rate fall to 0 over the run, linearly",
+    "adam_epsilon": "Adam's epsilon",
+    "max_gradient_norm": "clip gradients to this global norm; none for no clipping",
     "solved_return": "an agent has solved the task once the mean return of its last "
     "100 episodes exceeds this (default: by environment)",
     "stop_when_solved": "stop an agent once it has solved the task",
@@ -73,7 +90,15 @@ HELP = {
 }
 
 _CHOICES = {"activation": tuple(ACTIVATIONS), "initializer": tuple(INITIALIZERS)}
-_TYPES = {"time_limit": int, "solved_return": float, "hidden": int}
+_TYPES = {
+    "time_limit": int,
+    "solved_return": float,
+    "hidden": int,
+    "max_gradient_norm": float,
+    "env_options": str,
+}
+# What the annotation of an optional argument says of its type.
+_OPTIONAL = {"int | None": int, "Numeric | None": float}
 
 # The mean of 100 training episodes above which a task counts as solved.
 SOLVED_RETURNS = {
@@ -101,7 +126,8 @@ def run_options() -> dict[str, Option]:
 def algorithm_options(algorithm: str) -> dict[str, Option]:
     """The options of one algorithm: its factory's keyword arguments and docstring.
 
-    Those whose default is a flag, a number, a name or a baseline; others keep theirs.
+    Those whose default is a flag, a number, a name or a baseline, or that are a number
+    or None; others keep their default.
     """
     factory = algorithm_factory(algorithm)
     parameters = inspect.signature(factory).parameters.values()
@@ -112,6 +138,7 @@ def algorithm_options(algorithm: str) -> dict[str, Option]:
         and (
             isinstance(parameter.default, bool | int | float | str)
             or parameter.default in BASELINES.values()
+            or (parameter.default is None and parameter.annotation in _OPTIONAL)
         )
     }
 
@@ -121,6 +148,8 @@ def _option(factory: Callable[..., Any], parameter: inspect.Parameter) -> Option
     if parameter.default in BASELINES.values():
         names = {function: name for name, function in BASELINES.items()}
         return Option(str, names[parameter.default], text, tuple(BASELINES))
+    if parameter.default is None:
+        return Option(_OPTIONAL[parameter.annotation], None, text)
     return Option(type(parameter.default), parameter.default, text)
 
 
@@ -144,17 +173,13 @@ def algorithm_factory(algorithm: str) -> Callable[..., Any]:
 
 def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
     """A checked config: defaults, then the preset's settings, then the given ones."""
-    presets = PRESETS.get(algorithm, {})
-    if preset != "default" and preset not in presets:
-        raise UsageError(
-            f"unknown preset {preset!r} of {algorithm}; choose from "
-            f"{', '.join(presets) or 'default'}"
-        )
-    settings = {**presets.get(preset, {}), **given}
-    if given.get("env", settings.get("env")) != presets.get(preset, {}).get("env"):
-        settings.pop("solved_return", None)  # the preset's is of another environment
-    if "solved_return" in given:
-        settings["solved_return"] = given["solved_return"]
+    algorithm_factory(algorithm)
+    preset, chosen = choose_preset(algorithm, preset, given.get("env"))
+    settings = {**chosen, **given}
+    if given.get("env", chosen.get("env")) != chosen.get("env"):
+        # The preset's are of another environment.
+        for name in {"solved_return", "env_options"} - set(given):
+            settings.pop(name, None)
     if "hidden" in settings:
         settings["hidden"] = tuple(settings["hidden"])
     own = algorithm_options(algorithm)
@@ -177,7 +202,10 @@ def check_config(config: Config) -> None:
         _require(getattr(config, name) <= most, config, name, f"at most {most}")
     _require(config.seed >= 0, config, "seed", "0 or more")
     _require(config.seed + config.seeds <= 2**31, config, "seed", "below 2**31")
-    _require(config.learning_rate > 0, config, "learning_rate", "positive and finite")
+    for name in ("learning_rate", "adam_epsilon", "max_gradient_norm"):
+        value = getattr(config, name)
+        _require(value is None or value > 0, config, name, "positive and finite")
+    _require(True, config, "log_std", "finite")
     if config.solved_return is not None:
         _require(True, config, "solved_return", "finite")
     if not config.hidden or min(config.hidden) < 1:
@@ -186,25 +214,39 @@ def check_config(config: Config) -> None:
         raise UsageError(
             f"--stop-when-solved needs --solved-return: {config.env} has no usual one"
         )
-    if config.algorithm_options.get("baseline") == "leave_one_out":
-        _require(
-            config.num_envs >= 2, config, "num_envs", "at least 2 to leave one out"
-        )
     known = algorithm_options(config.algorithm)
     for name, value in config.algorithm_options.items():
         _check_option(name, value, known)
-        if name in ("gamma", "lam") and not 0.0 <= value <= 1.0:
-            raise UsageError(f"{_flag(name)} must be in [0, 1], got {value}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{_flag(name)} must be finite, got {value}")
-        if name.endswith("coefficient") and value < 0:
-            raise UsageError(f"{_flag(name)} must be 0 or more, got {value}")
+    _check_together(config)
+
+
+def _check_together(config: Config) -> None:
+    """Raises UsageError for settings that do not go with each other."""
+    options = config.algorithm_options
+    if options.get("baseline") == "leave_one_out":
+        _require(
+            config.num_envs >= 2, config, "num_envs", "at least 2 to leave one out"
+        )
+    samples = config.num_envs * config.num_steps
+    minibatches = options.get("num_minibatches", 1)
+    if samples % minibatches:
+        raise UsageError(
+            f"--num-minibatches must divide --num-envs x --num-steps = {samples}, got "
+            f"{minibatches}"
+        )
+    if config.shared_torso and config.algorithm == "trpo":
+        raise UsageError(
+            "--shared-torso does not go with trpo: fitting the critic would move the "
+            "policy out of its trust region"
+        )
 
 
 def _check_option(name: str, value: Any, known: dict[str, Option]) -> None:
     option = known.get(name)
     if option is None:
         raise UsageError(f"no option {_flag(name)}; known are {', '.join(known)}")
+    if value is None and option.default is None:
+        return
     fits = isinstance(value, option.type) and isinstance(value, bool) == (
         option.type is bool
     )
@@ -214,6 +256,26 @@ def _check_option(name: str, value: Any, known: dict[str, Option]) -> None:
         raise UsageError(
             f"{_flag(name)} must be one of {', '.join(option.choices)}, got {value!r}"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{_flag(name)} must be finite, got {value}")
+    low, high = _RANGES.get(name, (1 if option.type is int else None, None))
+    if low is not None and value < low:
+        raise UsageError(f"{_flag(name)} must be at least {low}, got {value}")
+    if high is not None and value > high:
+        raise UsageError(f"{_flag(name)} must be at most {high}, got {value}")
+    if name in _POSITIVE and value <= 0:
+        raise UsageError(f"{_flag(name)} must be positive, got {value}")
+
+
+# Bounds of the algorithms' own options; integers not named here are at least 1.
+_RANGES = {
+    "gamma": (0.0, 1.0),
+    "lam": (0.0, 1.0),
+    "entropy_coefficient": (0.0, None),
+    "value_coefficient": (0.0, None),
+    "max_backtracks": (0, None),
+}
+_POSITIVE = {"clip", "value_clip", "target_kl", "max_kl", "damping"}
 
 
 def _require(holds: bool, config: Config, name: str, what: str) -> None:

@@ -1,4 +1,15 @@
-"""Settings under a name, by algorithm; a flag given by hand overrides them."""
+"""Settings under a name, by algorithm; a flag given by hand overrides them.
+
+A preset named after an environment is used whenever that environment is trained on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgjax.lab.errors import UsageError
+
+DEFAULT_ENV = "CartPole-v1"
 
 _ARTICLE = {
     "env": "CartPole-v1",
@@ -15,10 +26,61 @@ _ARTICLE = {
     "steps": 400_000,
 }
 
-PRESETS: dict[str, dict[str, dict]] = {
+# What the literature has in common for actor-critics.
+_ACTOR_CRITIC = {
+    "num_envs": 8,
+    "hidden": (64, 64),
+    "activation": "tanh",
+    "initializer": "orthogonal",
+    "adam_epsilon": 1e-5,
+    "max_gradient_norm": 0.5,
+}
+
+# For environments without a preset of their own.
+GENERAL: dict[str, dict[str, Any]] = {
+    "reinforce": {"baseline": "leave_one_out"},
+    "a2c": _ACTOR_CRITIC | {"num_steps": 5, "learning_rate": 7e-4},
+    "ppo": _ACTOR_CRITIC
+    | {"num_steps": 128, "learning_rate": 2.5e-4, "anneal_learning_rate": True},
+    "trpo": _ACTOR_CRITIC
+    | {"num_steps": 256, "learning_rate": 1e-3, "max_gradient_norm": None},
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "reinforce": {
-        "default": {"baseline": "leave_one_out"},
         "article": _ARTICLE | {"baseline": "none"},
         "article-baseline": _ARTICLE | {"baseline": "mean"},
     },
+    "a2c": {},
+    "ppo": {},
+    "trpo": {},
 }
+
+
+def choose_preset(
+    algorithm: str, preset: str, env: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The preset's name and settings.
+
+    Args:
+      algorithm: its name.
+      preset: a preset's name; "default" for the environment's own, or else "general".
+      env: the environment that was asked for, if one was.
+
+    Raises:
+      UsageError: for a name that is not known.
+    """
+    presets = PRESETS.get(algorithm, {})
+    general = GENERAL.get(algorithm, {})
+    if preset == "default":
+        preset = env or DEFAULT_ENV
+        if preset not in presets:
+            return "general", general
+    elif preset == "general":
+        return "general", general
+    elif preset not in presets:
+        raise UsageError(
+            f"unknown preset {preset!r} of {algorithm}; choose from "
+            f"{', '.join(('general', *presets))}"
+        )
+    return preset, {"env": preset, **general, **presets[preset]}

@@ -222,6 +222,14 @@ def _check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be in [0, 2**31), got {seed}")
 
 
+def returns_in_gymnasium(
+    run: pathlib.Path, *, episodes: int, seed: int, greedy: bool = True
+) -> np.ndarray:
+    """Returns of a run's agents in the real Gymnasium, (agents, episodes)."""
+    _, experiment, params = load(run)
+    return _play_gymnasium(experiment, params, episodes, seed, greedy=greedy)
+
+
 def _play_gymnax(
     experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:

@@ -112,17 +112,18 @@ def compile_programs(config: Config, experiment: Experiment) -> Programs:
 
         return jax.vmap(play)(keys, jnp.array([True, False]))
 
-    def compiled(fn: Callable, donate: tuple[int, ...], *args: Any) -> Callable:
+    def compiled(fn: Callable, *args: Any, donate: Any = (), **options: Any) -> Any:
         mapped = jax.jit(over_agents(fn, devices), donate_argnums=donate)
-        return mapped.lower(*args).compile()
+        return mapped.lower(*args).compile(options)
 
     state = jax.eval_shape(jax.vmap(init), keys)
     active = jax.ShapeDtypeStruct(keys.shape, bool)
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        training = pool.submit(compiled, chunk, (0,), state, active)
-        initial = pool.submit(compiled, init, (), keys)
-        evaluation = pool.submit(compiled, evaluate, (), keys, state.learner.params)
+        training = pool.submit(compiled, chunk, state, active, donate=0)
+        # It runs once: the less there is to compile, the better.
+        initial = pool.submit(compiled, init, keys, xla_backend_optimization_level=0)
+        evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
         needed = initial.result(), training.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

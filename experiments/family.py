@@ -1,0 +1,202 @@
+"""Every algorithm on CartPole, and PPO on everything that has a preset.
+
+    python -m experiments.family            the recorded table: about an hour on 2 cores
+    python -m experiments.family --quick    2 seeds and few steps: does it run?
+    python -m experiments.family --only ppo-Pendulum-v1 ppo-Acrobot-v1
+
+Seeds start at 30,000: none was used to choose a preset. Each row is one `pgjax train`,
+whose config, summary and curve are kept; the table is made from the summaries, and
+where Gymnasium has the environment, from the same policies played there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from pgjax.lab import runs
+from pgjax.lab.real_gymnasium import TWINS
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "family"
+FIRST_SEED = 30_000
+KEPT = ("config.json", "summary.json", "learning_curve.png", "params.npz")
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    algorithm: str
+    env: str
+    seeds: int
+    aim: float | None = None
+    preset: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.algorithm}-{self.preset or self.env}"
+
+
+ROWS = (
+    Row("reinforce", "CartPole-v1", 64, 500.0),
+    Row("a2c", "CartPole-v1", 64, 500.0),
+    Row("ppo", "CartPole-v1", 64, 500.0),
+    Row("trpo", "CartPole-v1", 64, 500.0),
+    Row("ppo", "Acrobot-v1", 16, -90.0),
+    Row("ppo", "Pendulum-v1", 16, -200.0),
+    Row("ppo", "MountainCarContinuous-v0", 16, 90.0),
+    Row("ppo", "Catch-bsuite", 16, 0.99),
+    Row("ppo", "Breakout-MinAtar", 10, 20.0),
+    Row("ppo", "Reacher-misc", 10, None, "seven-joint-arm"),
+)
+
+
+def main() -> None:
+    """Runs what is asked for, then writes the table of all that has been run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only to see it run")
+    names = [row.name for row in ROWS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--out", type=pathlib.Path, default=None)
+    arguments = parser.parse_args()
+    out = arguments.out or (
+        pathlib.Path("runs/family-quick") if arguments.quick else RESULTS
+    )
+    for row in ROWS:
+        if row.name in arguments.only:
+            run(row, out / row.name, quick=arguments.quick)
+    write_table(out)
+    print((out / "README.md").read_text())
+
+
+def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
+    """Trains, plays the result in Gymnasium, and keeps the small files."""
+    shutil.rmtree(directory, ignore_errors=True)
+    command = ["pgjax", "train", row.algorithm]
+    command += ["--preset", row.preset] if row.preset else ["--env", row.env]
+    command += ["--seeds", str(2 if quick else row.seeds), "--seed", str(FIRST_SEED)]
+    command += ["--steps", "3000", "--eval-episodes", "5"] if quick else []
+    command += ["--out", str(directory)]
+    print(" ".join(command), flush=True)
+    subprocess.run(
+        [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"], check=True
+    )
+    record = {"command": " ".join(command), "cpu": _cpu(), "jax": jax.__version__}
+    if row.env in TWINS:
+        episodes = 5 if quick else 100
+        returns = runs.returns_in_gymnasium(directory, episodes=episodes, seed=0)
+        record["gymnasium"] = {"greedy_returns": returns.mean(1).tolist()}
+    (directory / "record.json").write_text(json.dumps(record, indent=2) + "\n")
+    for path in directory.iterdir():
+        if path.name not in (*KEPT, "record.json"):
+            path.unlink()
+
+
+def write_table(out: pathlib.Path) -> None:
+    """README.md, from whatever runs are there."""
+    found = [row for row in ROWS if (out / row.name / "record.json").is_file()]
+    lines = [
+        "# Evaluation of the presets",
+        "",
+        "Made by `python -m experiments.family`. Returns: each seed plays 100 complete "
+        "episodes; the mean over seeds with its 95% interval (Student's t), and the "
+        "lowest seed. Seeds from 30,000 on, which no preset was chosen on. Steps to "
+        "solve: env steps until the mean of the last 100 *training* episodes exceeds "
+        "the level; median over seeds with its 95% interval (order statistics), "
+        "unsolved seeds counted as infinite.",
+        "",
+        "| run | seeds | env steps each | aim | greedy | lowest | sampled | "
+        "real Gymnasium, greedy | steps to solve | wall time, all seeds |",
+        "|---" * 10 + "|",
+        *(_line(row, out / row.name) for row in found),
+        "",
+        "Commands, one per row:",
+        "",
+        "```",
+        *(_load(out / row.name / "record.json")["command"] for row in found),
+        "```",
+        "",
+        _machine(out, found),
+    ]
+    (out / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _line(row: Row, directory: pathlib.Path) -> str:
+    summary = _load(directory / "summary.json")
+    record = _load(directory / "record.json")
+    seeds = summary["seeds"]
+    greedy, sampled = (
+        np.array([seed[kind]["mean"] for seed in seeds])
+        for kind in ("greedy_return", "sampled_return")
+    )
+    real = record.get("gymnasium")
+    solve = np.array([seed["steps_to_solve"] or math.inf for seed in seeds])
+    level = summary["solved_return"]
+    cells = [
+        row.name,
+        str(len(seeds)),
+        f"{summary['env_steps'] // len(seeds):,}",
+        "" if row.aim is None else f"{row.aim:g}",
+        _mean(greedy),
+        f"{greedy.min():.2f}",
+        _mean(sampled),
+        _mean(np.array(real["greedy_returns"])) if real else "",
+        "" if level is None else f"{_median(solve)}, level {level:g}",
+        f"{summary['wall_seconds']:.0f} s",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean(x: np.ndarray) -> str:
+    if len(x) < 2:
+        return f"{x.mean():.2f}"
+    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    return f"{x.mean():.2f} ± {half:.2f}"
+
+
+def _median(x: np.ndarray) -> str:
+    """The median, and the order statistics that enclose it with at least 95%."""
+    x = np.sort(x)
+    low = int(stats.binom.ppf(0.025, len(x), 0.5))
+    ends = x[max(low - 1, 0)], x[min(len(x) - low, len(x) - 1)]
+    solved = np.isfinite(x).sum()
+    middle = x[(len(x) - 1) // 2 : len(x) // 2 + 1].mean()
+    text = [f"{end:,.0f}" if math.isfinite(end) else "never" for end in (middle, *ends)]
+    return f"{text[0]} [{text[1]}, {text[2]}], {solved} of {len(x)}"
+
+
+def _machine(out: pathlib.Path, found: list[Row]) -> str:
+    if not found:
+        return "Nothing has been run."
+    config = _load(out / found[-1].name / "config.json")
+    versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items() if v)
+    cpu = _load(out / found[-1].name / "record.json")["cpu"]
+    devices = len(config["devices"])
+    return f"{cpu}, {devices} XLA devices; Python {config['python']}, {versions}."
+
+
+def _cpu() -> str:
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+        model = next(line for line in text.splitlines() if "model name" in line)
+        return model.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _load(path: pathlib.Path) -> Any:
+    return json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

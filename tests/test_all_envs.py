@@ -1,0 +1,95 @@
+"""Every environment that gymnax registers, with a2c and ppo: one tiny run each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import probes
+import pytest
+
+import pgjax as pg
+
+NAMES = [name for name in pg.env_names() if not name.endswith("-probe")]
+ALGORITHMS = {"a2c": pg.a2c, "ppo": pg.ppo}
+SGD = optax.sgd(0.1)
+
+
+def lenient(fn):
+    """gymnax's own code broadcasts: Swimmer-misc subtracts (5, 2) from (2,)."""
+
+    def call(*args):
+        with jax.numpy_rank_promotion("allow"):
+            return fn(*args)
+
+    return call
+
+
+def side_by_side(network):
+    """An algorithm of which each update is that of one algorithm after the other.
+
+    The environment, whose program is by far the largest, is then compiled only once.
+    The metrics say how far each of them moved the parameters.
+    """
+    algorithms = {name: make(network, SGD) for name, make in ALGORITHMS.items()}
+    first = algorithms["a2c"]
+
+    def update(key, learner, batch):
+        metrics = {}
+        for name, algorithm in algorithms.items():
+            before = learner.params
+            learner, _ = algorithm.update(key, learner, batch)
+            change = jax.tree.map(jnp.subtract, learner.params, before)
+            metrics[name] = optax.tree.norm(change)
+        metrics |= {"lowest": batch.action.min(), "highest": batch.action.max()}
+        return learner, metrics
+
+    return first._replace(update=update)
+
+
+def clipped(space, action):
+    low, high = (jnp.broadcast_to(x, action.shape) for x in (space.low, space.high))
+    return jnp.clip(action, low, high)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_with_a2c_and_ppo(name, monkeypatch):
+    if name == "MNISTBandit-bsuite":  # which would download its data
+        images = np.random.default_rng(0).random((10, 28, 28), np.float32)
+        data = images, np.arange(10)
+        load = "gymnax.environments.bsuite.mnist.load_mnist.load_mnist"
+        monkeypatch.setattr(load, lambda: (data, data))
+    env = pg.make_env(name)
+    env = env._replace(reset=lenient(env.reset), step=lenient(env.step))
+    # A wide Gaussian, which leaves every bounded space.
+    network = pg.actor_critic(env, (8,), initializer="torch", log_std=2.0)
+    rollout = pg.unroll(env, 2, 4)
+
+    @probes.quick_jit
+    def run(key):
+        state, metrics = pg.train(key, rollout, side_by_side(network), num_updates=1)
+        steps = ()
+        if isinstance(env.action_space, pg.Box):
+            far = 1e3 * jax.random.normal(key, (2, *env.action_space.shape))
+            near = clipped(env.action_space, far)
+            envs = state.rollout_state.env_state
+            steps = [env.step(key, envs, action) for action in (far, near)]
+        return state, metrics, steps
+
+    state, metrics, steps = run(jax.random.key(0))
+    for leaf in jax.tree.leaves(state.learner.params):
+        assert np.isfinite(leaf).all()
+    for algorithm in ALGORITHMS:
+        assert metrics[algorithm] > 1e-6
+    assert metrics["env_steps"] == 8
+    lowest, highest = metrics["lowest"][0], metrics["highest"][0]
+    if isinstance(env.action_space, pg.Discrete):
+        assert 0 <= lowest <= highest < env.action_space.n
+    else:
+        # What was sampled is kept as it was; what the environment gets, is clipped.
+        assert lowest < np.min(env.action_space.low)
+        assert highest > np.max(env.action_space.high)
+        jax.tree.map(np.testing.assert_array_equal, *steps)
+
+
+def test_all_of_gymnax_is_here():
+    assert len(NAMES) >= 26

@@ -1,0 +1,298 @@
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import probes
+import pytest
+
+import pgjax as pg
+from pgjax.normalization import Moments, update_moments
+
+KEY = jax.random.key(0)
+NUM_STEPS, NUM_ENVS = 5, 3
+
+
+def no_moments(*shape):
+    return Moments(jnp.float32(0.0), jnp.zeros(shape), jnp.ones(shape))
+
+
+def samples(seed, num_steps=NUM_STEPS, shape=(2,), mean=3.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(mean, 2.0, size=(num_steps, NUM_ENVS, *shape)).astype(np.float32)
+    return x, (rng.random((num_steps, NUM_ENVS)) < 0.6).astype(np.float32)
+
+
+def kept(pieces):
+    """(samples that count, ...) in float64."""
+    return np.concatenate([np.float64(x)[weight > 0] for x, weight in pieces])
+
+
+def assert_moments(moments, data, rtol=1e-5):
+    assert moments.num_samples == len(data)
+    np.testing.assert_allclose(moments.mean, data.mean(axis=0), rtol=rtol)
+    np.testing.assert_allclose(moments.variance, data.var(axis=0), rtol=rtol)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_moments_merged_in_pieces_are_those_of_all_samples(shape):
+    pieces = [samples(i, size, shape) for i, size in enumerate((5, 1, 5, 5))]
+    pieces[2][1][:] = 0.0  # a piece without a sample that counts
+    moments = no_moments(*shape)
+    for i, piece in enumerate(pieces):
+        moments = update_moments(moments, *piece)
+        assert_moments(moments, kept(pieces[: i + 1]))
+
+
+def test_the_first_samples_may_all_be_padding():
+    x, weight = samples(0)
+    moments = update_moments(no_moments(2), x, np.zeros_like(weight))
+    jax.tree.map(np.testing.assert_array_equal, moments, no_moments(2))
+    assert_moments(update_moments(moments, x, weight), kept([(x, weight)]))
+
+
+def test_a_large_mean_does_not_swamp_the_variance():
+    # The mean's own rounding error, some 1e-3, enters squared: 1e-6 of 4.
+    pieces = [samples(seed, mean=10_000.0) for seed in range(20)]
+    moments = no_moments(2)
+    for piece in pieces:
+        moments = update_moments(moments, *piece)
+    assert_moments(moments, kept(pieces), rtol=1e-4)
+
+
+class Seen(NamedTuple):
+    """A "distribution" whose samples are the observations that the policy was given."""
+
+    obs: jax.Array
+
+    def sample(self, key):
+        return self.obs
+
+    def log_prob(self, action):
+        return jnp.zeros(len(action))
+
+
+def recorder(complete_episodes=False):
+    """An algorithm that learns nothing and reports the batch it was given."""
+
+    def update(key, learner, batch):
+        count = learner.opt_state + 1
+        return pg.Learner(learner.params + 1.0, count), {"batch": batch}
+
+    return pg.Algorithm(
+        init=lambda key, obs: pg.Learner(jnp.float32(0.0), jnp.int32(0)),
+        update=update,
+        policy=lambda params, obs: Seen(obs),
+        complete_episodes=complete_episodes,
+    )
+
+
+def transitions(seed, mean=3.0):
+    """A batch of which the observations, rewards, flags and weights are random."""
+    obs, weight = samples((seed, 0), mean=mean)
+    next_obs, _ = samples((seed, 1), mean=mean)
+    reward, _ = samples((seed, 2), shape=(), mean=0.5 * mean)
+    rng = np.random.default_rng((seed, 3))
+    terminated, truncated = rng.random((2, NUM_STEPS, NUM_ENVS)) < 0.2
+    zeros = np.zeros_like(reward)
+    return pg.Transition(
+        obs, zeros, zeros, reward, terminated, truncated, next_obs, weight
+    )
+
+
+def compiled_update(algorithm):
+    return jax.jit(lambda learner, batch: algorithm.update(KEY, learner, batch))
+
+
+def start(algorithm):
+    return algorithm.init(KEY, jnp.zeros((NUM_ENVS, 2)))
+
+
+def normalized(obs, data, clip=10.0):
+    """(obs - mean) / deviation of the data, in float64."""
+    return ((obs - data.mean(axis=0)) / data.std(axis=0)).clip(-clip, clip)
+
+
+def test_observations_are_normalized_by_those_of_all_earlier_batches():
+    algorithm = pg.normalize_observations(recorder(), clip=1.5)
+    update, learner = compiled_update(algorithm), start(algorithm)
+    batches = [transitions(seed) for seed in range(3)]
+    for i, batch in enumerate(batches):
+        before = learner
+        learner, metrics = update(learner, batch)
+        seen = metrics["batch"]
+        if i == 0:  # as they come, within the bound
+            np.testing.assert_array_equal(seen.obs, batch.obs.clip(-1.5, 1.5))
+            np.testing.assert_array_equal(seen.next_obs, batch.next_obs.clip(-1.5, 1.5))
+        else:
+            data = kept([(earlier.obs, earlier.weight) for earlier in batches[:i]])
+            for name in ("obs", "next_obs"):
+                want = normalized(getattr(batch, name), data, clip=1.5)
+                got = getattr(seen, name)
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+                assert np.any(np.abs(got) == 1.5)
+        acted = algorithm.policy(before.params, batch.obs[0]).obs
+        np.testing.assert_allclose(acted, seen.obs[0], rtol=1e-6, atol=1e-6)
+        # The rest is passed on, and the algorithm inside goes on by itself.
+        for name in ("reward", "terminated", "truncated", "weight", "log_prob"):
+            np.testing.assert_array_equal(getattr(seen, name), getattr(batch, name))
+    assert (learner.params.params, learner.opt_state) == (3.0, 3)
+    everything = kept([(batch.obs, batch.weight) for batch in batches])
+    assert_moments(learner.params.moments, everything)
+
+
+def test_policy_and_update_see_the_same_numbers_in_a_train_step():
+    algorithm = pg.normalize_observations(recorder())
+    rollout = pg.unroll(pg.make_env("Noise-probe"), NUM_ENVS, NUM_STEPS)
+    step = probes.quick_jit(lambda state: pg.train_step(state, rollout, algorithm))
+    state = pg.init_train_state(KEY, rollout, algorithm)
+    for i in range(3):
+        mean, variance = (np.float64(x) for x in state.learner.params.moments[1:])
+        state, metrics = step(state)
+        batch = metrics["batch"]
+        np.testing.assert_allclose(batch.action, batch.obs, rtol=1e-6, atol=1e-6)
+        # Noise pays what it observes next, so that rewards are raw observations.
+        raw = np.float64(batch.reward)[..., None]
+        want = raw if i == 0 else (raw - mean) / np.sqrt(variance)
+        np.testing.assert_allclose(batch.next_obs, want, rtol=1e-4, atol=1e-5)
+        assert np.any(batch.obs < 0) == (i > 0)  # raw ones are uniform in [0, 1)
+    assert state.learner.params.moments.num_samples == 3 * NUM_STEPS * NUM_ENVS
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+def test_agents_never_mix_their_statistics(wrap):
+    algorithm = wrap(recorder())
+    update, learner = compiled_update(algorithm), start(algorithm)
+    batches = [
+        [transitions(2 * i, -50.0), transitions(2 * i + 1, 200.0)] for i in range(2)
+    ]
+    agents = jax.tree.map(lambda x: jnp.stack([x, x]), learner)
+    alone = [learner, learner]
+    for pair in batches:
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *pair)
+        agents, together = jax.vmap(update)(agents, stacked)
+        for i, batch in enumerate(pair):
+            alone[i], want = update(alone[i], batch)
+            got = jax.tree.map(lambda x, i=i: x[i], (agents, together))
+            jax.tree.map(close, got, (alone[i], want))
+
+
+def close(got, want):
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def expected_running_returns(running, batch, gamma):
+    """R_t = gamma (1 - done_{t-1}) R_{t-1} + r_t, environment by environment."""
+    result = np.zeros(batch.reward.shape)
+    running = list(running)
+    for t, i in np.ndindex(*batch.reward.shape):
+        running[i] = gamma * running[i] + float(batch.reward[t, i])
+        result[t, i] = running[i]
+        if batch.terminated[t, i] or batch.truncated[t, i]:
+            running[i] = 0.0
+    return result, running
+
+
+@pytest.mark.parametrize("clip", [10.0, 0.5])
+def test_rewards_are_divided_by_the_deviation_of_the_running_return(clip):
+    gamma = 0.8
+    algorithm = pg.scale_rewards(recorder(), gamma=gamma, clip=clip)
+    update, learner = compiled_update(algorithm), start(algorithm)
+    running, pieces = np.zeros(NUM_ENVS), []
+    batches = [transitions(seed) for seed in range(3)]
+    for name in ("terminated", "truncated"):
+        assert np.any([getattr(batch, name)[:-1] for batch in batches])
+    for batch in batches:
+        learner, metrics = update(learner, batch)
+        returns, running = expected_running_returns(running, batch, gamma)
+        pieces.append((returns, batch.weight))
+        scaled = np.float64(batch.reward) / kept(pieces).std()
+        seen = metrics["batch"]
+        want = scaled.clip(-clip, clip)
+        np.testing.assert_allclose(seen.reward, want, rtol=1e-5)
+        np.testing.assert_array_equal(np.sign(seen.reward), np.sign(batch.reward))
+        assert np.any(np.abs(scaled) > clip) == (clip < 1)
+        np.testing.assert_allclose(learner.opt_state.running_return, running, rtol=1e-5)
+        np.testing.assert_array_equal(seen.obs, batch.obs)
+        np.testing.assert_array_equal(seen.next_obs, batch.next_obs)
+    assert np.any(running)  # an episode goes on across batches
+    assert_moments(learner.opt_state.moments, kept(pieces))
+    assert (learner.params, learner.opt_state.opt_state) == (3.0, 3)
+
+
+def test_rewards_of_zero_stay_zero():
+    algorithm = pg.scale_rewards(recorder())
+    batch = transitions(0)._replace(reward=np.zeros((NUM_STEPS, NUM_ENVS), np.float32))
+    learner, metrics = compiled_update(algorithm)(start(algorithm), batch)
+    np.testing.assert_array_equal(metrics["batch"].reward, batch.reward)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(learner))
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+@pytest.mark.parametrize("complete_episodes", [False, True])
+def test_the_need_for_complete_episodes_is_passed_on(wrap, complete_episodes):
+    assert wrap(recorder(complete_episodes)).complete_episodes == complete_episodes
+
+
+def both(algorithm):
+    return pg.normalize_observations(pg.scale_rewards(algorithm))
+
+
+def both_the_other_way(algorithm):
+    return pg.scale_rewards(pg.normalize_observations(algorithm))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Two chunks of three updates each, of the wrappers in both orders."""
+    network = probes.linear_network(critic=True)
+    rollout = pg.unroll(pg.make_env("Countdown-probe"), NUM_ENVS, NUM_STEPS)
+
+    def run(wrap):
+        algorithm = wrap(pg.a2c(network, optax.sgd(0.1)))
+        state, metrics = pg.train(KEY, rollout, algorithm, num_updates=3)
+        # A state that was taken apart, as a file does, and put together again.
+        leaves, treedef = jax.tree.flatten(state)
+        again = jax.tree.unflatten(treedef, leaves)
+        return metrics, state, pg.train_steps(again, rollout, algorithm, num_updates=3)
+
+    return {
+        wrap: jax.jit(lambda w=wrap: run(w))() for wrap in (both, both_the_other_way)
+    }
+
+
+@pytest.mark.parametrize("wrap", [both, both_the_other_way])
+def test_the_wrappers_compose_around_an_algorithm_that_trains(trained, wrap):
+    metrics, state, (later, _) = trained[wrap]
+    params = state.learner.params.params
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, later.learner)))
+    assert all(np.any(x != 0) for x in jax.tree.leaves(params))  # zeros at first
+    for name in ("policy_loss", "value_loss", "entropy", "gradient_norm"):
+        assert np.isfinite(metrics[name]).all()
+    for num_updates, learner in ((3, state.learner), (6, later.learner)):
+        scale = learner.opt_state
+        for moments in (learner.params.moments, scale.moments):
+            assert moments.num_samples == num_updates * NUM_STEPS * NUM_ENVS
+
+
+def test_the_order_of_the_wrappers_makes_no_difference(trained):
+    one, other = (
+        trained[wrap][1].learner.params for wrap in (both, both_the_other_way)
+    )
+    jax.tree.map(close, one, other)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+def test_a_learner_keeps_its_structure_shapes_and_types(wrap):
+    algorithm = wrap(recorder())
+    learner = start(algorithm)
+    after, _ = compiled_update(algorithm)(learner, transitions(0))
+    assert jax.tree.structure(after) == jax.tree.structure(learner)
+    leaves = zip(*map(jax.tree.leaves, (learner, after)), strict=True)
+    for old, new in leaves:
+        assert (old.shape, old.dtype) == (new.shape, new.dtype)
+    rebuilt = jax.tree.unflatten(jax.tree.structure(after), jax.tree.leaves(after))
+    assert isinstance(rebuilt, pg.Learner)
+    jax.tree.map(np.testing.assert_array_equal, rebuilt, after)
