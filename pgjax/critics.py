@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from pgjax.blocks import map_over_time
 from pgjax.returns import lambda_returns, n_step_returns
 from pgjax.types import Array, Numeric, Params, Transition
+from pgjax.weighted import standardize
 
 
 class Estimates(NamedTuple):
@@ -29,6 +30,7 @@ def estimate_advantages(
     gamma: Numeric,
     lam: Numeric,
     n_step: int | None = None,
+    normalize: bool = False,
 ) -> Estimates:
     """Values, targets and advantages of a batch, by GAE or by n-step returns.
 
@@ -39,6 +41,7 @@ def estimate_advantages(
       gamma: discount in [0, 1].
       lam: trace decay in [0, 1]; unused with `n_step`.
       n_step: rewards before the bootstrap; None for lambda returns.
+      normalize: whether advantages are scaled to mean 0 and variance 1.
 
     Raises:
       ValueError: for a network without a critic, or n_step < 1.
@@ -54,7 +57,10 @@ def estimate_advantages(
         returns = lambda_returns(*steps, gamma=gamma, lam=lam)
     else:
         returns = n_step_returns(*steps, gamma=gamma, n=n_step)
-    return Estimates(value, returns, returns - value)
+    advantage = returns - value
+    if normalize:
+        advantage = standardize(advantage, batch.weight)
+    return Estimates(value, returns, advantage)
 
 
 def critic_values(

@@ -43,6 +43,25 @@ def _deferred(*names: str) -> Iterator[None]:
 with _deferred("seaborn", "matplotlib.pyplot"):
     import gymnax
     from gymnax.environments import spaces
+    from gymnax.environments.misc import reacher
+
+
+class _Reacher(reacher.Reacher):
+    """gymnax's arm, whose own observation fails for any number of joints but two."""
+
+    def get_obs(self, state: Any, params: Any = None, key: Any = None) -> Array:
+        angles = state.angles
+        return jnp.concatenate(
+            [jnp.cos(angles), jnp.sin(angles), state.angle_vels, state.goal_xy]
+        )
+
+
+def _make(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The gymnax environment and its parameters."""
+    if name == "Reacher-misc":
+        env = _Reacher(**options)
+        return env, env.default_params
+    return gymnax.make(name, **options)
 
 
 def env_names() -> list[str]:
@@ -78,7 +97,7 @@ def make_env(
     """
     if name not in gymnax.registered_envs:
         raise ValueError(_unknown(name))
-    env, params = gymnax.make(name, **options)
+    env, params = _make(name, options)
     if not hasattr(params, "max_steps_in_episode"):
         raise ValueError(
             f"{name} has no time limit: its params need a field max_steps_in_episode"

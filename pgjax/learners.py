@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.blocks import sum_over_time
 from pgjax.losses import entropy_loss
 from pgjax.types import (
     Array,
@@ -44,7 +45,7 @@ def policy_of(network: Network) -> PolicyFn:
 
 
 def value_of(network: Network) -> Callable[[Params, Array], Any]:
-    """The network's critic, (params, obs) -> V(s), or None without one."""
+    """The network's critic: (params, obs) -> V(s), or -> None without one."""
 
     def value(params: Params, obs: Array) -> Any:
         return network.apply(params, obs)[1]
@@ -60,40 +61,69 @@ def descend(
     return Learner(optax.apply_updates(learner.params, updates), opt_state)
 
 
+def descend_over_time(
+    optimizer: optax.GradientTransformation,
+    learner: Learner,
+    loss: Callable[[Params, Any], tuple[Array, Metrics]],
+    batch: Any,
+    needed: Array,
+) -> tuple[Learner, Metrics]:
+    """One step along the gradient of a loss that is a sum over samples.
+
+    Args:
+      optimizer: what turns the gradient into a step.
+      learner: the parameters, and the optimizer's state.
+      loss: maps parameters and a block of `batch` to its share of the loss, and
+        metrics that are sums as well.
+      batch: a pytree of (T, N, ...) arrays.
+      needed: (T, N) bool; see `sum_over_time`.
+
+    Returns:
+      The next learner, and the metrics with gradient_norm.
+    """
+    grads, metrics = sum_over_time(
+        lambda block: jax.grad(loss, has_aux=True)(learner.params, block), batch, needed
+    )
+    metrics |= {"gradient_norm": optax.tree.norm(grads)}
+    return descend(optimizer, learner, grads), metrics
+
+
 def total_loss(
     policy_loss: Array,
     value_loss: Array | None,
     entropy: Array,
     *,
     weight: Array,
-    per_step: Array,
+    step_weight: Array | None = None,
     value_coefficient: Numeric,
     entropy_coefficient: Numeric,
 ) -> tuple[Array, Metrics]:
     """Policy, value and entropy losses, reduced to the number that is minimised.
 
-    sum_t weight_t (policy_t - c_e H_t) + c_v sum_t per_step_t value_t
+    sum_t weight_t (policy_t - c_e H_t) + c_v sum_t step_weight_t value_t
 
     Args:
       policy_loss: (...) elementwise.
       value_loss: like `policy_loss`, or None without a critic.
       entropy: like `policy_loss`; H(pi(. | s_t)) in nats.
       weight: like `policy_loss`; how much each step's policy loss and entropy count.
-      per_step: like `policy_loss`; weights that make a mean over steps.
+      step_weight: like `policy_loss`; how much each step's value loss and the metrics
+        count, by default as `weight` says.
       value_coefficient: c_v >= 0.
       entropy_coefficient: c_e >= 0.
 
     Returns:
       The loss, and the metrics policy_loss, entropy and, with a critic, value_loss.
     """
+    step_weight = weight if step_weight is None else step_weight
     actor = policy_loss + entropy_coefficient * entropy_loss(entropy)
     total = jnp.sum(weight * actor)
     metrics = {
         "policy_loss": jnp.sum(weight * policy_loss),
-        "entropy": jnp.sum(per_step * entropy),
+        "entropy": jnp.sum(step_weight * entropy),
     }
     if value_loss is not None:
-        metrics["value_loss"] = jnp.sum(per_step * value_loss)
+        metrics["value_loss"] = jnp.sum(step_weight * value_loss)
         total = total + value_coefficient * metrics["value_loss"]
     return total, metrics
 
@@ -115,7 +145,8 @@ def critic_mask(network: Network, params: Params, obs: Array) -> Params:
         )
         raise ValueError(
             "this algorithm needs an actor and a critic without common parameters, "
-            f"and they share {shared}; use pg.actor_critic(env) without shared_torso"
+            f"and they share {shared} (or hide it in a transformation such as "
+            "jax.checkpoint); use pg.actor_critic(env) without shared_torso"
         )
     return jax.tree.unflatten(structure, [i in critic for i in range(len(leaves))])
 

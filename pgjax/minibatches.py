@@ -41,8 +41,13 @@ def scan_minibatches(
       The last carry, and metrics with a leading axis num_epochs * num_minibatches.
 
     Raises:
-      ValueError: if `num_minibatches` does not divide M.
+      ValueError: if `num_minibatches` does not divide M, or a number is below 1.
     """
+    if num_epochs < 1 or num_minibatches < 1:
+        raise ValueError(
+            "num_epochs and num_minibatches must be at least 1, got "
+            f"{num_epochs} and {num_minibatches}"
+        )
     total = len(jax.tree.leaves(samples)[0])
     if total % num_minibatches:
         raise ValueError(

@@ -98,8 +98,9 @@ def scale_to_kl(
     ) -> tuple[Params, Any]:
         product = fisher_vector_product(kl_fn, params, updates, damping=damping)
         curvature = optax.tree.vdot(updates, product)
-        length = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-12))
-        return optax.tree.scale(-length, updates), state
+        flat = curvature <= 0.0  # no direction, or none that the policy feels
+        length = jnp.sqrt(2.0 * max_kl / jnp.where(flat, 1.0, curvature))
+        return optax.tree.scale(jnp.where(flat, 0.0, -length), updates), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 

@@ -91,7 +91,8 @@ def _orthogonal(
 
     def improve(x: Array, _: None) -> tuple[Array, None]:
         # Each singular value s < 1 grows by (3 - s^2) / 2, until it is 1.
-        return 1.5 * x - 0.5 * x @ (x.T @ x), None
+        product = jnp.matmul(x.T, x, precision="highest")
+        return 1.5 * x - 0.5 * jnp.matmul(x, product, precision="highest"), None
 
     x, _ = jax.lax.scan(improve, start, length=50)
     return gain * (x if shape[0] >= shape[1] else x.T)
@@ -169,10 +170,11 @@ def action_head(
 
 
 def _middle_and_half_width(space: Box) -> tuple[Array, Array]:
-    """Of each element's interval; 0 and 1 where it is not bounded on both sides."""
+    """Of each element's interval; 0 and 1 where that is infinite, or a point."""
     low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape)
     high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape)
     bounded = np.maximum(np.abs(low), np.abs(high)) < 1e30  # gymnax has float32's max
+    bounded &= low < high  # or there is nothing to choose
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     middle, half = (low + high) / 2, (high - low) / 2
     return jnp.asarray(middle, jnp.float32), jnp.asarray(half, jnp.float32)
@@ -307,11 +309,11 @@ def actor_critic(
     critic = layers((*hidden, 1), output_scale=1.0, image=image)
 
     def init(key: Key, obs: Array) -> Params:
-        actor_key, critic_key = jax.random.split(key)
+        actor_key, critic_key, torso_key = jax.random.split(key, 3)
         x = prepare(obs)
         params = head.init()
         if shared_torso:
-            params["torso"] = torso.init(jax.random.fold_in(key, 2), x)
+            params["torso"] = torso.init(torso_key, x)
             x = torso.apply(params["torso"], x)
         params["actor"] = actor.init(actor_key, x)
         params["critic"] = critic.init(critic_key, x)

@@ -91,7 +91,8 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
       the statistics along.
 
     References:
-      Huang et al., The 37 Implementation Details of PPO, 2022, continuous detail 5.
+      Huang et al., The 37 Implementation Details of PPO, 2022, continuous details 6
+      and 7.
     """
 
     def normalize(moments: Moments, obs: Array) -> Array:
@@ -142,7 +143,7 @@ def scale_rewards(
       clip: bound of the scaled rewards, > 0.
 
     References:
-      Huang et al., 2022, continuous details 7 and 8.
+      Huang et al., 2022, continuous details 8 and 9.
       Engstrom et al., Implementation Matters in Deep Policy Gradients, 2020.
     """
 
@@ -160,12 +161,13 @@ def scale_rewards(
         opt_state, moments, running = learner.opt_state
 
         def accumulate(running: Array, inputs: tuple) -> tuple[Array, Array]:
-            reward, done = inputs
+            reward, ended = inputs
             running = gamma * running + reward
-            return jnp.where(done, 0.0, running), running
+            return jnp.where(ended, 0.0, running), running
 
-        done = batch.terminated | batch.truncated
-        running, returns = jax.lax.scan(accumulate, running, (batch.reward, done))
+        # Padding follows an episode's end, and the next episode follows the padding.
+        ended = batch.terminated | batch.truncated | (batch.weight == 0.0)
+        running, returns = jax.lax.scan(accumulate, running, (batch.reward, ended))
         moments = update_moments(moments, returns, batch.weight)
         reward = batch.reward * jax.lax.rsqrt(moments.variance + 1e-8)
         inner, metrics = algorithm.update(

@@ -54,7 +54,7 @@ def standardize(x: Array, weight: Array) -> Array:
     [-0.70710677  0.70710677]
     """
     mean, variance = moments(x, weight)
-    return (x - mean) / jnp.sqrt(variance + 1e-8)
+    return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
 def _positive(total: Array) -> Array:

@@ -177,3 +177,21 @@ def test_time_limit_below_one_is_an_error(time_limit):
 def test_missing_time_limit_is_an_error():
     with pytest.raises(ValueError, match="need a field max_steps_in_episode"):
         pg.make_env("Timeless-probe", time_limit=2)
+
+
+def test_the_arm_observes_like_gymnaxs_own():
+    env = pg.make_env("Reacher-misc")
+    original, params = gymnax.make("Reacher-misc")
+    obs, state = env.reset(jax.random.key(0), 5)
+    expected = jax.vmap(lambda state: original.get_obs(state, params))(state)
+    assert_equal(obs, expected)
+
+
+def test_the_arm_may_have_seven_joints():
+    # gymnax 1.0.1's own observation fails for any number of joints but two.
+    env = pg.make_env("Reacher-misc", num_joints=7)
+    assert env.action_space.shape == (7,)
+    obs, next_obs, *_ = play(env, 3, 2, np.ones((3, 7), np.float32))
+    assert obs.shape == (2, 3, 23)
+    assert_near(obs[..., :7] ** 2 + obs[..., 7:14] ** 2, np.ones((2, 3, 7)))
+    assert_near(next_obs[..., 14:21], obs[..., 14:21] + 0.05)  # torque 1, dt 0.05

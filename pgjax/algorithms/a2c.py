@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import jax
 import optax
 
-from pgjax.blocks import sum_over_time
 from pgjax.critics import estimate_advantages
-from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
+from pgjax.learners import (
+    descend_over_time,
+    learner_init,
+    policy_of,
+    total_loss,
+    value_of,
+)
 from pgjax.losses import policy_gradient_loss, value_loss
 from pgjax.types import (
     Algorithm,
@@ -20,7 +24,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, standardize
+from pgjax.weighted import mean_weights
 
 
 def a2c(
@@ -47,7 +51,7 @@ def a2c(
       optimizer: any Optax transformation that descends; the literature has RMSProp, or
         Adam with eps 1e-5, after clipping the global norm to 0.5.
       gamma: discount, in [0, 1].
-      lam: trace decay of GAE, in [0, 1].
+      lam: trace decay of GAE, in [0, 1]; not used with `n_step`.
       n_step: rewards before the bootstrap, at least 1; without it, GAE.
       normalize_advantage: whether A_t is scaled to mean 0 and variance 1 per batch.
       entropy_coefficient: weight of the entropy bonus, >= 0.
@@ -69,11 +73,14 @@ def a2c(
     ) -> tuple[Learner, Metrics]:
         del key
         estimates = estimate_advantages(
-            value_fn, learner.params, batch, gamma=gamma, lam=lam, n_step=n_step
+            value_fn,
+            learner.params,
+            batch,
+            gamma=gamma,
+            lam=lam,
+            n_step=n_step,
+            normalize=normalize_advantage,
         )
-        if normalize_advantage:
-            advantage = standardize(estimates.advantage, batch.weight)
-            estimates = estimates._replace(advantage=advantage)
 
         def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
             batch, estimates, weight = block
@@ -84,17 +91,11 @@ def a2c(
                 value_loss(value, estimates.returns),
                 distribution.entropy(),
                 weight=weight,
-                per_step=weight,
                 value_coefficient=value_coefficient,
                 entropy_coefficient=entropy_coefficient,
             )
 
-        grads, metrics = sum_over_time(
-            lambda block: jax.grad(loss, has_aux=True)(learner.params, block),
-            (batch, estimates, mean_weights(batch.weight)),
-            batch.weight > 0,
-        )
-        metrics |= {"gradient_norm": optax.tree.norm(grads)}
-        return descend(optimizer, learner, grads), metrics
+        samples = batch, estimates, mean_weights(batch.weight)
+        return descend_over_time(optimizer, learner, loss, samples, batch.weight > 0)
 
     return Algorithm(learner_init(network, optimizer), update, policy_of(network))

@@ -52,7 +52,7 @@ def ppo(
     clip: Numeric = 0.2,
     num_epochs: int = 4,
     num_minibatches: int = 4,
-    normalize_advantage: str = "minibatch",
+    advantage_normalization: str = "minibatch",
     value_clip: Numeric | None = None,
     target_kl: Numeric | None = None,
     entropy_coefficient: Numeric = 0.0,
@@ -73,7 +73,7 @@ def ppo(
       clip: half-width of the ratio's trusted interval, > 0.
       num_epochs: passes over each rollout.
       num_minibatches: gradient steps per pass; must divide steps x environments.
-      normalize_advantage: to mean 0 and variance 1 over each "minibatch", over the
+      advantage_normalization: to mean 0 and variance 1 over each "minibatch", over the
         whole "batch", or "none".
       value_clip: how far V may move in an update, in units of return; without it, as
         far as it likes.
@@ -93,15 +93,17 @@ def ppo(
       Schulman et al., Proximal Policy Optimization Algorithms, 2017.
       Huang et al., The 37 Implementation Details of PPO, 2022.
     """
-    if normalize_advantage not in NORMALIZATIONS:
+    if advantage_normalization not in NORMALIZATIONS:
         raise ValueError(
-            f"unknown normalize_advantage {normalize_advantage!r}; known are "
+            f"unknown advantage_normalization {advantage_normalization!r}; known are "
             f"{', '.join(NORMALIZATIONS)}"
         )
 
+    value_fn = value_of(network)
+
     def loss(params: Params, samples: Samples) -> tuple[Array, Metrics]:
         value_was, returns, advantage = samples.estimates
-        if normalize_advantage == "minibatch":
+        if advantage_normalization == "minibatch":
             advantage = standardize(advantage, samples.weight)
         distribution, value = network.apply(params, samples.obs)
         log_prob = distribution.log_prob(samples.action)
@@ -115,7 +117,6 @@ def ppo(
             critic,
             distribution.entropy(),
             weight=weight,
-            per_step=weight,
             value_coefficient=value_coefficient,
             entropy_coefficient=entropy_coefficient,
         )
@@ -130,11 +131,13 @@ def ppo(
         key: Key, learner: Learner, batch: Transition
     ) -> tuple[Learner, Metrics]:
         estimates = estimate_advantages(
-            value_of(network), learner.params, batch, gamma=gamma, lam=lam
+            value_fn,
+            learner.params,
+            batch,
+            gamma=gamma,
+            lam=lam,
+            normalize=advantage_normalization == "batch",
         )
-        if normalize_advantage == "batch":
-            advantage = standardize(estimates.advantage, batch.weight)
-            estimates = estimates._replace(advantage=advantage)
 
         def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
             learner, stopped = carry

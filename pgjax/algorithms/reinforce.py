@@ -7,10 +7,15 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.baselines import Baseline, no_baseline
-from pgjax.blocks import sum_over_time
 from pgjax.checks import check_broadcasts
 from pgjax.critics import critic_values
-from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
+from pgjax.learners import (
+    descend_over_time,
+    learner_init,
+    policy_of,
+    total_loss,
+    value_of,
+)
 from pgjax.losses import policy_gradient_loss, value_loss
 from pgjax.returns import discounted_returns, lambda_returns
 from pgjax.types import (
@@ -107,38 +112,36 @@ def reinforce(
         _, variance = moments(advantage, batch.weight)
         if normalize_advantage:
             advantage = standardize(advantage, batch.weight)
-        per_step = mean_weights(batch.weight)
+        step_weight = mean_weights(batch.weight)
         scale = {
             "episodes": batch.weight / batch.weight.shape[1],
-            "steps": per_step,
+            "steps": step_weight,
             "sum": batch.weight,
         }[reduction]
         if discount_states:
             scale = scale * gamma ** jnp.arange(len(scale))[:, None]
 
         def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
-            batch, returns, advantage, scale, per_step = block
+            batch, returns, advantage, scale, step_weight = block
             distribution, value = network.apply(params, batch.obs)
             return total_loss(
                 policy_gradient_loss(distribution.log_prob(batch.action), advantage),
                 None if value is None else value_loss(value, returns),
                 distribution.entropy(),
                 weight=scale,
-                per_step=per_step,
+                step_weight=step_weight,
                 value_coefficient=value_coefficient,
                 entropy_coefficient=entropy_coefficient,
             )
 
-        grads, metrics = sum_over_time(
-            lambda block: jax.grad(loss, has_aux=True)(learner.params, block),
-            (batch, returns, advantage, scale, per_step),
+        learner, metrics = descend_over_time(
+            optimizer,
+            learner,
+            loss,
+            (batch, returns, advantage, scale, step_weight),
             batch.weight > 0,
         )
-        metrics |= {
-            "advantage_variance": variance,
-            "gradient_norm": optax.tree.norm(grads),
-        }
-        return descend(optimizer, learner, grads), metrics
+        return learner, metrics | {"advantage_variance": variance}
 
     return Algorithm(
         learner_init(network, optimizer),

@@ -28,7 +28,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, standardize
+from pgjax.weighted import mean_weights
 
 
 def trpo(
@@ -101,12 +101,14 @@ def trpo(
         key: Key, learner: Learner, batch: Transition
     ) -> tuple[Learner, Metrics]:
         estimates = estimate_advantages(
-            value_fn, learner.params, batch, gamma=gamma, lam=lam
+            value_fn,
+            learner.params,
+            batch,
+            gamma=gamma,
+            lam=lam,
+            normalize=normalize_advantage,
         )
         is_critic = critic_mask(network, learner.params, batch.obs)
-        advantage = estimates.advantage
-        if normalize_advantage:
-            advantage = standardize(advantage, batch.weight)
         weight = mean_weights(batch.weight)
         old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
 
@@ -115,7 +117,9 @@ def trpo(
 
         def loss_fn(params: Params) -> Array:
             log_prob = policy(params, batch.obs).log_prob(batch.action)
-            return jnp.sum(weight * surrogate_loss(log_prob, batch.log_prob, advantage))
+            return jnp.sum(
+                weight * surrogate_loss(log_prob, batch.log_prob, estimates.advantage)
+            )
 
         params = learner.params
         grads = jax.grad(loss_fn)(params)
