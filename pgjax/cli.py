@@ -168,7 +168,7 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
     if arguments[:1] == ["train"] and not "".join(arguments[1:2]).startswith("-"):
         for name in arguments[1:2]:  # a wrong one is told before its options are
             algorithm_factory(name)
-    given = [argument for argument in arguments[1:] if argument in names]
+    given = [argument for argument in arguments[1:2] if argument in names]
     algorithm = given[0] if given else names[0]
     presets = ", ".join(("general", *PRESETS.get(algorithm, {})))
     train.add_argument(
@@ -228,13 +228,13 @@ class _Options(argparse.Action):
         super().__init__(**kwargs, metavar="NAME=VALUE")
 
     def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        options = {}
+        options = dict(getattr(namespace, self.dest, None) or {})
         for text in values:
             name, separator, value = text.partition("=")
             if not separator or not name.isidentifier():
                 parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
             try:
-                options[name] = json.loads(value)
+                options[name] = json.loads(value, parse_constant=str)
             except ValueError:
                 options[name] = value
         setattr(namespace, self.dest, options)

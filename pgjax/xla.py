@@ -1,10 +1,11 @@
-"""A guard against a compiler bug; runs when pgjax is imported, changes nothing else.
+"""A guard against a compiler bug: one XLA flag, set when pgjax is imported.
 
-jaxlib 0.10.2 compiles some batched matrix products for the CPU into programs that
-read memory before it is written. The result is garbage, another at every run; a
+jaxlib 0.10.2 to 0.11.2, the newest there was to try, compile some batched matrix
+products for the CPU into programs whose result is garbage, another at every run; a
 Fisher-vector product under `vmap` shows it (`tests/test_xla.py`). jaxlib 0.9.2, 0.10.0
-and 0.10.1 give the right numbers, and so does 0.10.2 without its fusions for the
-YNNPACK library, which made nothing faster that was measured here.
+and 0.10.1 give the right numbers, and so do the later ones without their fusions for
+the YNNPACK library (tried: 0.10.2 and 0.11.2), which made nothing faster that was
+measured here.
 """
 
 from __future__ import annotations
@@ -15,26 +16,37 @@ import warnings
 import jaxlib
 
 FLAG = "xla_cpu_experimental_ynn_fusion_type"
-AFFECTED = "0.10.2"
+FIRST_AFFECTED = (0, 10, 2)
 
 
 def turn_off_broken_fusions() -> None:
-    """Sets one XLA flag, where jaxlib is the affected one and the user has not set it.
+    """Sets one XLA flag, where jaxlib is an affected one and the user has not set it.
 
     XLA reads its flags when the first computation starts. If that is past, a warning
-    says what to do.
+    says what to do. The flag is an environment variable: child processes inherit it.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jaxlib.__version__ != AFFECTED or FLAG in flags:
+    if jaxlib.version.__version_info__ < FIRST_AFFECTED or FLAG in flags:
         return
-    from jax._src import xla_bridge  # of this one version
-
-    if xla_bridge.backends_are_initialized():
+    os.environ["XLA_FLAGS"] = f"{flags} --{FLAG}=".strip()
+    if _runs_on_cpu():
         warnings.warn(
-            f"jaxlib {AFFECTED} may miscompile batched matrix products on a CPU, and "
-            "JAX has started already: import pgjax before the first computation, set "
-            f"XLA_FLAGS=--{FLAG}= yourself, or use another jaxlib",
+            f"jaxlib {jaxlib.__version__} may miscompile batched matrix products on a "
+            "CPU, and JAX has started already: import pgjax before gymnax and before "
+            f"the first computation, set XLA_FLAGS=--{FLAG}= yourself, or use "
+            "jaxlib 0.10.1",
             RuntimeWarning,
             stacklevel=3,
         )
-    os.environ["XLA_FLAGS"] = f"{flags} --{FLAG}=".strip()
+
+
+def _runs_on_cpu() -> bool:
+    """Whether JAX has started already, with the CPU as its default device."""
+    try:
+        from jax._src import xla_bridge
+
+        if not xla_bridge.backends_are_initialized():
+            return False
+        return xla_bridge.default_backend() == "cpu"
+    except (ImportError, AttributeError):  # another jax has it elsewhere
+        return False

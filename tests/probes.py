@@ -270,7 +270,9 @@ SOLVABLE = {
 
 
 # A third of the time to compile, for programs that run but a moment.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+QUICK: dict = {"xla_backend_optimization_level": 0}
+if jax.version.__version_info__ < (0, 11):  # it is gone from later ones
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 

@@ -81,7 +81,7 @@ def test_total_loss_is_the_sum_of_its_three_parts(critic):
         value if critic else None,
         entropy,
         weight=weight,
-        per_step=per_step,
+        step_weight=per_step,
         value_coefficient=0.7,
         entropy_coefficient=0.3,
     )

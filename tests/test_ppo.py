@@ -58,7 +58,7 @@ def test_one_unclipped_step_is_a2c(normalize):
     optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.1))
     common = {"gamma": GAMMA, "lam": LAM, "entropy_coefficient": 0.3}
     a2c = batches.compiled(
-        pg.a2c, NETWORK, optimizer, normalize_advantage=normalize, **common
+        pg.a2c, NETWORK, optimizer, advantage_normalization=normalize, **common
     )
     want, _ = a2c(PARAMS, batch)
     for mode in ("batch", "minibatch") if normalize else ("none",):
@@ -279,7 +279,7 @@ def test_a_network_without_a_critic_is_an_error():
 
 def test_an_unknown_normalisation_is_an_error():
     with pytest.raises(ValueError, match="unknown normalize_advantage True; known are"):
-        pg.ppo(NETWORK, optax.sgd(0.1), normalize_advantage=True)
+        pg.ppo(NETWORK, optax.sgd(0.1), advantage_normalization=True)
 
 
 def test_minibatches_that_do_not_divide_the_samples_are_an_error():

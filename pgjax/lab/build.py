@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 import pgjax as pg
@@ -28,12 +29,7 @@ def build(config: Config) -> Experiment:
       UsageError: for an unknown environment, or one that the policy cannot serve.
     """
     try:
-        env = pg.make_env(
-            config.env,
-            time_limit=config.time_limit,
-            time_limit_terminates=config.time_limit_terminates,
-            **config.env_options,
-        )
+        env = _make_env(config)
         options = dict(config.algorithm_options)
         if "baseline" in options:
             options["baseline"] = BASELINES[options["baseline"]]
@@ -45,10 +41,6 @@ def build(config: Config) -> Experiment:
         raise UsageError(str(error)) from error
     except OSError as error:  # MNISTBandit-bsuite downloads its images
         raise UsageError(f"cannot make {config.env}: {error}") from error
-    except TypeError as error:
-        if not config.env_options:
-            raise
-        raise UsageError(f"{config.env} does not take these options: {error}") from None
     algorithm = _normalized(config, algorithm)
     if algorithm.complete_episodes:
         if config.anneal_learning_rate:
@@ -59,6 +51,31 @@ def build(config: Config) -> Experiment:
         return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
     rollout = pg.unroll(env, config.num_envs, config.num_steps)
     return Experiment(env, rollout, algorithm)
+
+
+def _make_env(config: Config) -> pg.Env:
+    """The environment, having seen that it can be reset and stepped."""
+    reserved = {"name", "time_limit", "time_limit_terminates"} & set(config.env_options)
+    if reserved:
+        raise UsageError(f"--env-options cannot set {min(reserved)}, which has a flag")
+    try:
+        env = pg.make_env(
+            config.env,
+            time_limit=config.time_limit,
+            time_limit_terminates=config.time_limit_terminates,
+            **config.env_options,
+        )
+        if config.env_options:
+            rollout = pg.unroll(env, 1, 1)
+            jax.eval_shape(rollout.init, jax.random.key(0))
+    except OSError:
+        raise
+    except Exception as error:
+        if not config.env_options:
+            raise
+        options = " ".join(f"{k}={v!r}" for k, v in config.env_options.items())
+        raise UsageError(f"cannot make {config.env} with {options}: {error}") from error
+    return env
 
 
 def _needs_critic(config: Config, algorithm: pg.Algorithm) -> bool:
@@ -86,6 +103,11 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
         options = config.algorithm_options
         updates = -(-config.steps // (config.num_envs * config.num_steps))
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
+        if updates * per_update >= 2**31:
+            raise UsageError(
+                "--anneal-learning-rate counts gradient steps up to 2**31, and --steps "
+                f"{config.steps} makes {updates * per_update}"
+            )
         rate = optax.linear_schedule(rate, 0.0, updates * per_update)
     adam = optax.adam(rate, eps=config.adam_epsilon)
     if config.max_gradient_norm is None:

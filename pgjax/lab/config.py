@@ -171,14 +171,23 @@ def algorithm_factory(algorithm: str) -> Callable[..., Any]:
     return getattr(pgjax.algorithms, algorithm)
 
 
+_OF_ONE_ENV = {
+    "solved_return",
+    "stop_when_solved",
+    "env_options",
+    "time_limit",
+    "time_limit_terminates",
+}
+
+
 def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
     """A checked config: defaults, then the preset's settings, then the given ones."""
     algorithm_factory(algorithm)
     preset, chosen = choose_preset(algorithm, preset, given.get("env"))
     settings = {**chosen, **given}
     if given.get("env", chosen.get("env")) != chosen.get("env"):
-        # The preset's are of another environment.
-        for name in {"solved_return", "env_options"} - set(given):
+        # These settings of the preset are about another environment.
+        for name in _OF_ONE_ENV - set(given):
             settings.pop(name, None)
     if "hidden" in settings:
         settings["hidden"] = tuple(settings["hidden"])
@@ -186,7 +195,7 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
     options = {name: option.default for name, option in own.items()}
     options |= {name: settings.pop(name) for name in own if name in settings}
     config = Config(algorithm, preset, **settings, algorithm_options=options)
-    if config.solved_return is None:
+    if "solved_return" not in settings:
         solved = SOLVED_RETURNS.get(config.env)
         config = dataclasses.replace(config, solved_return=solved)
     check_config(config)
@@ -195,6 +204,8 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
 
 def check_config(config: Config) -> None:
     """Raises UsageError for the first setting that cannot be."""
+    for field in dataclasses.fields(Config):
+        _check_type(field.name, str(field.type), getattr(config, field.name))
     counts = ("seeds", "num_envs", "num_steps", "updates_per_chunk", "eval_episodes")
     for name in (*counts, "steps"):
         most = 2**62 if name == "steps" else 2**24
@@ -204,10 +215,7 @@ def check_config(config: Config) -> None:
     _require(config.seed + config.seeds <= 2**31, config, "seed", "below 2**31")
     for name in ("learning_rate", "adam_epsilon", "max_gradient_norm"):
         value = getattr(config, name)
-        _require(value is None or value > 0, config, name, "positive and finite")
-    _require(True, config, "log_std", "finite")
-    if config.solved_return is not None:
-        _require(True, config, "solved_return", "finite")
+        _require(value is None or value > 0, config, name, "positive")
     if not config.hidden or min(config.hidden) < 1:
         raise UsageError(f"--hidden needs positive widths, got {list(config.hidden)}")
     if config.stop_when_solved and config.solved_return is None:
@@ -215,6 +223,9 @@ def check_config(config: Config) -> None:
             f"--stop-when-solved needs --solved-return: {config.env} has no usual one"
         )
     known = algorithm_options(config.algorithm)
+    missing = known.keys() - config.algorithm_options.keys()
+    if missing:
+        raise UsageError(f"no value of {_flag(min(missing))}")
     for name, value in config.algorithm_options.items():
         _check_option(name, value, known)
     _check_together(config)
@@ -233,6 +244,12 @@ def _check_together(config: Config) -> None:
         raise UsageError(
             f"--num-minibatches must divide --num-envs x --num-steps = {samples}, got "
             f"{minibatches}"
+        )
+    if config.shared_torso and options.get("baseline", "value") != "value":
+        raise UsageError("--shared-torso needs a critic: pass --baseline value")
+    if options.get("n_step") is not None and config.num_steps < options["n_step"]:
+        raise UsageError(
+            f"--n-step {options['n_step']} is more than --num-steps {config.num_steps}"
         )
     if config.shared_torso and config.algorithm == "trpo":
         raise UsageError(
@@ -278,10 +295,32 @@ _RANGES = {
 _POSITIVE = {"clip", "value_clip", "target_kl", "max_kl", "damping"}
 
 
+def _check_type(name: str, annotation: str, value: Any) -> None:
+    """Raises UsageError unless the value is what the field's annotation says."""
+    kind = annotation.removesuffix(" | None")
+    if value is None and kind != annotation:
+        return
+    fits = {
+        "str": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": _is_int(value),
+        "float": _is_int(value) or isinstance(value, float),
+        "tuple[int, ...]": isinstance(value, tuple) and all(map(_is_int, value)),
+        "dict[str, Any]": isinstance(value, dict),
+    }
+    if not fits[kind]:
+        raise UsageError(f"{_flag(name)} must be {annotation}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{_flag(name)} must be finite, got {value}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _require(holds: bool, config: Config, name: str, what: str) -> None:
-    value = getattr(config, name)
-    if not holds or (isinstance(value, float) and not math.isfinite(value)):
-        raise UsageError(f"{_flag(name)} must be {what}, got {value}")
+    if not holds:
+        raise UsageError(f"{_flag(name)} must be {what}, got {getattr(config, name)}")
 
 
 def _flag(name: str) -> str:
@@ -302,8 +341,6 @@ def from_json(data: dict[str, Any]) -> Config:
     try:
         config = Config(**{**data, "hidden": tuple(data["hidden"])})
         check_config(config)
-        if not isinstance(config.time_limit, int | None):
-            raise TypeError(f"time_limit {config.time_limit!r}")
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"not a config of this version of pgjax: {error}") from error
     return config
