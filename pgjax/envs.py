@@ -163,6 +163,8 @@ def _space(space: Any) -> Space:
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n))
     if isinstance(space, spaces.Box):
+        if 0 in space.shape:
+            raise ValueError(f"a space of shape {tuple(space.shape)} holds nothing")
         return Box(space.low, space.high, tuple(space.shape))
     raise ValueError(f"no support for the space {space!r}; Discrete and Box are served")
 

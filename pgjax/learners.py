@@ -145,8 +145,8 @@ def critic_mask(network: Network, params: Params, obs: Array) -> Params:
         )
         raise ValueError(
             "this algorithm needs an actor and a critic without common parameters, "
-            f"and they share {shared} (or hide it in a transformation such as "
-            "jax.checkpoint); use pg.actor_critic(env) without shared_torso"
+            f"and they share {shared}; use pg.actor_critic(env) without shared_torso "
+            "(or a network that is not wrapped whole, in jax.checkpoint or the like)"
         )
     return jax.tree.unflatten(structure, [i in critic for i in range(len(leaves))])
 

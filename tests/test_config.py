@@ -1,7 +1,10 @@
 """Settings: defaults, presets, options read off an algorithm's factory."""
 
+import jax
 import pytest
 
+from pgjax import init_train_state, train_step
+from pgjax.lab.build import build
 from pgjax.lab.config import (
     algorithm_options,
     from_json,
@@ -10,6 +13,9 @@ from pgjax.lab.config import (
     to_json,
 )
 from pgjax.lab.errors import UsageError
+from pgjax.lab.presets import PRESETS
+
+KEY = jax.random.key(0)
 
 
 def test_given_settings_override_the_preset_which_overrides_defaults():
@@ -57,3 +63,70 @@ def test_json_of_something_else_is_refused():
         from_json({})
     with pytest.raises(UsageError, match="--seeds must be at least 1, got 0"):
         from_json(data | {"seeds": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("normalize_observations", "false"),
+        ("shared_torso", 1),
+        ("learning_rate", None),
+        ("learning_rate", float("nan")),
+        ("adam_epsilon", None),
+        ("log_std", "x"),
+        ("seeds", 2.5),
+        ("seeds", True),
+        ("hidden", [64.5]),
+        ("solved_return", "high"),
+        ("time_limit", True),
+        ("env", 5),
+        ("env_options", None),
+        ("preset", []),
+        ("algorithm_options", {}),
+    ],
+)
+def test_damaged_values_are_told(name, value):
+    data = to_json(make_config("ppo", "default", {}))
+    assert from_json(data) == make_config("ppo", "default", {})
+    with pytest.raises(UsageError, match=name.replace("_", "-") + "|no value of"):
+        from_json(data | {name: value})
+
+
+def test_an_environment_has_its_own_preset():
+    assert make_config("ppo", "default", {}).preset == "CartPole-v1"
+    pendulum = make_config("ppo", "default", {"env": "Pendulum-v1"})
+    assert (pendulum.preset, pendulum.algorithm_options["gamma"]) == (
+        "Pendulum-v1",
+        0.9,
+    )
+    other = make_config("ppo", "default", {"env": "Pong-misc"})
+    assert (other.preset, other.env, other.learning_rate) == (
+        "general",
+        "Pong-misc",
+        2.5e-4,
+    )
+    arm = make_config("ppo", "seven-joint-arm", {})
+    assert (arm.env, arm.env_options) == ("Reacher-misc", {"num_joints": 7})
+
+
+def test_a_given_flag_overrides_the_preset():
+    config = make_config("ppo", "default", {"gamma": 0.5, "max_gradient_norm": None})
+    assert config.algorithm_options["gamma"] == 0.5
+    assert config.max_gradient_norm is None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "preset"),
+    [
+        (algorithm, preset)
+        for algorithm, presets in PRESETS.items()
+        for preset in ("general", *presets)
+    ],
+)
+def test_every_preset_is_a_config_that_can_be_built(algorithm, preset):
+    config = make_config(algorithm, preset, {})
+    env, rollout, learner = build(config)
+    state = jax.eval_shape(lambda key: init_train_state(key, rollout, learner), KEY)
+    shape = jax.eval_shape(lambda s: train_step(s, rollout, learner), state)[1]
+    assert shape["env_steps"].shape == ()
+    assert env.name == config.env

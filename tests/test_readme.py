@@ -16,6 +16,7 @@ def test_every_python_block_runs():
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
     assert namespace["curves"].shape == (2, 4, 60)
+    assert namespace["reward"] > 0.95  # the sequence model counts
     # The ten-line example learns.
     assert namespace["curves"][1].mean(0)[-1] > 4 * namespace["curves"][1].mean(0)[0]
 

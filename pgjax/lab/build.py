@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import pgjax as pg
@@ -66,8 +67,10 @@ def _make_env(config: Config) -> pg.Env:
             **config.env_options,
         )
         if config.env_options:
-            rollout = pg.unroll(env, 1, 1)
-            jax.eval_shape(rollout.init, jax.random.key(0))
+            key = jax.random.key(0)
+            _, state = jax.eval_shape(lambda key: env.reset(key, 1), key)
+            action = jnp.zeros((1, *env.action_space.shape), jnp.int32)
+            jax.eval_shape(env.step, key, state, action)
     except OSError:
         raise
     except Exception as error:

@@ -273,26 +273,36 @@ def _check_option(name: str, value: Any, known: dict[str, Option]) -> None:
         raise UsageError(
             f"{_flag(name)} must be one of {', '.join(option.choices)}, got {value!r}"
         )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{_flag(name)} must be finite, got {value}")
-    low, high = _RANGES.get(name, (1 if option.type is int else None, None))
-    if low is not None and value < low:
-        raise UsageError(f"{_flag(name)} must be at least {low}, got {value}")
-    if high is not None and value > high:
-        raise UsageError(f"{_flag(name)} must be at most {high}, got {value}")
-    if name in _POSITIVE and value <= 0:
-        raise UsageError(f"{_flag(name)} must be positive, got {value}")
+    if option.type in (int, float) and not _allows(name, value):
+        what = _BOUNDS.get(name, "at least 1" if option.type is int else "finite")
+        raise UsageError(f"{_flag(name)} must be {what}, got {value}")
 
 
-# Bounds of the algorithms' own options; integers not named here are at least 1.
-_RANGES = {
-    "gamma": (0.0, 1.0),
-    "lam": (0.0, 1.0),
-    "entropy_coefficient": (0.0, None),
-    "value_coefficient": (0.0, None),
-    "max_backtracks": (0, None),
+# What the algorithms' own numbers must be; integers not named here are at least 1.
+_BOUNDS = {
+    "gamma": "in [0, 1]",
+    "lam": "in [0, 1]",
+    "entropy_coefficient": "0 or more",
+    "value_coefficient": "0 or more",
+    "max_backtracks": "0 or more",
+    "clip": "positive",
+    "value_clip": "positive",
+    "target_kl": "positive",
+    "max_kl": "positive",
+    "damping": "positive",
 }
-_POSITIVE = {"clip", "value_clip", "target_kl", "max_kl", "damping"}
+
+
+def _allows(name: str, value: int | float) -> bool:
+    if isinstance(value, int):
+        return value >= (0 if _BOUNDS.get(name) == "0 or more" else 1)
+    holds = {
+        "in [0, 1]": 0.0 <= value <= 1.0,
+        "0 or more": value >= 0.0,
+        "positive": value > 0.0,
+        "finite": True,
+    }
+    return math.isfinite(value) and holds[_BOUNDS.get(name, "finite")]
 
 
 def _check_type(name: str, annotation: str, value: Any) -> None:

@@ -28,12 +28,17 @@ def print_environments() -> int:
     table.add_column("time\nlimit", justify="right")
     table.add_column("presets of")
     table.add_column("real\nGymnasium")
+    notes = dict(NOTES)
     for name in pg.env_names():
         twin = "yes" if name in TWINS else ""
-        table.add_row(name, *_facts(name), _presets(name), twin)
+        try:
+            facts = _facts(name)
+        except ValueError as error:  # one that a user has registered
+            facts, notes[name] = ("", "", ""), str(error)
+        table.add_row(name, *facts, _presets(name), twin)
     console = Console(highlight=False)
     console.print(table)
-    for name, note in NOTES.items():
+    for name, note in notes.items():
         console.print(f"{name}: {note}", soft_wrap=True)
     return 0
 
