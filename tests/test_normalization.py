@@ -183,13 +183,17 @@ def close(got, want):
 
 
 def expected_running_returns(running, batch, gamma):
-    """R_t = gamma (1 - done_{t-1}) R_{t-1} + r_t, environment by environment."""
+    """R_t = gamma (1 - done_{t-1}) R_{t-1} + r_t, environment by environment.
+
+    Padding, of weight 0, belongs to no episode: what follows it starts anew.
+    """
     result = np.zeros(batch.reward.shape)
     running = list(running)
     for t, i in np.ndindex(*batch.reward.shape):
         running[i] = gamma * running[i] + float(batch.reward[t, i])
         result[t, i] = running[i]
-        if batch.terminated[t, i] or batch.truncated[t, i]:
+        done = batch.terminated[t, i] or batch.truncated[t, i]
+        if done or batch.weight[t, i] == 0.0:
             running[i] = 0.0
     return result, running
 
@@ -296,3 +300,14 @@ def test_a_learner_keeps_its_structure_shapes_and_types(wrap):
     rebuilt = jax.tree.unflatten(jax.tree.structure(after), jax.tree.leaves(after))
     assert isinstance(rebuilt, pg.Learner)
     jax.tree.map(np.testing.assert_array_equal, rebuilt, after)
+
+
+def test_complete_episodes_start_from_a_running_return_of_zero():
+    env = pg.make_env("Countdown-probe")
+    network = probes.linear_network()
+    algorithm = pg.scale_rewards(pg.reinforce(network, optax.sgd(0.1)))
+    rollout = pg.episodes(env, 16)
+    state, _ = probes.quick_jit(
+        lambda key: pg.train(key, rollout, algorithm, num_updates=2)
+    )(jax.random.key(0))
+    assert np.all(state.learner.opt_state.running_return == 0.0)

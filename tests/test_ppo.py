@@ -16,7 +16,7 @@ ONE_STEP = {
     "lam": LAM,
     "num_epochs": 1,
     "num_minibatches": 1,
-    "normalize_advantage": "none",
+    "advantage_normalization": "none",
 }
 NETWORK = probes.linear_network(critic=True)
 PARAMS = batches.PARAMS
@@ -58,11 +58,11 @@ def test_one_unclipped_step_is_a2c(normalize):
     optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.1))
     common = {"gamma": GAMMA, "lam": LAM, "entropy_coefficient": 0.3}
     a2c = batches.compiled(
-        pg.a2c, NETWORK, optimizer, advantage_normalization=normalize, **common
+        pg.a2c, NETWORK, optimizer, normalize_advantage=normalize, **common
     )
     want, _ = a2c(PARAMS, batch)
     for mode in ("batch", "minibatch") if normalize else ("none",):
-        options = common | {"normalize_advantage": mode, "clip": jnp.inf}
+        options = common | {"advantage_normalization": mode, "clip": jnp.inf}
         got, metrics = run(batch, optimizer, **options)
         for name, x in want.params.items():
             np.testing.assert_allclose(got.params[name], x, rtol=0, atol=1e-6)
@@ -151,7 +151,7 @@ def recorder(num_steps):
 @pytest.mark.parametrize("mode", ["minibatch", "batch", "none"])
 def test_minibatches_and_how_their_advantages_are_normalised(mode):
     params, batch = tabular()
-    options = {"num_epochs": 2, "num_minibatches": 3, "normalize_advantage": mode}
+    options = {"num_epochs": 2, "num_minibatches": 3, "advantage_normalization": mode}
     learner, metrics = run(batch, recorder(6), params, **options)
     count, rows = learner.opt_state
     assert count == metrics["gradient_steps"] == 6
@@ -247,7 +247,7 @@ def test_value_clip_stops_a_value_that_has_moved_too_far():
 MINIBATCHES = {
     "num_epochs": 2,
     "num_minibatches": 3,
-    "normalize_advantage": "minibatch",
+    "advantage_normalization": "minibatch",
     "value_clip": 0.2,
     "entropy_coefficient": 0.1,
 }
@@ -278,7 +278,9 @@ def test_a_network_without_a_critic_is_an_error():
 
 
 def test_an_unknown_normalisation_is_an_error():
-    with pytest.raises(ValueError, match="unknown normalize_advantage True; known are"):
+    with pytest.raises(
+        ValueError, match="unknown advantage_normalization True; known are"
+    ):
         pg.ppo(NETWORK, optax.sgd(0.1), advantage_normalization=True)
 
 
