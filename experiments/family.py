@@ -28,7 +28,7 @@ from scipy import stats
 from pgjax.lab import runs
 from pgjax.lab.real_gymnasium import TWINS
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "family"
+RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
 FIRST_SEED = 30_000
 KEPT = ("config.json", "summary.json", "learning_curve.png", "params.npz")
 
