@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from pgjax.distributions import Categorical, DiagGaussian
-from pgjax.types import Array, Box, Discrete, Env, Key, Network, Params
+from pgjax.distributions import Categorical
+from pgjax.heads import action_head
+from pgjax.types import Array, Discrete, Env, Key, Network, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -109,75 +109,6 @@ def _patches(x: Array, size: int) -> Array:
     offsets = [(i, j) for i in range(size) for j in range(size)]
     shifted = [x[..., i : i + height, j : j + width, :] for i, j in offsets]
     return jnp.concatenate(shifted, axis=-1)
-
-
-class ActionHead(NamedTuple):
-    """How a network's last layer becomes a distribution over an environment's actions.
-
-    `init` gives the parameters of the distribution's own, beside the layer's.
-    """
-
-    num_outputs: int
-    init: Callable[[], Params]
-    distribution: Callable[[Params, Array], Any]
-
-
-def action_head(
-    env: Env, *, log_std: float = 0.0, state_dependent_std: bool = False
-) -> ActionHead:
-    """Softmax preferences for discrete actions, a diagonal Gaussian for others.
-
-    Where a continuous space is bounded, the layer's output and the log-std are in units
-    of its half-width, around its middle: 0 is the middle, 1 the upper bound. The
-    distribution itself is in the environment's units.
-
-    Args:
-      env: whose action space it serves.
-      log_std: where the Gaussian's log standard deviation starts.
-      state_dependent_std: whether the layer also gives the log-std, as an offset to
-        `log_std`; by default it is one parameter per action element.
-    """
-    if isinstance(env.action_space, Discrete):
-        return ActionHead(
-            env.action_space.n, dict, lambda _, logits: Categorical(logits)
-        )
-    shape = env.action_space.shape
-    size = math.prod(shape)
-    middle, half = _middle_and_half_width(env.action_space)
-
-    def init() -> Params:
-        return (
-            {}
-            if state_dependent_std
-            else {"log_std": jnp.full(shape, log_std, jnp.float32)}
-        )
-
-    def distribution(params: Params, outputs: Array) -> DiagGaussian:
-        batch = outputs.shape[:-1]
-        axes = (1,) * len(batch) + shape
-        mean = outputs[..., :size].reshape(*batch, *shape)
-        if state_dependent_std:
-            spread = log_std + outputs[..., size:].reshape(*batch, *shape)
-        else:
-            spread = jnp.broadcast_to(params["log_std"].reshape(axes), mean.shape)
-        return DiagGaussian(
-            middle.reshape(axes) + half.reshape(axes) * mean,
-            jnp.log(half).reshape(axes) + spread,
-            event_ndim=len(shape),
-        )
-
-    return ActionHead(2 * size if state_dependent_std else size, init, distribution)
-
-
-def _middle_and_half_width(space: Box) -> tuple[Array, Array]:
-    """Of each element's interval; 0 and 1 where that is infinite, or a point."""
-    low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape)
-    high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape)
-    bounded = np.maximum(np.abs(low), np.abs(high)) < 1e30  # gymnax has float32's max
-    bounded &= low < high  # or there is nothing to choose
-    low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    middle, half = (low + high) / 2, (high - low) / 2
-    return jnp.asarray(middle, jnp.float32), jnp.asarray(half, jnp.float32)
 
 
 def linear_softmax_policy(

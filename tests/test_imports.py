@@ -13,7 +13,7 @@ LAYERS = (
     {"types", "xla"},
     {"checks", "batching", "weighted"},
     {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
-    {"critics", "learners", "groups", "normalization", "natural_gradient"},
+    {"critics", "heads", "learners", "groups", "normalization", "natural_gradient"},
     {"networks", "envs"},
     {"rollout"},
     {"algorithms"},

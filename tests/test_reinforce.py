@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import probes
 import pytest
+from batches import with_other_padding
 
 import pgjax as pg
 
@@ -229,19 +230,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 def test_the_content_of_padding_never_matters(batch, options):
-    rng = np.random.default_rng(1)
-    padding = batch.weight == 0
-
-    def replace(x):
-        mask = padding.reshape(padding.shape + (1,) * (x.ndim - 2))
-        if x.dtype == np.float32:
-            other = rng.normal(size=x.shape, scale=1e3).astype(np.float32)
-        else:
-            other = rng.integers(0, 2, x.shape).astype(x.dtype)
-        return np.where(mask, other, x)
-
-    changed = jax.tree.map(replace, batch._replace(weight=None))
-    changed = changed._replace(weight=batch.weight)
+    changed = with_other_padding(batch)
     assert not np.array_equal(batch.reward, changed.reward)
     results = [compiled(**options)(PARAMS, x) for x in (batch, changed)]
     # Only zeros are added: no rounding can differ.
