@@ -1,10 +1,13 @@
-"""Shape checks that run at trace time and cost nothing once compiled.
+"""Checks of arguments that run at trace time and cost nothing once compiled.
 
 chex has the same assertions; these name the arguments, so that a user reads which of
 their arrays is wrong.
 """
 
 from __future__ import annotations
+
+import typing
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -53,3 +56,10 @@ def check_broadcasts(reward: Array, **coefficients: Numeric) -> None:
                 f"steps' {jnp.shape(reward)} axis by axis; pass a scalar, or axes of "
                 "size 1, such as (1, N) for one number per environment"
             )
+
+
+def check_choice(name: str, value: str, literal: Any) -> None:
+    """Raises ValueError, with what is known, unless `value` is in a `Literal` type."""
+    known = typing.get_args(literal)
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")

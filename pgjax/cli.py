@@ -147,7 +147,8 @@ def _parser(arguments: list[str]) -> Parser:
 
 def _add_train(commands: Any, arguments: list[str]) -> None:
     from pgjax import algorithms
-    from pgjax.lab.config import algorithm_factory, algorithm_options, run_options
+    from pgjax.lab.config import run_options
+    from pgjax.lab.options import algorithm_factory, algorithm_options
     from pgjax.lab.presets import PRESETS, choose_preset
 
     train = commands.add_parser(
@@ -205,18 +206,18 @@ def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
             text += f" (default: {'yes' if default else 'no'})"
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
             continue
-        if name == "env_options":
+        if option.type is dict:
             group.add_argument(flag, action=_Options, nargs="+", help=text)
             continue
         if default is not None:
-            shown = " ".join(map(str, default)) if name == "hidden" else default
+            shown = " ".join(map(str, default)) if option.several else default
             text += f" (default: {shown})"
         group.add_argument(
             flag,
             type=_reader(option),
             choices=option.choices or None,
             metavar=None if option.choices else option.type.__name__.upper(),
-            nargs="+" if name == "hidden" else None,
+            nargs="+" if option.several else None,
             help=text,
         )
 
@@ -243,7 +244,7 @@ class _Options(argparse.Action):
 def _reader(option: Any) -> Any:
     """What turns the text of an option into its value."""
     read = _count if option.type is int else option.type
-    if option.default is not None or option.type is str:
+    if not option.optional:
         return read
 
     def read_optional(text: str) -> Any:

@@ -9,14 +9,16 @@ the answers to the first prompt, then those to the second. Rewards are (N,).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_same_shape
+from pgjax.checks import check_choice, check_same_shape
 from pgjax.losses import clipped_surrogate_loss, kl_penalty
 from pgjax.types import Array, Metrics, Numeric
 
-REDUCTIONS = ("sequences", "tokens", "sum")
+Reduction = Literal["sequences", "tokens", "sum"]
 
 
 def rloo_advantages(reward: Array, *, group_size: int) -> Array:
@@ -95,7 +97,7 @@ def grpo_loss(
     clip: Numeric = 0.2,
     clip_high: Numeric | None = None,
     kl_coefficient: Numeric = 0.04,
-    reduction: str = "sequences",
+    reduction: Reduction = "sequences",
 ) -> tuple[Array, Metrics]:
     """The clipped surrogate over tokens, with a penalty for leaving a reference policy.
 
@@ -131,10 +133,7 @@ def grpo_loss(
     >>> print(loss, metrics["kl"])
     0.0 0.0
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(
-            f"unknown reduction {reduction!r}; known are {', '.join(REDUCTIONS)}"
-        )
+    check_choice("reduction", reduction, Reduction)
     if jnp.shape(advantage) == jnp.shape(log_prob)[1:]:
         advantage = jnp.broadcast_to(advantage[None], log_prob.shape)
     check_same_shape(

@@ -5,13 +5,7 @@ import pytest
 
 from pgjax import init_train_state, train_step
 from pgjax.lab.build import build
-from pgjax.lab.config import (
-    algorithm_options,
-    from_json,
-    make_config,
-    run_options,
-    to_json,
-)
+from pgjax.lab.config import from_json, make_config, run_options, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.presets import PRESETS
 
@@ -39,15 +33,6 @@ def test_article_presets_follow_the_article(preset, baseline):
     assert options["baseline"] == baseline
     assert not options["normalize_advantage"]
     assert config.steps == 400_000
-
-
-def test_options_come_from_the_factory():
-    options = algorithm_options("reinforce")
-    assert options["gamma"].default == 0.99
-    assert options["gamma"].type is float
-    assert options["normalize_advantage"].type is bool
-    assert "leave_one_out" in options["baseline"].choices
-    assert all(option.help for option in options.values())
 
 
 def test_json_round_trip():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.checks import check_choice
 from pgjax.critics import Estimates, estimate_advantages
 from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
 from pgjax.losses import (
@@ -30,7 +31,7 @@ from pgjax.types import (
 )
 from pgjax.weighted import mean_weights, standardize, weighted_mean
 
-NORMALIZATIONS = ("minibatch", "batch", "none")
+Normalization = Literal["minibatch", "batch", "none"]
 
 
 class Samples(NamedTuple):
@@ -52,7 +53,7 @@ def ppo(
     clip: Numeric = 0.2,
     num_epochs: int = 4,
     num_minibatches: int = 4,
-    advantage_normalization: str = "minibatch",
+    advantage_normalization: Normalization = "minibatch",
     value_clip: Numeric | None = None,
     target_kl: Numeric | None = None,
     entropy_coefficient: Numeric = 0.0,
@@ -93,12 +94,7 @@ def ppo(
       Schulman et al., Proximal Policy Optimization Algorithms, 2017.
       Huang et al., The 37 Implementation Details of PPO, 2022.
     """
-    if advantage_normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"unknown advantage_normalization {advantage_normalization!r}; known are "
-            f"{', '.join(NORMALIZATIONS)}"
-        )
-
+    check_choice("advantage_normalization", advantage_normalization, Normalization)
     value_fn = value_of(network)
 
     def loss(params: Params, samples: Samples) -> tuple[Array, Metrics]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from pgjax.baselines import Baseline, no_baseline
-from pgjax.checks import check_broadcasts
+from pgjax.checks import check_broadcasts, check_choice
 from pgjax.critics import critic_values
 from pgjax.learners import (
     descend_over_time,
@@ -31,7 +33,7 @@ from pgjax.types import (
 )
 from pgjax.weighted import mean_weights, moments, standardize
 
-REDUCTIONS = ("episodes", "steps", "sum")
+Reduction = Literal["episodes", "steps", "sum"]
 
 
 def reinforce(
@@ -40,7 +42,7 @@ def reinforce(
     *,
     gamma: Numeric = 0.99,
     baseline: Baseline = no_baseline,
-    reduction: str = "episodes",
+    reduction: Reduction = "episodes",
     discount_states: bool = False,
     normalize_advantage: bool = False,
     entropy_coefficient: Numeric = 0.0,
@@ -79,10 +81,7 @@ def reinforce(
     References:
       Williams, 1992; Sutton and Barto, 2018, sections 13.3 and 13.4.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(
-            f"unknown reduction {reduction!r}; known are {', '.join(REDUCTIONS)}"
-        )
+    check_choice("reduction", reduction, Reduction)
 
     if not callable(baseline):
         raise ValueError(

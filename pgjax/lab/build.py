@@ -11,8 +11,9 @@ import optax
 
 import pgjax as pg
 from pgjax.baselines import BASELINES
-from pgjax.lab.config import Config, algorithm_factory
+from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
+from pgjax.lab.options import algorithm_factory
 
 
 class Experiment(NamedTuple):

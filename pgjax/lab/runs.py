@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import pathlib
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
 from pgjax.lab.progress import Reporter, count, process_age, seconds
+from pgjax.lab.signals import noted
 
 if TYPE_CHECKING:
     from pgjax.lab.trainer import Training
@@ -37,13 +39,14 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     run = store.choose_run(out, config)
     experiment = build(config)
     reporter = Reporter(quiet)
-    reporter.console.print(
-        f"{config.algorithm} ({config.preset}) on {config.env}: {config.seeds} seeds "
-        f"x {count(config.steps)} env steps, {_devices()}",
-        soft_wrap=True,
-    )
-    with reporter.phase("compiling", "compiled"):
-        programs = trainer.compile_programs(config, experiment)
+    with noted(signal.SIGINT) as received:
+        reporter.console.print(
+            f"{config.algorithm} ({config.preset}) on {config.env}: {config.seeds} "
+            f"seeds x {count(config.steps)} env steps, {_devices()}",
+            soft_wrap=True,
+        )
+        with reporter.phase("compiling", "compiled"):
+            programs = trainer.compile_programs(config, experiment, received)
     store.create_run(run, config)
     with contextlib.closing(store.MetricsFile(run / "metrics.csv")) as file:
         training = trainer.train_agents(config, programs, file, reporter)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import pgjax as pg
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
 from pgjax.lab.progress import Reporter, process_age
+from pgjax.lab.signals import noted, wait
 from pgjax.lab.store import MetricsFile
 from pgjax.sweep import over_agents, pad_agents
 from pgjax.train import RECENT, recent_return
@@ -49,7 +49,11 @@ def train_agents(
     """Trains the agents of a config, writing their metrics as it goes."""
     start = time.perf_counter()
     log = TrainingLog(config)
-    with _interruptible(reporter) as interrupted:
+
+    def tell() -> None:
+        reporter.console.print("finishing this chunk, then saving ...")
+
+    with noted(signal.SIGINT, signal.SIGTERM, tell=tell) as interrupted:
         state = programs.init(programs.keys)
         with reporter.training(config.seeds * config.steps, config.seeds) as progress:
             while log.active.any() and not interrupted:
@@ -80,8 +84,14 @@ def evaluate_agents(config: Config, programs: Programs, params: Any) -> np.ndarr
     return _real(programs.evaluate.result()(programs.keys, filled), config)
 
 
-def compile_programs(config: Config, experiment: Experiment) -> Programs:
-    """Compiles the run's programs side by side; waits for what training needs."""
+def compile_programs(
+    config: Config, experiment: Experiment, received: list[int]
+) -> Programs:
+    """Compiles the run's programs side by side; waits for what training needs.
+
+    Raises:
+      KeyboardInterrupt: once there is a signal in `received`.
+    """
     start = time.perf_counter()
     devices = jax.devices()[: config.seeds]
     numbers = config.seed + jnp.arange(pad_agents(config.seeds, devices))
@@ -124,7 +134,7 @@ def compile_programs(config: Config, experiment: Experiment) -> Programs:
         # It runs once: the less there is to compile, the better.
         initial = pool.submit(compiled, init, keys, xla_backend_optimization_level=0)
         evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
-        needed = initial.result(), training.result()
+        needed = wait(initial, received), wait(training, received)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
@@ -218,28 +228,3 @@ def _stops(config: Config, state: Any) -> Any:
 
 def _where(active: Any, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(active, new, old), new, old)
-
-
-@contextlib.contextmanager
-def _interruptible(reporter: Reporter) -> Iterator[list[int]]:
-    """A list that Ctrl-C and SIGTERM add to; a second Ctrl-C ends at once."""
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        received.append(number)
-        reporter.console.print("finishing this chunk, then saving ...")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        previous = {
-            number: signal.signal(number, handle)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-    except ValueError:  # not the main thread: the caller keeps the signals
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,0 +1,65 @@
+"""Signals are noted, not lost."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from pgjax.lab.signals import noted, wait
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_is_noted_and_told_and_the_handler_comes_back():
+    before, told = signal.getsignal(signal.SIGINT), []
+    with noted(signal.SIGINT, tell=lambda: told.append("told")) as received:
+        assert received == []
+        interrupt()
+        assert received == [signal.SIGINT]
+        assert told == ["told"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_is_raised():
+    with noted(signal.SIGINT) as received:
+        interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+    assert received == [signal.SIGINT]
+
+
+def test_other_threads_leave_the_signals_alone():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def look():
+        with noted(signal.SIGINT) as received:
+            seen.append((signal.getsignal(signal.SIGINT), received))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [(before, [])]
+
+
+def test_waiting_gives_the_result_or_its_error():
+    done, failed = Future(), Future()
+    done.set_result(3)
+    failed.set_exception(TimeoutError("its own"))
+    assert wait(done, []) == 3
+    with pytest.raises(TimeoutError, match="its own"):
+        wait(failed, [])
+
+
+def test_waiting_ends_with_a_signal():
+    with noted(signal.SIGINT) as received:
+        timer = threading.Timer(0.2, interrupt)
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            wait(Future(), received)
+        assert time.monotonic() - start < 30  # it would have waited for ever
