@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from scipy import stats
 
+import pgjax as pg
 from pgjax.lab import runs
 from pgjax.lab.real_gymnasium import TWINS
 
@@ -40,6 +41,7 @@ class Row(NamedTuple):
     env: str
     seeds: int
     aim: float | None = None
+    solve_aim: int | None = None  # env steps, median
     preset: str | None = None
 
     @property
@@ -48,16 +50,16 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("reinforce", "CartPole-v1", 64, 500.0),
-    Row("a2c", "CartPole-v1", 64, 500.0),
-    Row("ppo", "CartPole-v1", 64, 500.0),
+    Row("reinforce", "CartPole-v1", 64, 500.0, 86_000),
+    Row("a2c", "CartPole-v1", 64, 500.0, 100_000),
+    Row("ppo", "CartPole-v1", 64, 500.0, 60_000),
     Row("trpo", "CartPole-v1", 64, 500.0),
     Row("ppo", "Acrobot-v1", 16, -90.0),
     Row("ppo", "Pendulum-v1", 16, -200.0),
     Row("ppo", "MountainCarContinuous-v0", 16, 90.0),
     Row("ppo", "Catch-bsuite", 16, 0.99),
     Row("ppo", "Breakout-MinAtar", 10, 20.0),
-    Row("ppo", "Reacher-misc", 10, None, "seven-joint-arm"),
+    Row("ppo", "Reacher-misc", 10, preset="seven-joint-arm"),
 )
 
 
@@ -91,7 +93,8 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
     subprocess.run(
         [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"], check=True
     )
-    record = {"command": " ".join(command), "cpu": _cpu(), "jax": jax.__version__}
+    record: dict[str, Any] = {"command": " ".join(command), "cpu": _cpu()}
+    record["random_return"] = float(random_returns(directory).mean())
     if row.env in TWINS:
         episodes = 5 if quick else 100
         returns = runs.returns_in_gymnasium(directory, episodes=episodes, seed=0)
@@ -102,6 +105,39 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
             path.unlink()
 
 
+def random_returns(directory: pathlib.Path) -> np.ndarray:
+    """Returns of 1,000 episodes of uniformly random actions in a run's environment."""
+    env = runs.load(directory)[1].env
+
+    def policy(_: None, obs: Any) -> RandomActions:
+        return RandomActions(env.action_space, obs.shape[0])
+
+    def play(key: Any) -> Any:
+        return pg.evaluate(key, env, policy, None, num_episodes=1000, greedy=False)
+
+    return np.asarray(jax.jit(play)(jax.random.key(FIRST_SEED))[0])
+
+
+class RandomActions(NamedTuple):
+    """A distribution in which all actions of a space are equally likely."""
+
+    space: Any
+    num: int
+
+    def sample(self, key: Any) -> Any:
+        """One action per environment."""
+        if isinstance(self.space, pg.Discrete):
+            return jax.random.randint(key, (self.num,), 0, self.space.n)
+        shape = self.num, *self.space.shape
+        return jax.random.uniform(
+            key, shape, minval=self.space.low, maxval=self.space.high
+        )
+
+    def mode(self) -> Any:
+        """There is no best action: any."""
+        return self.sample(jax.random.key(0))
+
+
 def write_table(out: pathlib.Path) -> None:
     """README.md, from whatever runs are there."""
     found = [row for row in ROWS if (out / row.name / "record.json").is_file()]
@@ -110,14 +146,14 @@ def write_table(out: pathlib.Path) -> None:
         "",
         "Made by `python -m experiments.family`. Returns: each seed plays 100 complete "
         "episodes; the mean over seeds with its 95% interval (Student's t), and the "
-        "lowest seed. Seeds from 30,000 on, which no preset was chosen on. Steps to "
-        "solve: env steps until the mean of the last 100 *training* episodes exceeds "
-        "the level; median over seeds with its 95% interval (order statistics), "
-        "unsolved seeds counted as infinite.",
+        "lowest seed; beside it 1,000 episodes of uniformly random actions. Seeds from "
+        "30,000 on, which no preset was chosen on. Steps to solve: env steps until the "
+        "mean of the last 100 *training* episodes exceeds the level; median over seeds "
+        "with its 95% interval (order statistics), unsolved seeds counted as infinite.",
         "",
-        "| run | seeds | env steps each | aim | greedy | lowest | sampled | "
-        "real Gymnasium, greedy | steps to solve | wall time, all seeds |",
-        "|---" * 10 + "|",
+        "| run | seeds | env steps each | random | aim | greedy | lowest | sampled | "
+        "real Gymnasium, greedy | steps to solve (aim) | wall time, all seeds |",
+        "|---" * 11 + "|",
         *(_line(row, out / row.name) for row in found),
         "",
         "Commands, one per row:",
@@ -126,7 +162,7 @@ def write_table(out: pathlib.Path) -> None:
         *(_load(out / row.name / "record.json")["command"] for row in found),
         "```",
         "",
-        _machine(out, found),
+        *_machines(out, found),
     ]
     (out / "README.md").write_text("\n".join(lines) + "\n")
 
@@ -142,16 +178,18 @@ def _line(row: Row, directory: pathlib.Path) -> str:
     real = record.get("gymnasium")
     solve = np.array([seed["steps_to_solve"] or math.inf for seed in seeds])
     level = summary["solved_return"]
+    aim = f" ({row.solve_aim:,})" if row.solve_aim else ""
     cells = [
         row.name,
         str(len(seeds)),
         f"{summary['env_steps'] // len(seeds):,}",
+        f"{record['random_return']:.2f}",
         "" if row.aim is None else f"{row.aim:g}",
         _mean(greedy),
         f"{greedy.min():.2f}",
         _mean(sampled),
         _mean(np.array(real["greedy_returns"])) if real else "",
-        "" if level is None else f"{_median(solve)}, level {level:g}",
+        "" if level is None else f"{_median(solve)}, level {level:g}{aim}",
         f"{summary['wall_seconds']:.0f} s",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -175,14 +213,19 @@ def _median(x: np.ndarray) -> str:
     return f"{text[0]} [{text[1]}, {text[2]}], {solved} of {len(x)}"
 
 
-def _machine(out: pathlib.Path, found: list[Row]) -> str:
-    if not found:
-        return "Nothing has been run."
-    config = _load(out / found[-1].name / "config.json")
-    versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items() if v)
-    cpu = _load(out / found[-1].name / "record.json")["cpu"]
-    devices = len(config["devices"])
-    return f"{cpu}, {devices} XLA devices; Python {config['python']}, {versions}."
+def _machines(out: pathlib.Path, found: list[Row]) -> list[str]:
+    """What the runs were made with, and which, where they differ."""
+    rows: dict[str, list[str]] = {}
+    for row in found:
+        config = _load(out / row.name / "config.json")
+        versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items() if v)
+        cpu = _load(out / row.name / "record.json")["cpu"]
+        devices = len(config["devices"])
+        machine = f"{cpu}, {devices} XLA devices; Python {config['python']}, {versions}"
+        rows.setdefault(machine, []).append(row.name)
+    if len(rows) == 1:
+        return [f"{next(iter(rows))}."]
+    return [f"- {', '.join(names)}: {machine}." for machine, names in rows.items()]
 
 
 def _cpu() -> str:

@@ -67,3 +67,10 @@ def test_share_done_counts_stopped_agents_in_full():
     log = make_log()
     log.add(chunk([[600, 600], [100, 150]], 50.0))
     assert log.done() == (1.0 + 0.25) / 2
+
+
+def test_mean_return_is_over_agents_that_have_one():
+    log = make_log()
+    assert np.isnan(log.mean_return())
+    log.add(chunk([[1, 1], [1, 1]], [[5.0, 7.0], [np.nan, np.nan]]))
+    assert log.mean_return() == 7.0

@@ -93,7 +93,7 @@ class TrainingProgress:
         Args:
           steps: environment steps so far, over all agents.
           done: share of the work that is done, in [0, 1].
-          mean_return: mean over agents of their recent return.
+          mean_return: mean over agents of their recent return; NaN if none has one.
           num_solved: agents that have solved the task; None if it has no such level.
         """
         now = time.perf_counter()
@@ -101,8 +101,9 @@ class TrainingProgress:
         facts = [
             f"{count(steps)} env steps",
             f"{count(steps / elapsed)} steps/s",
-            f"return {mean_return:.4g}",
         ]
+        if mean_return == mean_return:  # not NaN
+            facts.append(f"return {mean_return:.4g}")
         if num_solved is not None:
             facts.append(f"solved {num_solved}/{self._num_agents}")
         if 0 < done < 1:

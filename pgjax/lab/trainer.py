@@ -63,7 +63,7 @@ def train_agents(
                 progress.update(
                     steps=int(log.env_steps.sum()),
                     done=log.done(),
-                    mean_return=float(np.nanmean(log.recent_return)),
+                    mean_return=log.mean_return(),
                     num_solved=log.num_solved(),
                 )
     return Training(
@@ -206,6 +206,11 @@ class TrainingLog:
         if self._config.solved_return is None:
             return None
         return int(np.isfinite(self.steps_to_solve).sum())
+
+    def mean_return(self) -> float:
+        """The mean over agents of their recent return; NaN before the first episode."""
+        known = np.isfinite(self.recent_return)
+        return float(self.recent_return[known].mean()) if known.any() else np.nan
 
     def done(self) -> float:
         """The share of the work that is done, in [0, 1]."""
