@@ -19,6 +19,8 @@ import pathlib
 import numpy as np
 from scipy import stats
 
+from pgjax.lab import statistics
+
 REFERENCE = pathlib.Path(__file__).parent / "reference" / "article_torch.json"
 CAP = 400_000  # environment steps
 
@@ -46,37 +48,25 @@ def steps_to_solve(rows: list[dict]) -> np.ndarray:
 
 
 def compare(ours: np.ndarray, article: np.ndarray) -> list[str]:
-    """Lines with medians, ranges and two-sample tests."""
+    """Lines with medians, intervals and two-sample tests."""
     rank_sum = stats.mannwhitneyu(ours, article)
-    log_rank = stats.logrank(_censored(ours), _censored(article))
+    caps = (np.full(len(steps), CAP) for steps in (ours, article))
+    log_rank = statistics.log_rank(ours, next(caps), article, next(caps))
     return [
         f"  pgjax:         {_describe(ours)}",
         f"  article's code: {_describe(article)}",
-        f"  rank-sum test p = {rank_sum.pvalue:.2f}, log-rank test p = "
-        f"{log_rank.pvalue:.2f}",
+        f"  rank-sum test p = {rank_sum.pvalue:.2f}, log-rank test p = {log_rank:.2f}",
     ]
 
 
-def _censored(steps: np.ndarray) -> stats.CensoredData:
-    solved = np.isfinite(steps)
-    right = np.full((~solved).sum(), float(CAP))
-    return stats.CensoredData(uncensored=steps[solved], right=right)
-
-
 def _describe(steps: np.ndarray) -> str:
-    solved = np.isfinite(steps)
-    low, high = (f"{x:,.0f}" if np.isfinite(x) else "-" for x in _interval(steps))
-    return (
-        f"median {np.median(steps):,.0f} [{low}, {high}], {solved.sum()} of "
-        f"{len(steps)} seeds solved"
+    median, low, high = (
+        f"{x:,.0f}" if np.isfinite(x) else "-" for x in statistics.median(steps)
     )
-
-
-def _interval(steps: np.ndarray) -> tuple[float, float]:
-    """A 95% interval of the median, from order statistics (no assumption)."""
-    low, high = stats.binom.interval(0.95, len(steps), 0.5)
-    ordered = np.sort(steps)
-    return float(ordered[int(low) - 1]), float(ordered[int(high)])
+    return (
+        f"median {median} [{low}, {high}], {np.isfinite(steps).sum()} of {len(steps)} "
+        "seeds solved"
+    )
 
 
 if __name__ == "__main__":

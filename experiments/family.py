@@ -15,23 +15,27 @@ import argparse
 import json
 import math
 import pathlib
-import platform
 import shutil
 import subprocess
 import sys
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from scipy import stats
 
-import pgjax as pg
-from pgjax.lab import runs
+from experiments.common import cpu_name, random_returns, read_json, thin_curves
+from pgjax.lab import runs, statistics
 from pgjax.lab.real_gymnasium import TWINS
 
 RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
 FIRST_SEED = 30_000
-KEPT = ("config.json", "summary.json", "learning_curve.png", "params.npz")
+KEPT = (
+    "config.json",
+    "curves.csv",
+    "learning_curve.png",
+    "params.npz",
+    "record.json",
+    "summary.json",
+)
 
 
 class Row(NamedTuple):
@@ -93,49 +97,18 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
     subprocess.run(
         [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"], check=True
     )
-    record: dict[str, Any] = {"command": " ".join(command), "cpu": _cpu()}
-    record["random_return"] = float(random_returns(directory).mean())
+    record: dict[str, Any] = {"command": " ".join(command), "cpu": cpu_name()}
+    env = runs.load(directory)[1].env
+    record["random_return"] = float(random_returns(env, seed=FIRST_SEED).mean())
+    thin_curves(directory / "metrics.csv", directory / "curves.csv")
     if row.env in TWINS:
         episodes = 5 if quick else 100
         returns = runs.returns_in_gymnasium(directory, episodes=episodes, seed=0)
         record["gymnasium"] = {"greedy_returns": returns.mean(1).tolist()}
     (directory / "record.json").write_text(json.dumps(record, indent=2) + "\n")
     for path in directory.iterdir():
-        if path.name not in (*KEPT, "record.json"):
+        if path.name not in KEPT:
             path.unlink()
-
-
-def random_returns(directory: pathlib.Path) -> np.ndarray:
-    """Returns of 1,000 episodes of uniformly random actions in a run's environment."""
-    env = runs.load(directory)[1].env
-
-    def policy(_: None, obs: Any) -> RandomActions:
-        return RandomActions(env.action_space, obs.shape[0])
-
-    def play(key: Any) -> Any:
-        return pg.evaluate(key, env, policy, None, num_episodes=1000, greedy=False)
-
-    return np.asarray(jax.jit(play)(jax.random.key(FIRST_SEED))[0])
-
-
-class RandomActions(NamedTuple):
-    """A distribution in which all actions of a space are equally likely."""
-
-    space: Any
-    num: int
-
-    def sample(self, key: Any) -> Any:
-        """One action per environment."""
-        if isinstance(self.space, pg.Discrete):
-            return jax.random.randint(key, (self.num,), 0, self.space.n)
-        shape = self.num, *self.space.shape
-        return jax.random.uniform(
-            key, shape, minval=self.space.low, maxval=self.space.high
-        )
-
-    def mode(self) -> Any:
-        """There is no best action: any."""
-        return self.sample(jax.random.key(0))
 
 
 def write_table(out: pathlib.Path) -> None:
@@ -159,7 +132,7 @@ def write_table(out: pathlib.Path) -> None:
         "Commands, one per row:",
         "",
         "```",
-        *(_load(out / row.name / "record.json")["command"] for row in found),
+        *(read_json(out / row.name / "record.json")["command"] for row in found),
         "```",
         "",
         *_machines(out, found),
@@ -168,8 +141,8 @@ def write_table(out: pathlib.Path) -> None:
 
 
 def _line(row: Row, directory: pathlib.Path) -> str:
-    summary = _load(directory / "summary.json")
-    record = _load(directory / "record.json")
+    summary = read_json(directory / "summary.json")
+    record = read_json(directory / "record.json")
     seeds = summary["seeds"]
     greedy, sampled = (
         np.array([seed[kind]["mean"] for seed in seeds])
@@ -196,49 +169,31 @@ def _line(row: Row, directory: pathlib.Path) -> str:
 
 
 def _mean(x: np.ndarray) -> str:
-    if len(x) < 2:
-        return f"{x.mean():.2f}"
-    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
-    return f"{x.mean():.2f} ± {half:.2f}"
+    mean, low, high = statistics.mean(x)
+    return f"{mean:.2f} ± {(high - low) / 2:.2f}"
 
 
 def _median(x: np.ndarray) -> str:
-    """The median, and the order statistics that enclose it with at least 95%."""
-    x = np.sort(x)
-    low = int(stats.binom.ppf(0.025, len(x), 0.5))
-    ends = x[max(low - 1, 0)], x[min(len(x) - low, len(x) - 1)]
-    solved = np.isfinite(x).sum()
-    middle = x[(len(x) - 1) // 2 : len(x) // 2 + 1].mean()
-    text = [f"{end:,.0f}" if math.isfinite(end) else "never" for end in (middle, *ends)]
-    return f"{text[0]} [{text[1]}, {text[2]}], {solved} of {len(x)}"
+    median, low, high = (
+        f"{value:,.0f}" if math.isfinite(value) else "never"
+        for value in statistics.median(x)
+    )
+    return f"{median} [{low}, {high}], {np.isfinite(x).sum()} of {len(x)}"
 
 
 def _machines(out: pathlib.Path, found: list[Row]) -> list[str]:
     """What the runs were made with, and which, where they differ."""
     rows: dict[str, list[str]] = {}
     for row in found:
-        config = _load(out / row.name / "config.json")
+        config = read_json(out / row.name / "config.json")
         versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items() if v)
-        cpu = _load(out / row.name / "record.json")["cpu"]
+        cpu = read_json(out / row.name / "record.json")["cpu"]
         devices = len(config["devices"])
         machine = f"{cpu}, {devices} XLA devices; Python {config['python']}, {versions}"
         rows.setdefault(machine, []).append(row.name)
     if len(rows) == 1:
         return [f"{next(iter(rows))}."]
     return [f"- {', '.join(names)}: {machine}." for machine, names in rows.items()]
-
-
-def _cpu() -> str:
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-        model = next(line for line in text.splitlines() if "model name" in line)
-        return model.partition(":")[2].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _load(path: pathlib.Path) -> Any:
-    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":
