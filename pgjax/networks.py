@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from pgjax.distributions import Categorical
 from pgjax.heads import action_head
+from pgjax.initialization import INITIALIZERS, draw, scale_of
 from pgjax.types import Array, Discrete, Env, Key, Network, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -26,16 +27,15 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
 }
-INITIALIZERS = ("torch", "orthogonal")
 ACTOR_SCALE = 0.01  # a first policy that is nearly the same in all states
 
 
 class MLP(nn.Module):
     """Dense layers of the given widths, the last one linear.
 
-    `initializer` is "torch", PyTorch's default for linear layers (uniform in
-    +-1/sqrt(fan_in), biases too), or "orthogonal" (gain sqrt(2), zero biases, the last
-    layer's gain `output_scale`), the usual choice for PPO and A2C.
+    `init` gives the scales of the parameters, which `initialization.draw` makes random:
+    with "torch", PyTorch's default; with "orthogonal", the usual choice for PPO and
+    A2C, gain sqrt(2), and `output_scale` for the last layer.
 
     `features` makes the last layer a hidden one, for a torso. `image` puts a
     convolution first, over (height, width, channels), 3 x 3 at least: 16 filters of
@@ -65,37 +65,11 @@ class MLP(nn.Module):
     def _dense(
         self, x: Array, width: int, gain: float, name: str | None = None
     ) -> Array:
-        if self.initializer == "orthogonal":
-            kernel_init = partial(_orthogonal, gain=gain)
-            return nn.Dense(width, kernel_init=kernel_init, name=name)(x)
-        bound = 1.0 / math.sqrt(x.shape[-1])
-
-        def uniform(key: Key, shape: Any, dtype: Any = jnp.float32) -> Array:
-            return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-        dense = nn.Dense(width, kernel_init=uniform, bias_init=uniform, name=name)
-        return dense(x)
-
-
-def _orthogonal(
-    key: Key, shape: tuple[int, int], dtype: Any = jnp.float32, *, gain: float
-) -> Array:
-    """A random matrix with orthonormal rows or columns, times the gain.
-
-    The polar factor of a normal matrix, by Newton's iteration: distributed as the
-    usual QR with its signs mended. It is all matrix products, where LAPACK's QR, run
-    on several CPU devices at once, has been seen to wait for itself for ever.
-    """
-    tall = jax.random.normal(key, (max(shape), min(shape)), dtype)
-    start = tall / jnp.sqrt(jnp.sum(jnp.square(tall)))
-
-    def improve(x: Array, _: None) -> tuple[Array, None]:
-        # Each singular value s < 1 grows by (3 - s^2) / 2, until it is 1.
-        product = jnp.matmul(x.T, x, precision="highest")
-        return 1.5 * x - 0.5 * jnp.matmul(x, product, precision="highest"), None
-
-    x, _ = jax.lax.scan(improve, start, length=50)
-    return gain * (x if shape[0] >= shape[1] else x.T)
+        scales = scale_of(self.initializer, x.shape[-1], gain)
+        kernel_init, bias_init = map(nn.initializers.constant, scales)
+        return nn.Dense(width, kernel_init=kernel_init, bias_init=bias_init, name=name)(
+            x
+        )
 
 
 def _patches(x: Array, size: int) -> Array:
@@ -178,7 +152,7 @@ def mlp_policy(
       env: whose observation and action spaces the policy serves.
       hidden: widths of the hidden layers.
       activation: "relu", "tanh", "gelu" or "silu".
-      initializer: "torch" or "orthogonal"; see `MLP`.
+      initializer: "torch" or "orthogonal"; see `pgjax.initialization`.
       log_std: see `action_head`; for continuous actions.
       state_dependent_std: see `action_head`.
 
@@ -191,7 +165,8 @@ def mlp_policy(
     actor = layers((*hidden, head.num_outputs), output_scale=ACTOR_SCALE, image=image)
 
     def init(key: Key, obs: Array) -> Params:
-        return {"actor": actor.init(key, prepare(obs)), **head.init()}
+        scales = {"actor": actor.init(key, prepare(obs))}
+        return draw(key, scales, initializer) | head.init()
 
     def apply(params: Params, obs: Array) -> tuple[Any, None]:
         outputs = actor.apply(params["actor"], prepare(obs))
@@ -216,7 +191,7 @@ def actor_critic(
       env: whose observation and action spaces the policy serves.
       hidden: widths of the hidden layers, of either network.
       activation: "relu", "tanh", "gelu" or "silu".
-      initializer: "torch" or "orthogonal"; see `MLP`.
+      initializer: "torch" or "orthogonal"; see `pgjax.initialization`.
       shared_torso: whether actor and critic share all but their last layers: half the
         work, and features that serve both. TRPO needs them apart.
       log_std: see `action_head`; for continuous actions.
@@ -240,15 +215,13 @@ def actor_critic(
     critic = layers((*hidden, 1), output_scale=1.0, image=image)
 
     def init(key: Key, obs: Array) -> Params:
-        actor_key, critic_key, torso_key = jax.random.split(key, 3)
-        x = prepare(obs)
-        params = head.init()
+        x, scales = prepare(obs), {}
         if shared_torso:
-            params["torso"] = torso.init(torso_key, x)
-            x = torso.apply(params["torso"], x)
-        params["actor"] = actor.init(actor_key, x)
-        params["critic"] = critic.init(critic_key, x)
-        return params
+            scales["torso"] = torso.init(key, x)
+            x = torso.apply(scales["torso"], x)
+        scales["actor"] = actor.init(key, x)
+        scales["critic"] = critic.init(key, x)
+        return draw(key, scales, initializer) | head.init()
 
     def apply(params: Params, obs: Array) -> tuple[Any, Array]:
         x = prepare(obs)

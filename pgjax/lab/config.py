@@ -6,11 +6,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgjax.initialization import INITIALIZERS
 from pgjax.lab.errors import UsageError
 from pgjax.lab.options import Option, algorithm_options, options_of
 from pgjax.lab.presets import choose_preset
 from pgjax.lab.validation import check_config
-from pgjax.networks import ACTIVATIONS, INITIALIZERS
+from pgjax.networks import ACTIVATIONS
 
 # The mean of 100 training episodes above which a task counts as solved.
 SOLVED_RETURNS = {

@@ -133,8 +133,9 @@ def compile_programs(
         training = pool.submit(compiled, chunk, state, active, donate=0)
         # It runs once: the less there is to compile, the better.
         initial = pool.submit(compiled, init, keys, xla_backend_optimization_level=0)
-        evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
         needed = wait(initial, received), wait(training, received)
+        # While training goes on: it is not needed before the end.
+        evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
