@@ -36,6 +36,7 @@ from pgjax.returns import (
     vtrace,
 )
 from pgjax.rollout import episodes, unroll
+from pgjax.sweep import sweep
 from pgjax.train import init_train_state, train, train_step, train_steps
 from pgjax.types import (
     Algorithm,
@@ -127,6 +128,7 @@ __all__ = [
     "rloo_advantages",
     "scale_rewards",
     "surrogate_loss",
+    "sweep",
     "train",
     "train_step",
     "train_steps",

@@ -2,11 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+
+from pgjax.train import train
+from pgjax.types import Algorithm, Metrics, Rollout, TrainState
+
+
+def sweep(
+    make_algorithm: Callable[..., Algorithm],
+    hyperparameters: Mapping[str, Any],
+    rollout: Rollout,
+    *,
+    num_seeds: int,
+    num_updates: int,
+    seed: int = 0,
+    devices: Sequence[jax.Device] | None = None,
+    agents_at_once: int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Trains an agent for each combination of hyperparameters and each seed.
+
+    All agents run in one compiled program, split over the devices. Seed s of every
+    combination is `train(jax.random.key(s), ...)`: it starts alike and draws the same
+    random numbers, so that combinations can be compared seed by seed.
+
+    Args:
+      make_algorithm: maps a value of each hyperparameter, as keyword arguments, to an
+        algorithm; the values are tracers.
+      hyperparameters: names and values, (K_i,) numbers each.
+      rollout: as for `train`.
+      num_seeds: agents of each combination, >= 1.
+      num_updates: as for `train`.
+      seed: the first seed, >= 0; the others follow it.
+      devices: where to run; by default all that there are.
+      agents_at_once: how many run side by side, where all do not fit into memory; the
+        others follow, without another compilation.
+
+    Returns:
+      The final states, and metrics as of `train`; leaves (K_1, K_2, ..., num_seeds,
+      ...), in the order of `hyperparameters`.
+
+    Raises:
+      ValueError: for an empty or nested list of values, or a number below its bound.
+    """
+    for name, number in (("num_seeds", num_seeds), ("agents_at_once", agents_at_once)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    axes = {name: jnp.asarray(x, float) for name, x in hyperparameters.items()}
+    for name, values in axes.items():
+        if values.ndim != 1 or values.size == 0:
+            raise ValueError(
+                f"{name} needs a flat list of values, got shape {values.shape}"
+            )
+    seeds = seed + np.arange(num_seeds)
+    *grid, seed_grid = jnp.meshgrid(*axes.values(), seeds, indexing="ij")
+
+    def run(seed: Any, values: dict[str, Any]) -> tuple[TrainState, Metrics]:
+        algorithm = make_algorithm(**values)
+        return train(jax.random.key(seed), rollout, algorithm, num_updates=num_updates)
+
+    agents = (
+        seed_grid.ravel(),
+        {name: x.ravel() for name, x in zip(axes, grid, strict=True)},
+    )
+    results = in_batches(run, agents, devices=devices, agents_at_once=agents_at_once)
+    return jax.tree.map(lambda x: x.reshape(*seed_grid.shape, *x.shape[1:]), results)
+
+
+def in_batches(
+    fn: Callable[..., Any],
+    agents: tuple[Any, ...],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    agents_at_once: int | None = None,
+) -> Any:
+    """The results of `fn` for every agent, so many at a time.
+
+    Args:
+      fn: a function of one agent.
+      agents: its arguments, leaves (S, ...).
+      devices: where to run; by default all that there are.
+      agents_at_once: how many run side by side; by default all.
+
+    Returns:
+      What `fn` returns, leaves (S, ...).
+    """
+    count = len(jax.tree.leaves(agents)[0])
+    size = min(count, agents_at_once or count)
+    devices = (jax.devices() if devices is None else list(devices))[:size]
+    size = pad_agents(size, devices)
+    run = jax.jit(over_agents(fn, devices))
+    # The last batch is filled up with agents that have run before.
+    index = np.arange(pad_agents(count, [None] * size)) % count
+    results = [
+        run(*jax.tree.map(lambda x, part=part: x[part], agents))
+        for part in index.reshape(-1, size)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *results)
 
 
 def over_agents(
@@ -36,6 +133,6 @@ def over_agents(
     )
 
 
-def pad_agents(count: int, devices: Sequence[jax.Device]) -> int:
+def pad_agents(count: int, devices: Sequence[Any]) -> int:
     """The smallest multiple of the number of devices that holds `count` agents."""
     return -(-count // len(devices)) * len(devices)
