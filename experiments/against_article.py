@@ -37,7 +37,7 @@ def main() -> None:
         "mean baseline": (runs.baseline, variants["mean_baseline"]),
     }
     for name, (run, reference) in pairs.items():
-        rows = json.loads((run / "summary.json").read_text())["seeds"]
+        rows = json.loads((run / "summary.json").read_text())["agents"]
         print(name, *compare(steps_to_solve(rows), steps_to_solve(reference)), sep="\n")
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.common import cpu_name, random_returns, read_json, thin_curves
-from pgjax.lab import runs, statistics
+from pgjax.lab import players, statistics
 from pgjax.lab.real_gymnasium import TWINS
 
 RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
@@ -98,12 +98,12 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
         [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"], check=True
     )
     record: dict[str, Any] = {"command": " ".join(command), "cpu": cpu_name()}
-    env = runs.load(directory)[1].env
+    env = players.load(directory)[1].env
     record["random_return"] = float(random_returns(env, seed=FIRST_SEED).mean())
     thin_curves(directory / "metrics.csv", directory / "curves.csv")
     if row.env in TWINS:
         episodes = 5 if quick else 100
-        returns = runs.returns_in_gymnasium(directory, episodes=episodes, seed=0)
+        returns = players.returns_in_gymnasium(directory, episodes=episodes, seed=0)
         record["gymnasium"] = {"greedy_returns": returns.mean(1).tolist()}
     (directory / "record.json").write_text(json.dumps(record, indent=2) + "\n")
     for path in directory.iterdir():
@@ -143,7 +143,7 @@ def write_table(out: pathlib.Path) -> None:
 def _line(row: Row, directory: pathlib.Path) -> str:
     summary = read_json(directory / "summary.json")
     record = read_json(directory / "record.json")
-    seeds = summary["seeds"]
+    seeds = summary["agents"]
     greedy, sampled = (
         np.array([seed[kind]["mean"] for seed in seeds])
         for kind in ("greedy_return", "sampled_return")

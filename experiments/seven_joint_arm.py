@@ -24,7 +24,7 @@ from matplotlib.ticker import EngFormatter
 import pgjax as pg
 from experiments import family
 from experiments.common import random_returns, read_curves, read_json, returns_of
-from pgjax.lab import runs, statistics
+from pgjax.lab import players, statistics
 from pgjax.lab.plots import BLUE, GREY, ORANGE
 
 ROW = next(row for row in family.ROWS if row.preset == "seven-joint-arm")
@@ -43,7 +43,7 @@ def main() -> None:
     if quick or not (run / "record.json").is_file():
         family.run(ROW, run, quick=quick)
     out.mkdir(parents=True, exist_ok=True)
-    _, experiment, params = runs.load(run)
+    _, experiment, params = players.load(run)
     episodes = 100 if quick else 2000
     env, seed = experiment.env, family.FIRST_SEED
     record = {
@@ -54,7 +54,7 @@ def main() -> None:
         "trained": statistics.mean(
             [
                 row["greedy_return"]["mean"]
-                for row in read_json(run / "summary.json")["seeds"]
+                for row in read_json(run / "summary.json")["agents"]
             ]
         )._asdict(),
         "run": str(run),
@@ -68,7 +68,7 @@ def main() -> None:
 
 def greedy_returns(run: pathlib.Path) -> np.ndarray:
     """Each seed's mean return, playing greedily after training."""
-    seeds = read_json(run / "summary.json")["seeds"]
+    seeds = read_json(run / "summary.json")["agents"]
     return np.array([seed["greedy_return"]["mean"] for seed in seeds])
 
 
@@ -118,7 +118,7 @@ def draw_curves(path: pathlib.Path, curves: pathlib.Path, record: dict) -> None:
 
 def draw_poses(path: pathlib.Path, experiment: Any, params: Any, *, seed: int) -> None:
     """Four episodes of the greedy policy, the arm drawn every 20 steps."""
-    env, _, algorithm = experiment
+    env, algorithm = experiment.env, experiment.algorithm
     num_episodes = 4
 
     def step(carry: tuple, key: Any) -> tuple:

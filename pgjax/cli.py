@@ -113,13 +113,13 @@ def _dispatch(arguments: list[str]) -> int:
         config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
         return runs.train(config, out=out, quiet=quiet)
     if command == "evaluate":
-        from pgjax.lab import runs
+        from pgjax.lab import players
 
-        return runs.evaluate(**parsed)
+        return players.evaluate(**parsed)
     if command == "render":
-        from pgjax.lab import runs
+        from pgjax.lab import players
 
-        return runs.render(**parsed)
+        return players.render(**parsed)
     from pgjax.lab.environments import print_environments
 
     return print_environments()

@@ -75,7 +75,7 @@ def test_summary_agrees_with_metrics(finished):
     run, _ = finished
     summary = json.loads((run / "summary.json").read_text())
     last = pd.read_csv(run / "metrics.csv").groupby("seed").env_steps.max()
-    assert {row["seed"]: row["env_steps"] for row in summary["seeds"]} == dict(last)
+    assert {row["seed"]: row["env_steps"] for row in summary["agents"]} == dict(last)
     assert summary["interrupted"] is False
     assert not summary["wall_seconds"] < summary["train_seconds"]
 
@@ -167,11 +167,11 @@ def test_interrupt_while_compiling_leaves_nothing_behind(tmp_path):
 
 def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
     out = tmp_path / "run"
-    rule = ["--solved-return", "25", "--stop-when-solved"]
+    rule = ["--solved-return", "25", "--until-solved"]
     arguments = ["train", *SMALL, *rule, "--steps", "50000", "--out", str(out)]
     assert main([*arguments, "--quiet"]) == 0
     metrics = pd.read_csv(out / "metrics.csv")
-    for row in json.loads((out / "summary.json").read_text())["seeds"]:
+    for row in json.loads((out / "summary.json").read_text())["agents"]:
         agent = metrics[metrics.seed == row["seed"]]
         solved = agent[(agent.recent_return > 25) & (agent.episodes >= 100)]
         assert len(solved) == 1  # the last row, and no row after it
@@ -221,7 +221,7 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["--sneeds", "3"], "unrecognized arguments: --sneeds"),
         (["reinforced"], "unknown algorithm 'reinforced'"),
         (
-            ["--env", "FourRooms-misc", "--stop-when-solved"],
+            ["--env", "FourRooms-misc", "--until-solved"],
             "needs --solved-return: FourRooms-misc has no usual one",
         ),
     ],

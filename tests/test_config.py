@@ -110,7 +110,7 @@ def test_a_given_flag_overrides_the_preset():
 )
 def test_every_preset_is_a_config_that_can_be_built(algorithm, preset):
     config = make_config(algorithm, preset, {})
-    env, rollout, learner = build(config)
+    env, rollout, learner, _ = build(config)
     state = jax.eval_shape(lambda key: init_train_state(key, rollout, learner), KEY)
     shape = jax.eval_shape(lambda s: train_step(s, rollout, learner), state)[1]
     assert shape["env_steps"].shape == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import optax
 
 import pgjax as pg
 from pgjax.baselines import BASELINES
-from pgjax.lab.config import Config
+from pgjax.lab.config import Config, with_values
 from pgjax.lab.errors import UsageError
 from pgjax.lab.options import algorithm_factory
 
@@ -22,6 +23,8 @@ class Experiment(NamedTuple):
     env: pg.Env
     rollout: pg.Rollout
     algorithm: pg.Algorithm
+    # Maps other values of float settings, which may be tracers, to such an algorithm.
+    make_algorithm: Callable[[Mapping[str, Any]], pg.Algorithm]
 
 
 def build(config: Config) -> Experiment:
@@ -32,27 +35,36 @@ def build(config: Config) -> Experiment:
     """
     try:
         env = _make_env(config)
-        options = dict(config.algorithm_options)
-        if "baseline" in options:
-            options["baseline"] = BASELINES[options["baseline"]]
-        factory = partial(algorithm_factory(config.algorithm), **options)
-        algorithm = factory(_network(config, env, critic=False), _optimizer(config))
-        if _needs_critic(config, algorithm):
-            algorithm = factory(_network(config, env, critic=True), _optimizer(config))
+        algorithm = _algorithm(config, env)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:  # MNISTBandit-bsuite downloads its images
         raise UsageError(f"cannot make {config.env}: {error}") from error
-    algorithm = _normalized(config, algorithm)
-    if algorithm.complete_episodes:
-        if config.anneal_learning_rate:
-            raise UsageError(
-                "--anneal-learning-rate needs a known number of updates, which "
-                f"{config.algorithm}, learning from complete episodes, does not have"
-            )
-        return Experiment(env, pg.episodes(env, config.num_envs), algorithm)
-    rollout = pg.unroll(env, config.num_envs, config.num_steps)
-    return Experiment(env, rollout, algorithm)
+
+    def make_algorithm(values: Mapping[str, Any]) -> pg.Algorithm:
+        return _algorithm(with_values(config, values), env) if values else algorithm
+
+    if not algorithm.complete_episodes:
+        rollout = pg.unroll(env, config.num_envs, config.num_steps)
+        return Experiment(env, rollout, algorithm, make_algorithm)
+    if config.anneal_learning_rate:
+        raise UsageError(
+            "--anneal-learning-rate needs a known number of updates, which "
+            f"{config.algorithm}, learning from complete episodes, does not have"
+        )
+    rollout = pg.episodes(env, config.num_envs)
+    return Experiment(env, rollout, algorithm, make_algorithm)
+
+
+def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
+    options = dict(config.algorithm_options)
+    if "baseline" in options:
+        options["baseline"] = BASELINES[options["baseline"]]
+    factory = partial(algorithm_factory(config.algorithm), **options)
+    algorithm = factory(_network(config, env, critic=False), _optimizer(config))
+    if _needs_critic(config, algorithm):
+        algorithm = factory(_network(config, env, critic=True), _optimizer(config))
+    return _normalized(config, algorithm)
 
 
 def _make_env(config: Config) -> pg.Env:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ SOLVED_RETURNS = {
 # What a preset says of its own environment only.
 _OF_ONE_ENV = {
     "solved_return",
-    "stop_when_solved",
+    "until_solved",
     "env_options",
     "time_limit",
     "time_limit_terminates",
@@ -64,7 +65,8 @@ class Config:
       max_gradient_norm: clip gradients to this global norm; none for no clipping.
       solved_return: an agent has solved the task once the mean return of its last 100
         episodes exceeds this (default: by environment).
-      stop_when_solved: stop an agent once it has solved the task.
+      until_solved: stop an agent once it has solved the task.
+      log_every: updates from one row of the metrics to the next.
       updates_per_chunk: updates between two looks at the clock, the files and Ctrl-C.
       eval_episodes: episodes of the final evaluation, for each agent.
       algorithm_options: the algorithm's own settings, by name.
@@ -93,7 +95,8 @@ class Config:
     adam_epsilon: float = 1e-8
     max_gradient_norm: float | None = None
     solved_return: float | None = None
-    stop_when_solved: bool = False
+    until_solved: bool = False
+    log_every: int = 1
     updates_per_chunk: int = 10
     eval_episodes: int = 100
     algorithm_options: dict = field(default_factory=dict)
@@ -132,6 +135,14 @@ def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
     )
     check(config)
     return config
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with other values of some settings, the algorithm's own among them."""
+    own = {name: x for name, x in values.items() if name in config.algorithm_options}
+    rest = {name: x for name, x in values.items() if name not in own}
+    options = config.algorithm_options | own
+    return dataclasses.replace(config, algorithm_options=options, **rest)
 
 
 def check(config: Config) -> None:

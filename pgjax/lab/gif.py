@@ -25,7 +25,7 @@ def write_gif(
     Raises:
       UsageError: if Gymnasium has no twin of the environment.
     """
-    env, _, algorithm = experiment
+    env, algorithm = experiment.env, experiment.algorithm
     actor = real_gymnasium.make_actor(env, algorithm.policy, greedy=True)
     act = partial(actor, params)
     episode = real_gymnasium.frames(env, act, seed=seed)

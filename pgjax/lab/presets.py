@@ -22,7 +22,7 @@ _ARTICLE = {
     "gamma": 0.99,
     "reduction": "sum",
     "solved_return": 450.0,
-    "stop_when_solved": True,
+    "until_solved": True,
     "steps": 400_000,
 }
 

@@ -15,9 +15,11 @@ import numpy as np
 import pgjax as pg
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
-from pgjax.lab.progress import Reporter, process_age
+from pgjax.lab.grid import Agents
+from pgjax.lab.progress import Reporter
 from pgjax.lab.signals import noted, wait
 from pgjax.lab.store import MetricsFile
+from pgjax.lab.training_log import TrainingLog
 from pgjax.sweep import over_agents, pad_agents
 from pgjax.train import RECENT, recent_return
 
@@ -26,82 +28,91 @@ class Training(NamedTuple):
     """What training S agents gave, as NumPy arrays."""
 
     params: Any  # leaves (S, ...)
-    env_steps: np.ndarray  # (S,) steps taken
-    steps_to_solve: np.ndarray  # (S,) NaN for an agent that has not solved the task
-    seconds_to_solve: np.ndarray  # (S,) since the process began; NaN likewise
+    log: TrainingLog
     seconds: float
     interrupted: bool
 
 
 class Programs(NamedTuple):
-    """The compiled programs of a run, over all agents at once, and their keys."""
+    """The compiled programs of a run, over all agents at once."""
 
-    init: Callable[[Any], Any]
-    chunk: Callable[[Any, Any], tuple[Any, Any]]
+    init: Callable[[Any, Any], Any]
+    chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
     evaluate: Future[Callable[[Any, Any], Any]]  # not needed before the end
-    keys: Any  # one per agent, and some to fill up the devices
+    num_slots: int  # agents, and some to fill up the devices
     seconds: float  # spent compiling
 
 
 def train_agents(
-    config: Config, programs: Programs, file: MetricsFile, reporter: Reporter
+    config: Config,
+    agents: Agents,
+    programs: Programs,
+    file: MetricsFile,
+    reporter: Reporter,
 ) -> Training:
-    """Trains the agents of a config, writing their metrics as it goes."""
+    """Trains agents, writing their metrics as it goes."""
     start = time.perf_counter()
-    log = TrainingLog(config)
+    log = TrainingLog(config, agents)
+    keys, values = _inputs(agents, programs.num_slots)
 
     def tell() -> None:
         reporter.console.print("finishing this chunk, then saving ...")
 
     with noted(signal.SIGINT, signal.SIGTERM, tell=tell) as interrupted:
-        state = programs.init(programs.keys)
-        with reporter.training(config.seeds * config.steps, config.seeds) as progress:
+        state = programs.init(keys, values)
+        total = len(agents.seeds) * config.steps
+        with reporter.training(total, len(agents.seeds)) as progress:
             while log.active.any() and not interrupted:
-                active = np.resize(log.active, len(programs.keys))
-                state, metrics = programs.chunk(state, active)
-                file.write(log.add(_real(metrics, config)))
+                active = _fill(log.active, programs.num_slots)
+                active[len(agents.seeds) :] = False
+                state, metrics = programs.chunk(state, values, active)
+                who = np.flatnonzero(log.active)
+                file.write(
+                    log.add(who, {k: np.asarray(x)[who] for k, x in metrics.items()})
+                )
                 progress.update(
                     steps=int(log.env_steps.sum()),
                     done=log.done(),
                     mean_return=log.mean_return(),
                     num_solved=log.num_solved(),
                 )
-    return Training(
-        params=_real(state.learner.params, config),
-        env_steps=log.env_steps,
-        steps_to_solve=log.steps_to_solve,
-        seconds_to_solve=log.seconds_to_solve,
-        seconds=time.perf_counter() - start,
-        interrupted=bool(interrupted),
-    )
+    params = _real(state.learner.params, agents)
+    seconds = time.perf_counter() - start
+    return Training(params, log, seconds, bool(interrupted))
 
 
-def evaluate_agents(config: Config, programs: Programs, params: Any) -> np.ndarray:
+def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:
     """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled."""
-    filled = jax.tree.map(
-        lambda x: np.resize(x, (len(programs.keys), *x.shape[1:])), params
-    )
-    return _real(programs.evaluate.result()(programs.keys, filled), config)
+    keys, _ = _inputs(agents, programs.num_slots)
+    filled = jax.tree.map(lambda x: _fill(x, programs.num_slots), params)
+    return _real(programs.evaluate.result()(keys, filled), agents)
 
 
 def compile_programs(
-    config: Config, experiment: Experiment, received: list[int]
+    config: Config, experiment: Experiment, agents: Agents, received: list[int]
 ) -> Programs:
-    """Compiles the run's programs side by side; waits for what training needs.
+    """Compiles a run's programs side by side; waits for what training needs.
+
+    Args:
+      config: the settings.
+      experiment: what `build` made of them.
+      agents: as many as will train at once.
+      received: signals.
 
     Raises:
       KeyboardInterrupt: once there is a signal in `received`.
     """
     start = time.perf_counter()
-    devices = jax.devices()[: config.seeds]
-    numbers = config.seed + jnp.arange(pad_agents(config.seeds, devices))
-    keys = jax.vmap(jax.random.key)(numbers)
-    env, rollout, algorithm = experiment
+    devices = jax.devices()[: len(agents.seeds)]
+    num_slots = pad_agents(len(agents.seeds), devices)
+    env, rollout, algorithm, make_algorithm = experiment
 
-    def init(key: Any) -> Any:
-        return pg.init_train_state(key, rollout, algorithm)
+    def init(key: Any, values: Any) -> Any:
+        return pg.init_train_state(key, rollout, make_algorithm(values))
 
-    def chunk(state: Any, active: Any) -> tuple[Any, Any]:
+    def chunk(state: Any, values: Any, active: Any) -> tuple[Any, Any]:
+        algorithm = make_algorithm(values)
+
         def step(state: Any, _: None) -> tuple[Any, Any]:
             going = active & ~_stops(config, state)
             new_state, metrics = pg.train_step(state, rollout, algorithm)
@@ -126,13 +137,15 @@ def compile_programs(
         mapped = jax.jit(over_agents(fn, devices), donate_argnums=donate)
         return mapped.lower(*args).compile(options)
 
-    state = jax.eval_shape(jax.vmap(init), keys)
+    keys, values = _inputs(agents, num_slots)
+    state = jax.eval_shape(jax.vmap(init), keys, values)
     active = jax.ShapeDtypeStruct(keys.shape, bool)
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        training = pool.submit(compiled, chunk, state, active, donate=0)
+        training = pool.submit(compiled, chunk, state, values, active, donate=0)
         # It runs once: the less there is to compile, the better.
-        initial = pool.submit(compiled, init, keys, xla_backend_optimization_level=0)
+        fast = {"xla_backend_optimization_level": 0}
+        initial = pool.submit(compiled, init, keys, values, **fast)
         needed = wait(initial, received), wait(training, received)
         # While training goes on: it is not needed before the end.
         evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
@@ -140,93 +153,32 @@ def compile_programs(
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown(wait=False)
-    return Programs(*needed, evaluation, keys, time.perf_counter() - start)
+    return Programs(*needed, evaluation, num_slots, time.perf_counter() - start)
 
 
-class TrainingLog:
-    """The totals of every agent, and whether it is still training."""
-
-    def __init__(self, config: Config):
-        self._config = config
-        self._update = 0
-        self.env_steps = np.zeros(config.seeds, np.int64)
-        self.episodes = np.zeros(config.seeds, np.int64)
-        self.recent_return = np.full(config.seeds, np.nan)
-        self.steps_to_solve = np.full(config.seeds, np.nan)
-        self.seconds_to_solve = np.full(config.seeds, np.nan)
-        self.active = np.ones(config.seeds, bool)
-
-    def add(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Takes in a chunk's metrics, (S, K) each; returns its rows, as columns."""
-        chunk = {name: x[self.active] for name, x in metrics.items()}
-        going = chunk.pop("going")
-        chunk["env_steps"] = np.where(going, chunk["env_steps"], 0)
-        chunk["episodes"] = np.where(going, chunk["episodes"], 0)
-        env_steps = self.env_steps[self.active, None] + chunk["env_steps"].cumsum(1)
-        episodes = self.episodes[self.active, None] + chunk["episodes"].cumsum(1)
-        seeds = self._config.seed + np.flatnonzero(self.active)
-        updates = self._update + 1 + np.arange(env_steps.shape[1])
-        self._update += env_steps.shape[1]
-        self.env_steps[self.active] = env_steps[:, -1]
-        self.episodes[self.active] = episodes[:, -1]
-        last = chunk["recent_return"][np.arange(len(going)), going.sum(1) - 1]
-        self.recent_return[self.active] = last
-        self._note_solved(going, env_steps, episodes, chunk["recent_return"])
-        self.active[self.active] = going[:, -1]
-        self.active &= self.env_steps < self._config.steps
-        if self._config.stop_when_solved:
-            self.active &= np.isnan(self.steps_to_solve)
-        seed_column, update_column = np.broadcast_arrays(seeds[:, None], updates)
-        columns = chunk | {
-            "seed": seed_column,
-            "update": update_column,
-            "env_steps": env_steps,
-            "episodes": episodes,
-        }
-        return {name: column[going] for name, column in columns.items()}
-
-    def _note_solved(
-        self,
-        going: np.ndarray,
-        env_steps: np.ndarray,
-        episodes: np.ndarray,
-        recent: np.ndarray,
-    ) -> None:
-        level = self._config.solved_return
-        if level is None:
-            return
-        solved = going & (recent > level) & (episodes >= RECENT)
-        agents = np.flatnonzero(self.active)
-        new = solved.any(1) & np.isnan(self.steps_to_solve[agents])
-        first = env_steps[np.arange(len(agents)), solved.argmax(1)]
-        self.steps_to_solve[agents[new]] = first[new]
-        self.seconds_to_solve[agents[new]] = process_age()
-
-    def num_solved(self) -> int | None:
-        """How many agents have solved the task; None if nobody says when it is."""
-        if self._config.solved_return is None:
-            return None
-        return int(np.isfinite(self.steps_to_solve).sum())
-
-    def mean_return(self) -> float:
-        """The mean over agents of their recent return; NaN before the first episode."""
-        known = np.isfinite(self.recent_return)
-        return float(self.recent_return[known].mean()) if known.any() else np.nan
-
-    def done(self) -> float:
-        """The share of the work that is done, in [0, 1]."""
-        shares = np.minimum(self.env_steps / self._config.steps, 1.0)
-        return float(np.where(self.active, shares, 1.0).mean())
+def _inputs(agents: Agents, num_slots: int) -> tuple[Any, dict[str, Any]]:
+    """Keys and values, (num_slots,) each."""
+    keys = jax.vmap(jax.random.key)(jnp.asarray(_fill(agents.seeds, num_slots)))
+    values = {
+        name: jnp.asarray(_fill(x, num_slots), jnp.float32)
+        for name, x in agents.values.items()
+    }
+    return keys, values
 
 
-def _real(tree: Any, config: Config) -> Any:
+def _fill(x: np.ndarray, num_slots: int) -> np.ndarray:
+    """Repeats agents until there are as many as slots."""
+    return np.resize(x, (num_slots, *x.shape[1:]))
+
+
+def _real(tree: Any, agents: Agents) -> Any:
     """On the host, without the agents that only fill up the devices."""
-    return jax.tree.map(lambda x: np.asarray(x)[: config.seeds], tree)
+    return jax.tree.map(lambda x: np.asarray(x)[: len(agents.seeds)], tree)
 
 
 def _stops(config: Config, state: Any) -> Any:
     """Whether an agent has met the stopping rule, to the update."""
-    if not config.stop_when_solved or config.solved_return is None:
+    if not config.until_solved or config.solved_return is None:
         return jnp.bool_(False)
     solved = recent_return(state) > config.solved_return
     return solved & (state.num_episodes >= RECENT)

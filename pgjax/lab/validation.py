@@ -11,7 +11,14 @@ from pgjax.lab.options import Option
 if TYPE_CHECKING:
     from pgjax.lab.config import Config
 
-_AT_LEAST_1 = ("seeds", "num_envs", "num_steps", "updates_per_chunk", "eval_episodes")
+_AT_LEAST_1 = (
+    "seeds",
+    "num_envs",
+    "num_steps",
+    "log_every",
+    "updates_per_chunk",
+    "eval_episodes",
+)
 # What numbers must be; integers of an algorithm that are not named here, at least 1.
 _BOUNDS = {
     "gamma": "in [0, 1]",
@@ -65,9 +72,9 @@ def check_config(
 def _check_together(config: Config) -> None:
     """Raises UsageError for settings that do not go with each other."""
     options = config.algorithm_options
-    if config.stop_when_solved and config.solved_return is None:
+    if config.until_solved and config.solved_return is None:
         raise UsageError(
-            f"--stop-when-solved needs --solved-return: {config.env} has no usual one"
+            f"--until-solved needs --solved-return: {config.env} has no usual one"
         )
     if options.get("baseline") == "leave_one_out":
         _require(
@@ -105,8 +112,6 @@ def _check_value(name: str, value: Any, option: Option) -> None:
         raise UsageError(
             f"{flag(name)} must be one of {', '.join(option.choices)}, got {value!r}"
         )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{flag(name)} must be finite, got {value}")
     holds = {
         "in [0, 1]": lambda: 0 <= value <= 1,
         "0 or more": lambda: value >= 0,
@@ -114,6 +119,8 @@ def _check_value(name: str, value: Any, option: Option) -> None:
     }
     if name in _BOUNDS:
         _check_bound(name, value, holds[_BOUNDS[name]](), _BOUNDS[name])
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{flag(name)} must be finite, got {value}")
 
 
 def _fits(value: Any, kind: type) -> bool:

@@ -1,9 +1,10 @@
-"""The host's book-keeping between two chunks, on chunks made by hand."""
+"""The book of a training run, on chunks made by hand."""
 
 import numpy as np
 
 from pgjax.lab.config import make_config
-from pgjax.lab.trainer import TrainingLog
+from pgjax.lab.grid import agents_of
+from pgjax.lab.training_log import TrainingLog
 
 
 def chunk(env_steps, recent_return, episodes=60, going=True):
@@ -20,13 +21,20 @@ def chunk(env_steps, recent_return, episodes=60, going=True):
 
 def make_log(**given):
     given = {"seeds": 2, "seed": 7, "steps": 1000, "solved_return": 400.0} | given
-    return TrainingLog(make_config("reinforce", "default", given))
+    config = make_config("reinforce", "default", given)
+    return TrainingLog(config, agents_of(config))
+
+
+def add(log, metrics):
+    """Takes in the rows of the agents that are active."""
+    who = np.flatnonzero(log.active)
+    return log.add(who, {name: x[who] for name, x in metrics.items()})
 
 
 def test_totals_go_on_over_chunks_and_rows_are_per_agent_and_update():
     log = make_log()
-    log.add(chunk([[10, 20], [1, 2]], 50.0))
-    rows = log.add(chunk([[30, 40], [3, 4]], 60.0))
+    add(log, chunk([[10, 20], [1, 2]], 50.0))
+    rows = add(log, chunk([[30, 40], [3, 4]], 60.0))
     assert rows["env_steps"].tolist() == [60, 100, 6, 10]
     assert rows["seed"].tolist() == [7, 7, 8, 8]
     assert rows["update"].tolist() == [3, 4, 3, 4]
@@ -36,9 +44,9 @@ def test_totals_go_on_over_chunks_and_rows_are_per_agent_and_update():
 
 def test_an_agent_past_its_steps_stops_and_the_other_goes_on():
     log = make_log()
-    log.add(chunk([[600, 600], [1, 2]], 50.0))
+    add(log, chunk([[600, 600], [1, 2]], 50.0))
     assert log.active.tolist() == [False, True]
-    rows = log.add(chunk([[600, 600], [3, 4]], 50.0))
+    rows = add(log, chunk([[600, 600], [3, 4]], 50.0))
     assert rows["seed"].tolist() == [8, 8]
     assert log.env_steps.tolist() == [1200, 10]
 
@@ -46,18 +54,18 @@ def test_an_agent_past_its_steps_stops_and_the_other_goes_on():
 def test_solving_needs_a_hundred_episodes_and_is_noted_once():
     log = make_log()
     # Above the level at the first update, with 60 episodes; then with 120.
-    log.add(chunk([[10, 20], [10, 20]], [[500.0, 500.0], [500.0, 300.0]]))
+    add(log, chunk([[10, 20], [10, 20]], [[500.0, 500.0], [500.0, 300.0]]))
     assert log.steps_to_solve[0] == 30
     assert np.isnan(log.steps_to_solve[1])
-    log.add(chunk([[10, 20], [10, 20]], 450.0))
+    add(log, chunk([[10, 20], [10, 20]], 450.0))
     assert log.steps_to_solve.tolist() == [30, 40]
     assert log.num_solved() == 2
 
 
 def test_an_agent_that_stands_still_is_not_asked_again():
-    log = make_log(stop_when_solved=True)
+    log = make_log(until_solved=True)
     going = [[True, False], [True, True]]
-    rows = log.add(chunk([[10, 99], [10, 20]], 50.0, going=going))
+    rows = add(log, chunk([[10, 99], [10, 20]], 50.0, going=going))
     assert rows["env_steps"].tolist() == [10, 10, 30]
     assert log.env_steps.tolist() == [10, 30]
     assert log.active.tolist() == [False, True]
@@ -65,12 +73,22 @@ def test_an_agent_that_stands_still_is_not_asked_again():
 
 def test_share_done_counts_stopped_agents_in_full():
     log = make_log()
-    log.add(chunk([[600, 600], [100, 150]], 50.0))
+    add(log, chunk([[600, 600], [100, 150]], 50.0))
     assert log.done() == (1.0 + 0.25) / 2
 
 
 def test_mean_return_is_over_agents_that_have_one():
     log = make_log()
     assert np.isnan(log.mean_return())
-    log.add(chunk([[1, 1], [1, 1]], [[5.0, 7.0], [np.nan, np.nan]]))
+    add(log, chunk([[1, 1], [1, 1]], [[5.0, 7.0], [np.nan, np.nan]]))
     assert log.mean_return() == 7.0
+
+
+def test_rows_are_logged_every_so_often_and_at_the_end():
+    log = make_log(log_every=3, steps=70)
+    rows = add(log, chunk([[10] * 4, [20] * 4], 50.0))
+    assert rows["update"].tolist() == [3, 3, 4]  # seed 8 is done at its fourth
+    assert rows["seed"].tolist() == [7, 8, 8]
+    rows = add(log, chunk([[10] * 4, [20] * 4], 50.0))
+    assert rows["update"].tolist() == [6, 8]
+    assert rows["env_steps"].tolist() == [60, 80]

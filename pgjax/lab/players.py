@@ -1,0 +1,140 @@
+"""Playing with what a run has learned: evaluation and pictures."""
+
+from __future__ import annotations
+
+import pathlib
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import pgjax as pg
+from pgjax.lab import store
+from pgjax.lab.build import Experiment, build
+from pgjax.lab.config import Config
+from pgjax.lab.errors import UsageError
+from pgjax.lab.progress import Reporter
+from pgjax.lab.summary import spread
+
+
+def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
+    """A run's config, its pieces, and the parameters of all its agents."""
+    config = store.load_config(run)
+    experiment = build(config)
+
+    def init(key: Any) -> Any:
+        return pg.init_train_state(
+            key, experiment.rollout, experiment.algorithm
+        ).learner.params
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), config.seeds))
+    like = jax.eval_shape(jax.vmap(init), keys)
+    return config, experiment, store.load_params(run / "params.npz", like)
+
+
+def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
+    """Evaluates every agent of a run, greedy and sampled, and prints a table."""
+    config, experiment, params = load(pathlib.Path(run))
+    if not 1 <= episodes <= 2**20:
+        raise UsageError(f"--episodes must be in [1, {2**20}], got {episodes}")
+    _check_seed(seed)
+    play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
+    table = Table(
+        title=f"{config.algorithm} on {config.env}, {backend}: returns of "
+        f"{episodes} complete episodes",
+        title_justify="left",
+    )
+    for column in ("seed", "greedy mean", "std", "min", "sampled mean", "std", "min"):
+        table.add_column(column, justify="right")
+    with Reporter().phase("playing", "played"):
+        greedy, sampled = (
+            play(experiment, params, episodes, seed, greedy=greedy)
+            for greedy in (True, False)
+        )
+    for i in range(config.seeds):
+        spreads = (spread(greedy[i]), spread(sampled[i]))
+        cells = [f"{x:.1f}" for s in spreads for x in (s["mean"], s["std"], s["min"])]
+        table.add_row(str(config.seed + i), *cells)
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"--seed must be in [0, 2**31), got {seed}")
+
+
+def returns_in_gymnasium(
+    run: pathlib.Path, *, episodes: int, seed: int, greedy: bool = True
+) -> np.ndarray:
+    """Returns of a run's agents in the real Gymnasium, (agents, episodes)."""
+    _, experiment, params = load(run)
+    return _play_gymnasium(experiment, params, episodes, seed, greedy=greedy)
+
+
+def _play_gymnax(
+    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+) -> np.ndarray:
+    @jax.jit
+    @jax.vmap
+    def play(params: Any) -> Any:
+        key = jax.random.fold_in(jax.random.key(seed), int(greedy))
+        returns, _ = pg.evaluate(
+            key,
+            experiment.env,
+            experiment.algorithm.policy,
+            params,
+            num_episodes=episodes,
+            greedy=greedy,
+        )
+        return returns
+
+    return np.asarray(play(params))
+
+
+def _play_gymnasium(
+    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+) -> np.ndarray:
+    from pgjax.lab import real_gymnasium
+
+    env, algorithm = experiment.env, experiment.algorithm
+    num_agents = len(jax.tree.leaves(params)[0])
+    act = real_gymnasium.make_actor(env, algorithm.policy, greedy=greedy)
+    return np.stack(
+        [
+            real_gymnasium.evaluate(
+                env,
+                partial(act, jax.tree.map(lambda x, i=i: x[i], params)),
+                num_episodes=episodes,
+                seed=seed,
+            )
+            for i in range(num_agents)
+        ]
+    )
+
+
+def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
+    """Plays one episode of a run's agent in Gymnasium and writes it as a GIF."""
+    from pgjax.lab.gif import write_gif
+
+    directory = pathlib.Path(run)
+    config, experiment, params = load(directory)
+    numbers = range(config.seed, config.seed + config.seeds)
+    agent = numbers[0] if agent is None else agent
+    if agent not in numbers:
+        raise UsageError(
+            f"the run has no seed {agent}; it has {numbers[0]} to {numbers[-1]}"
+        )
+    path = pathlib.Path(out) if out else directory / "policy.gif"
+    if path.suffix != ".gif":
+        raise UsageError(f"--out must end in .gif, got {path}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out is in {path.parent}, which is no directory")
+    _check_seed(seed)
+    own = jax.tree.map(lambda x: x[agent - config.seed], params)
+    num_frames = write_gif(path, experiment, own, seed=seed)
+    print(f"{path}: {num_frames} frames of seed {agent}'s greedy policy")
+    return 0

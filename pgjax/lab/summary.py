@@ -1,0 +1,118 @@
+"""What a run comes to: a row per agent, totals, and the table that is printed."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pgjax.lab.config import Config
+from pgjax.lab.grid import Agents
+from pgjax.lab.progress import count, seconds
+from pgjax.lab.training_log import TrainingLog
+
+
+def agent_rows(
+    agents: Agents, log: TrainingLog, returns: np.ndarray
+) -> list[dict[str, Any]]:
+    """What each agent came to.
+
+    Args:
+      agents: S of them.
+      log: of their training.
+      returns: (S, 2, episodes) of the evaluation, greedy and sampled.
+    """
+    return [
+        {
+            "seed": int(agents.seeds[i]),
+            **{name: x[i] for name, x in agents.labels.items()},
+            "env_steps": int(log.env_steps[i]),
+            "steps_to_solve": _number(log.steps_to_solve[i]),
+            "seconds_to_solve": _number(log.seconds_to_solve[i]),
+            "greedy_return": spread(returns[i, 0]),
+            "sampled_return": spread(returns[i, 1]),
+        }
+        for i in range(len(agents.seeds))
+    ]
+
+
+def _number(x: float) -> float | None:
+    return None if np.isnan(x) else float(x)
+
+
+def spread(returns: np.ndarray) -> dict[str, float]:
+    """Mean, standard deviation and least of an agent's returns."""
+    return {
+        "mean": float(returns.mean()),
+        "std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+        "min": float(returns.min()),
+    }
+
+
+def summarize(
+    config: Config,
+    rows: list[dict[str, Any]],
+    *,
+    interrupted: bool,
+    compile_seconds: float,
+    train_seconds: float,
+    wall_seconds: float,
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    return {
+        "interrupted": interrupted,
+        "solved_return": config.solved_return,
+        "eval_episodes": config.eval_episodes,
+        "env_steps": sum(row["env_steps"] for row in rows),
+        "compile_seconds": round(compile_seconds, 3),
+        "train_seconds": round(train_seconds, 3),
+        "wall_seconds": round(wall_seconds, 3),
+        "agents": rows,
+    }
+
+
+def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) -> None:
+    """Prints a table of the seeds, and where everything is."""
+    table = Table(title=f"{config.algorithm} on {config.env}", title_justify="left")
+    table.add_column("seed", justify="right")
+    episodes = f"{config.eval_episodes} episodes"
+    table.add_column(f"greedy return\nmean of {episodes}", justify="right")
+    table.add_column(f"sampled return\nmean of {episodes}", justify="right")
+    level = config.solved_return
+    if level is not None:
+        table.add_column(
+            f"env steps to solve\nmean of 100 > {level:g}", justify="right"
+        )
+    for row in summary["agents"]:
+        cells = [
+            str(row["seed"]),
+            f"{row['greedy_return']['mean']:.1f}",
+            f"{row['sampled_return']['mean']:.1f}",
+        ]
+        if level is not None:
+            steps = row["steps_to_solve"]
+            cells.append("not solved" if steps is None else f"{steps:,.0f}")
+        table.add_row(*cells)
+    console = Console(highlight=False)
+    console.print(table)
+    wall, compiling = summary["wall_seconds"], summary["compile_seconds"]
+    training = summary["train_seconds"]
+    speed = summary["env_steps"] / max(training, 1e-9)
+    console.print(
+        f"{seconds(wall)} in all: compiling {seconds(compiling)}, training "
+        f"{seconds(training)} ({count(summary['env_steps'])} env steps, "
+        f"{count(speed)}/s)",
+        soft_wrap=True,
+    )
+    firsts = [row["seconds_to_solve"] for row in summary["agents"]]
+    firsts = [first for first in firsts if first is not None]
+    if firsts:
+        console.print(f"first seed solved {seconds(min(firsts))} after the start")
+    console.print(
+        f"results in {run} (learning_curve.png, metrics.csv, summary.json)\n"
+        f"next: pgjax evaluate {run}    pgjax render {run}",
+        soft_wrap=True,
+    )
