@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments.common import cpu_name, random_returns, read_json, thin_curves
 from pgjax.lab import players, statistics
-from pgjax.lab.real_gymnasium import TWINS
+from pgjax.lab.environments import TWINS
 
 RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
 FIRST_SEED = 30_000

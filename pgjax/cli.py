@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import sys
@@ -104,7 +105,12 @@ def _run(arguments: list[str]) -> int:
 def _dispatch(arguments: list[str]) -> int:
     from pgjax.lab.config import make_config
 
-    parsed = vars(_parser(arguments).parse_args(arguments))
+    arguments = _algorithm_first(arguments)
+    parser = _parser(arguments)
+    namespace, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_about_unknown(unknown, namespace))
+    parsed = vars(namespace)
     command = parsed.pop("command")
     if command == "train":
         from pgjax.lab import runs
@@ -123,6 +129,36 @@ def _dispatch(arguments: list[str]) -> int:
     from pgjax.lab.environments import print_environments
 
     return print_environments()
+
+
+def _algorithm_first(arguments: list[str]) -> list[str]:
+    """The arguments of `train`, with the algorithm's name before its options."""
+    from pgjax import algorithms
+
+    if arguments[:1] != ["train"]:
+        return arguments
+    for i, argument in enumerate(arguments[1:], 1):
+        if argument in algorithms.__all__ and arguments[i - 1] not in _TAKE_A_NAME:
+            return ["train", argument, *arguments[1:i], *arguments[i + 1 :]]
+    return arguments
+
+
+_TAKE_A_NAME = ("--out", "--preset", "--env")
+
+
+def _about_unknown(unknown: list[str], namespace: argparse.Namespace) -> str:
+    """Says whose option it is, where it is an option of another algorithm."""
+    from pgjax import algorithms
+    from pgjax.lab.options import algorithm_options
+
+    algorithm = getattr(namespace, "algorithm", None)
+    flag = unknown[0].partition("=")[0]
+    name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+    owners = [other for other in algorithms.__all__ if name in algorithm_options(other)]
+    if algorithm is None or not flag.startswith("--") or not owners:
+        return f"unrecognized arguments: {' '.join(unknown)}"
+    verb = "has" if len(owners) == 1 else "have"
+    return f"{algorithm} has no option {flag}, which {' and '.join(owners)} {verb}"
 
 
 def _parser(arguments: list[str]) -> Parser:
@@ -189,7 +225,7 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
 
 def _given(arguments: list[str], flag: str) -> str | None:
     """The value of a flag, as far as one can tell before the arguments are parsed."""
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         if argument == flag:
             return following
         if argument.startswith(f"{flag}="):

@@ -136,6 +136,11 @@ def grpo_loss(
     check_choice("reduction", reduction, Reduction)
     if jnp.shape(advantage) == jnp.shape(log_prob)[1:]:
         advantage = jnp.broadcast_to(advantage[None], log_prob.shape)
+    elif jnp.shape(advantage) != jnp.shape(log_prob):
+        raise ValueError(
+            "advantage must be one number per sequence, (N,), or per token, (T, N), "
+            f"got {jnp.shape(advantage)} for log_prob {jnp.shape(log_prob)}"
+        )
     check_same_shape(
         log_prob=log_prob,
         old_log_prob=old_log_prob,

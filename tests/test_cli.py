@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pgjax.cli import main
+from pgjax.lab import runs
 
 SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
 FILES = {
@@ -216,10 +217,12 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["--hidden", "64", "0"], "--hidden needs positive widths, got [64, 0]"),
         (["--entropy-coefficient", "-1"], "--entropy-coefficient must be 0 or more"),
         (["--baseline", "best"], "invalid choice: 'best'"),
-        (["--reduction", "max"], "unknown reduction 'max'"),
+        (["--reduction", "max"], "invalid choice: 'max'"),
         (["--preset", "book"], "unknown preset 'book'"),
         (["--sneeds", "3"], "unrecognized arguments: --sneeds"),
         (["reinforced"], "unknown algorithm 'reinforced'"),
+        (["trpo", "--clip", "0.1"], "trpo has no option --clip, which ppo has"),
+        (["--no-clip"], "reinforce has no option --no-clip, which ppo has"),
         (
             ["--env", "FourRooms-misc", "--until-solved"],
             "needs --solved-return: FourRooms-misc has no usual one",
@@ -357,3 +360,42 @@ def _exit_code(arguments):
         return main(arguments)
     except SystemExit as stop:
         return stop.code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ppo", "--lam", "0.5", "--hidden", "8", "8"],
+        ["--lam", "0.5", "--hidden", "8", "8", "ppo"],
+        ["--hidden", "8", "8", "--lam", "0.5", "ppo", "--env", "CartPole-v1"],
+    ],
+)
+def test_the_algorithm_may_stand_anywhere(arguments, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runs, "train", lambda config, **_: seen.append(config) or 0)
+    assert main(["train", *arguments]) == 0
+    (config,) = seen
+    assert (config.algorithm, config.hidden) == ("ppo", (8, 8))
+    assert config.algorithm_options["lam"] == 0.5
+
+
+def test_no_arguments_are_told_what_is_missing(capsys):
+    assert _exit_code([]) == 2
+    assert "arguments are required: COMMAND" in capsys.readouterr().err
+
+
+def test_the_package_is_a_command_too():
+    process = subprocess.run(
+        [sys.executable, "-m", "pgjax", "--version"], capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_fixed_horizon_stops_at_its_steps_and_not_at_the_chunk(tmp_path):
+    out = tmp_path / "run"
+    sizes = ["--num-envs", "2", "--num-steps", "8", "--updates-per-chunk", "5"]
+    arguments = ["a2c", *SMALL, *sizes, "--steps", "100", "--out", str(out)]
+    assert main(["train", *arguments, "--quiet"]) == 0
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert metrics.groupby("seed").env_steps.max().tolist() == [112, 112]
+    assert metrics.groupby("seed")["update"].max().tolist() == [7, 7]

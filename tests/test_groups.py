@@ -215,7 +215,7 @@ def test_every_input_of_the_loss_is_checked(wrong):
     inputs = [LOG_PROB, OLD, REFERENCE, ADVANTAGE, WEIGHT]
     inputs[wrong] = jnp.zeros((N, T))
     name = ("log_prob", "old_log_prob", "reference_log_prob", "advantage", "weight")
-    with pytest.raises(ValueError, match=rf"\b{name[wrong]} \(4, 5\)"):
+    with pytest.raises(ValueError, match=rf"\b{name[wrong]} .*\(4, 5\)"):
         pg.grpo_loss(*inputs)
 
 

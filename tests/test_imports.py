@@ -29,9 +29,10 @@ LAYERS = (
     {"sweep"},
     {"lab", "bench"},
     {"cli"},
+    {"__main__"},
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-HOST = {"lab", "bench", "cli"}
+HOST = {"lab", "bench", "cli", "__main__"}
 CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy"}
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -117,14 +117,14 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
     rate: Any = config.learning_rate
     if config.anneal_learning_rate:
         options = config.algorithm_options
-        updates = -(-config.steps // (config.num_envs * config.num_steps))
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
-        if updates * per_update >= 2**31:
+        gradient_steps = config.num_updates * per_update
+        if gradient_steps >= 2**31:
             raise UsageError(
                 "--anneal-learning-rate counts gradient steps up to 2**31, and --steps "
-                f"{config.steps} makes {updates * per_update}"
+                f"{config.steps} makes {gradient_steps}"
             )
-        rate = optax.linear_schedule(rate, 0.0, updates * per_update)
+        rate = optax.linear_schedule(rate, 0.0, gradient_steps)
     adam = optax.adam(rate, eps=config.adam_epsilon)
     if config.max_gradient_norm is None:
         return adam

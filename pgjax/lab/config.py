@@ -48,9 +48,10 @@ class Config:
       env_options: options of the environment itself, such as num_joints=7.
       seeds: number of agents, trained side by side.
       seed: seed of the first agent; the others follow it.
-      steps: environment steps per agent; it stops at the first chunk past them.
+      steps: environment steps per agent; it stops at the first update past them, or
+        with complete episodes, the first chunk.
       num_envs: environments per agent; with complete episodes, one episode each.
-      num_steps: steps per environment and update, unless episodes are complete.
+      num_steps: steps per environment and update; unused with complete episodes.
       hidden: widths of the hidden layers.
       activation: activation of the hidden layers.
       initializer: initialisation of the layers.
@@ -60,11 +61,12 @@ class Config:
       normalize_observations: scale observations to mean 0 and variance 1.
       scale_rewards: divide rewards by the deviation of the discounted return.
       learning_rate: Adam's learning rate.
-      anneal_learning_rate: let the learning rate fall to 0 over the run, linearly.
+      anneal_learning_rate: let the learning rate fall to 0 over all gradient steps of
+        the run, linearly (those that a target KL skips do not count).
       adam_epsilon: Adam's epsilon.
       max_gradient_norm: clip gradients to this global norm; none for no clipping.
       solved_return: an agent has solved the task once the mean return of its last 100
-        episodes exceeds this (default: by environment).
+        episodes exceeds this; `pgjax envs` lists the usual ones.
       until_solved: stop an agent once it has solved the task.
       log_every: updates from one row of the metrics to the next.
       updates_per_chunk: updates between two looks at the clock, the files and Ctrl-C.
@@ -100,6 +102,11 @@ class Config:
     updates_per_chunk: int = 10
     eval_episodes: int = 100
     algorithm_options: dict = field(default_factory=dict)
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates `steps` make, where each has num_envs x num_steps."""
+        return -(-self.steps // (self.num_envs * self.num_steps))
 
 
 def config_fields() -> dict[str, Option]:

@@ -10,9 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 import pgjax as pg
+from pgjax.lab.config import SOLVED_RETURNS
 from pgjax.lab.presets import PRESETS
-from pgjax.lab.real_gymnasium import TWINS
 
+# Those that Gymnasium has under the same name and with the same rules.
+TWINS = (
+    "CartPole-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Pendulum-v1",
+)
 # Those that cannot be made everywhere, and why.
 NOTES = {
     "MNISTBandit-bsuite": "gymnax downloads its images whenever it is made, "
@@ -26,7 +34,8 @@ def print_environments() -> int:
     for column in ("name", "observations", "actions"):
         table.add_column(column, no_wrap=True)
     table.add_column("time\nlimit", justify="right")
-    table.add_column("presets of")
+    table.add_column("solved\nabove", justify="right")
+    table.add_column("presets of (or --preset)")
     table.add_column("real\nGymnasium")
     notes = dict(NOTES)
     for name in pg.env_names():
@@ -35,7 +44,8 @@ def print_environments() -> int:
             facts = _facts(name)
         except ValueError as error:  # one that a user has registered
             facts, notes[name] = ("", "", ""), str(error)
-        table.add_row(name, *facts, _presets(name), twin)
+        solved = f"{SOLVED_RETURNS[name]:g}" if name in SOLVED_RETURNS else ""
+        table.add_row(name, *facts, solved, _presets(name), twin)
     console = Console(highlight=False)
     console.print(table)
     for name, note in notes.items():
@@ -60,8 +70,11 @@ def _describe(space: Any) -> str:
 
 
 def _presets(name: str) -> str:
-    return " ".join(
-        algorithm
-        for algorithm, presets in PRESETS.items()
-        if any(settings.get("env", key) == name for key, settings in presets.items())
-    )
+    """Which algorithms have settings for it, and the names of those to ask for."""
+    found = []
+    for algorithm, presets in PRESETS.items():
+        if name in presets:
+            found.append(algorithm)
+        named = [key for key, x in presets.items() if x.get("env") == name]
+        found += [f"({algorithm} --preset {key})" for key in named]
+    return " ".join(found)

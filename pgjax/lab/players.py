@@ -56,7 +56,8 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
         )
     for i in range(config.seeds):
         spreads = (spread(greedy[i]), spread(sampled[i]))
-        cells = [f"{x:.1f}" for s in spreads for x in (s["mean"], s["std"], s["min"])]
+        numbers = [x for s in spreads for x in (s["mean"], s["std"], s["min"])]
+        cells = ["" if x is None else f"{x:.1f}" for x in numbers]
         table.add_row(str(config.seed + i), *cells)
     Console(highlight=False).print(table)
     return 0

@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from scipy.special import stdtrit
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+FEWEST = 4  # seeds, for a band to be drawn
 
 
 def learning_curve(
@@ -32,9 +34,12 @@ def learning_curve(
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
     axes = figure.add_subplot()
+    many = len(env_steps) > 1
+    look: dict = {"alpha": 0.35, "linewidth": 0.8} if many else {"linewidth": 1.5}
     for steps, returns in zip(env_steps, recent_return, strict=True):
-        axes.plot(steps, returns, color=BLUE, alpha=0.25, linewidth=0.8)
-    if len(env_steps) > 1:
+        axes.plot(steps, returns, color=BLUE, **look)
+    if many:
+        axes.plot([], [], color=BLUE, label=f"{len(env_steps)} seeds", **look)
         _mean_and_band(axes, env_steps, recent_return)
     if solved_return is not None:
         axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
@@ -56,15 +61,15 @@ def learning_curve(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(env_steps) > 1:
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    if many:
+        axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
     figure.savefig(path)
 
 
 def _mean_and_band(
     axes: Axes, env_steps: list[np.ndarray], recent_return: list[np.ndarray]
 ) -> None:
-    """The mean over seeds on a common grid, with its 95% interval (normal).
+    """The mean over seeds on a common grid, with its 95% interval (Student's t).
 
     A seed that stopped early keeps its last value.
     """
@@ -78,9 +83,12 @@ def _mean_and_band(
         ]
     )
     mean = curves.mean(0)
-    half = 1.96 * curves.std(0, ddof=1) / np.sqrt(len(curves))
-    low = np.maximum(mean - half, curves.min())  # no further than returns have gone
-    high = np.minimum(mean + half, curves.max())
-    axes.fill_between(grid, low, high, color=ORANGE, alpha=0.25, lw=0)
-    label = f"mean of {len(curves)} seeds, 95% interval"
+    quantile = stdtrit(len(curves) - 1, 0.975)
+    half = quantile * curves.std(0, ddof=1) / np.sqrt(len(curves))
+    label = f"mean of {len(curves)} seeds"
+    if len(curves) >= FEWEST:
+        axes.fill_between(
+            grid, mean - half, mean + half, color=ORANGE, alpha=0.25, lw=0
+        )
+        label += ", 95% interval"
     axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)

@@ -146,7 +146,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "trpo": {
         "CartPole-v1": {
-            "steps": 100_000,
+            "steps": 102_400,
             "num_steps": 128,
             "hidden": (32, 32),
             "learning_rate": 3e-3,

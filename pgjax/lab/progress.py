@@ -41,6 +41,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def plural(number: int, noun: str) -> str:
+    """1 seed, 8 seeds."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Reporter:
     """What the user sees of a run, on stderr; results go to stdout."""
 

@@ -10,17 +10,9 @@ import gymnasium
 import jax
 import numpy as np
 
+from pgjax.lab.environments import TWINS
 from pgjax.lab.errors import UsageError
 from pgjax.types import Box, Env, PolicyFn
-
-# The environments that Gymnasium has under the same name and with the same rules.
-TWINS = (
-    "CartPole-v1",
-    "Acrobot-v1",
-    "MountainCar-v0",
-    "MountainCarContinuous-v0",
-    "Pendulum-v1",
-)
 
 Act = Callable[[Any, np.ndarray], np.ndarray]  # (key, obs (N, ...)) -> actions (N, ...)
 

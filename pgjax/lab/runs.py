@@ -14,9 +14,9 @@ from pgjax.lab import store
 from pgjax.lab.build import build
 from pgjax.lab.config import Config
 from pgjax.lab.grid import agents_of
-from pgjax.lab.progress import Reporter, count, process_age
+from pgjax.lab.progress import Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
-from pgjax.lab.summary import agent_rows, print_summary, summarize
+from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
 
 
 def train(config: Config, *, out: str | None, quiet: bool) -> int:
@@ -34,8 +34,8 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     reporter = Reporter(quiet)
     with noted(signal.SIGINT) as received:
         reporter.console.print(
-            f"{config.algorithm} ({config.preset}) on {config.env}: {config.seeds} "
-            f"seeds x {count(config.steps)} env steps, {_devices()}",
+            f"{title_of(config)}: {plural(config.seeds, 'seed')} x "
+            f"{count(config.steps)} env steps, {_devices()}",
             soft_wrap=True,
         )
         with reporter.phase("compiling", "compiled"):
@@ -89,6 +89,6 @@ def draw_learning_curve(run: pathlib.Path, config: Config) -> None:
         run / "learning_curve.png",
         [env_steps[agent] for agent in agents],
         [recent[agent] for agent in agents],
-        title=f"{config.algorithm} on {config.env}",
+        title=title_of(config),
         solved_return=config.solved_return,
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pgjax.lab.config import Config
+from pgjax.lab.environments import TWINS
 from pgjax.lab.grid import Agents
 from pgjax.lab.progress import count, seconds
 from pgjax.lab.training_log import TrainingLog
@@ -40,15 +41,24 @@ def agent_rows(
 
 
 def _number(x: float) -> float | None:
-    return None if np.isnan(x) else float(x)
+    return None if np.isnan(x) else round(float(x), 3)
 
 
-def spread(returns: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation and least of an agent's returns."""
+def title_of(config: Config) -> str:
+    """What is trained on what, in a line."""
+    options = ", ".join(f"{k}={v}" for k, v in config.env_options.items())
+    env = f"{config.env} ({options})" if options else config.env
+    preset = "" if config.preset == config.env else f" ({config.preset})"
+    return f"{config.algorithm}{preset} on {env}"
+
+
+def spread(returns: np.ndarray) -> dict[str, Any]:
+    """Mean, standard deviation and least of an agent's returns, to four decimals."""
+    returns = returns.astype(np.float64)
     return {
-        "mean": float(returns.mean()),
-        "std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
-        "min": float(returns.min()),
+        "mean": round(returns.mean(), 4),
+        "std": round(returns.std(ddof=1), 4) if len(returns) > 1 else None,
+        "min": round(returns.min(), 4),
     }
 
 
@@ -76,7 +86,7 @@ def summarize(
 
 def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) -> None:
     """Prints a table of the seeds, and where everything is."""
-    table = Table(title=f"{config.algorithm} on {config.env}", title_justify="left")
+    table = Table(title=title_of(config), title_justify="left")
     table.add_column("seed", justify="right")
     episodes = f"{config.eval_episodes} episodes"
     table.add_column(f"greedy return\nmean of {episodes}", justify="right")
@@ -111,8 +121,9 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
     firsts = [first for first in firsts if first is not None]
     if firsts:
         console.print(f"first seed solved {seconds(min(firsts))} after the start")
+    render = f"    pgjax render {run}" if config.env in TWINS else ""
     console.print(
         f"results in {run} (learning_curve.png, metrics.csv, summary.json)\n"
-        f"next: pgjax evaluate {run}    pgjax render {run}",
+        f"next: pgjax evaluate {run}{render}",
         soft_wrap=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -106,6 +107,7 @@ def compile_programs(
     devices = jax.devices()[: len(agents.seeds)]
     num_slots = pad_agents(len(agents.seeds), devices)
     env, rollout, algorithm, make_algorithm = experiment
+    num_updates = None if rollout.complete_episodes else config.num_updates
 
     def init(key: Any, values: Any) -> Any:
         return pg.init_train_state(key, rollout, make_algorithm(values))
@@ -114,11 +116,12 @@ def compile_programs(
         algorithm = make_algorithm(values)
 
         def step(state: Any, _: None) -> tuple[Any, Any]:
-            going = active & ~_stops(config, state)
+            going = active & ~_stops(config, state, num_updates)
             new_state, metrics = pg.train_step(state, rollout, algorithm)
             return _where(going, new_state, state), metrics | {"going": going}
 
-        return jax.lax.scan(step, state, length=config.updates_per_chunk)
+        length = min(config.updates_per_chunk, num_updates or sys.maxsize)
+        return jax.lax.scan(step, state, length=length)
 
     def evaluate(key: Any, params: Any) -> Any:
         # Apart from every key that training has used.
@@ -176,12 +179,15 @@ def _real(tree: Any, agents: Agents) -> Any:
     return jax.tree.map(lambda x: np.asarray(x)[: len(agents.seeds)], tree)
 
 
-def _stops(config: Config, state: Any) -> Any:
-    """Whether an agent has met the stopping rule, to the update."""
-    if not config.until_solved or config.solved_return is None:
-        return jnp.bool_(False)
-    solved = recent_return(state) > config.solved_return
-    return solved & (state.num_episodes >= RECENT)
+def _stops(config: Config, state: Any, num_updates: int | None) -> Any:
+    """Whether an agent is done, to the update: by the stopping rule or its budget."""
+    done = jnp.bool_(False)
+    if num_updates is not None:
+        done |= state.num_updates >= num_updates
+    if config.until_solved and config.solved_return is not None:
+        solved = recent_return(state) > config.solved_return
+        done |= solved & (state.num_episodes >= RECENT)
+    return done
 
 
 def _where(active: Any, new: Any, old: Any) -> Any:
