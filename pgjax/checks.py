@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from pgjax.types import Array, Numeric
@@ -56,6 +57,39 @@ def check_broadcasts(reward: Array, **coefficients: Numeric) -> None:
                 f"steps' {jnp.shape(reward)} axis by axis; pass a scalar, or axes of "
                 "size 1, such as (1, N) for one number per environment"
             )
+
+
+def check_is(kind: Any, example: str, **arguments: Any) -> None:
+    """Raises TypeError, with an example, unless each argument is of that kind."""
+    for name, argument in arguments.items():
+        if not isinstance(argument, kind):
+            raise TypeError(
+                f"{name} must be of type {kind.__name__}, such as {example}, got "
+                f"{type(argument).__name__}"
+            )
+
+
+def check_key(key: Any) -> None:
+    """Raises TypeError unless `key` is a typed random key."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"key must be a typed key, such as jax.random.key(0), got {key!r}"
+        )
+
+
+def check_unit_interval(**numbers: Numeric) -> None:
+    """Raises ValueError for a Python number outside [0, 1]; arrays pass."""
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and not 0 <= number <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {number}")
+
+
+def check_positive(**numbers: Numeric | None) -> None:
+    """Raises ValueError for a Python number that is not positive; None passes."""
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and not number > 0:
+            raise ValueError(f"{name} must be positive, got {number}")
 
 
 def check_choice(name: str, value: str, literal: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from pgjax.batching import any_agent
+from pgjax.checks import check_is
 from pgjax.types import Array, Env, Key, Params, PolicyFn
 
 
@@ -38,6 +41,8 @@ def evaluate(
     Raises:
       ValueError: if num_episodes < 1.
     """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Callable, "algorithm.policy", policy=policy)
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.blocks import sum_over_time
+from pgjax.checks import check_is
 from pgjax.losses import entropy_loss
 from pgjax.types import (
     Array,
@@ -26,7 +27,13 @@ from pgjax.types import (
 def learner_init(
     network: Network, optimizer: optax.GradientTransformation
 ) -> Callable[[Key, Array], Learner]:
-    """The `init` of an algorithm: fresh parameters and a fresh optimizer state."""
+    """The `init` of an algorithm: fresh parameters and a fresh optimizer state.
+
+    Raises:
+      TypeError: if one of the two is something else.
+    """
+    check_is(Network, "pg.actor_critic(env)", network=network)
+    check_is(optax.GradientTransformation, "optax.adam(1e-3)", optimizer=optimizer)
 
     def init(key: Key, obs: Array) -> Learner:
         params = network.init(key, obs)

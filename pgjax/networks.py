@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pgjax.checks import check_is
 from pgjax.distributions import Categorical
 from pgjax.heads import action_head
 from pgjax.initialization import INITIALIZERS, draw, scale_of
@@ -157,11 +158,12 @@ def mlp_policy(
       state_dependent_std: see `action_head`.
 
     Raises:
-      ValueError: if a name is unknown.
+      ValueError: if a name is unknown, or a width not positive.
     """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, image = _observations(env)
-    layers = _layers(activation, initializer)
+    layers = _layers(hidden, activation, initializer)
     actor = layers((*hidden, head.num_outputs), output_scale=ACTOR_SCALE, image=image)
 
     def init(key: Key, obs: Array) -> Params:
@@ -203,9 +205,10 @@ def actor_critic(
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, details 2 and 13.
     """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, image = _observations(env)
-    layers = _layers(activation, initializer)
+    layers = _layers(hidden, activation, initializer)
     if shared_torso:
         if not hidden:
             raise ValueError("a shared torso needs a hidden layer")
@@ -234,12 +237,18 @@ def actor_critic(
     return Network(init, apply)
 
 
-def _layers(activation: str, initializer: str) -> Callable[..., MLP]:
-    """`MLP` with these two settings.
+def _layers(
+    hidden: Sequence[int], activation: str, initializer: str
+) -> Callable[..., MLP]:
+    """`MLP` with these settings.
 
     Raises:
-      ValueError: if a name is unknown.
+      ValueError: if a name is unknown, or a width is no positive number.
     """
+    if not isinstance(hidden, Sequence) or any(width < 1 for width in hidden):
+        raise ValueError(
+            f"hidden must be positive widths, such as (64, 64), got {hidden}"
+        )
     for what, name, known in (
         ("activation", activation, ACTIVATIONS),
         ("initializer", initializer, INITIALIZERS),

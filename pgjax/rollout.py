@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.batching import any_agent, zeros_like
+from pgjax.checks import check_is
 from pgjax.types import (
     Array,
     Env,
@@ -48,6 +49,7 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     Raises:
       ValueError: if num_envs < 1.
     """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     _check_positive(num_envs=num_envs)
 
     def init(key: Key) -> tuple:
@@ -102,6 +104,7 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     Raises:
       ValueError: if num_envs < 1 or num_steps < 1.
     """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     _check_positive(num_envs=num_envs, num_steps=num_steps)
     stride = -(-num_envs // 16)
 

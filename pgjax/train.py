@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from pgjax.checks import check_is, check_key
 from pgjax.types import (
     Algorithm,
     Array,
@@ -43,15 +44,24 @@ def train(
 def init_train_state(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
     """The state before the first update.
 
+    Args:
+      key: a typed key.
+      rollout: as for `train`.
+      algorithm: as for `train`.
+
     Raises:
+      TypeError: if an argument is something else.
       ValueError: if the rollout cuts episodes and the algorithm needs them whole.
     """
+    check_is(Rollout, "pg.episodes(env, 8)", rollout=rollout)
+    check_is(Algorithm, "pg.reinforce(network, optimizer)", algorithm=algorithm)
     if algorithm.complete_episodes and not rollout.complete_episodes:
         raise ValueError(
             "this algorithm needs complete episodes, and the rollout cuts them at a "
             "horizon, which would bias it without a word; use "
             "pg.episodes(env, num_envs) instead of pg.unroll(...)"
         )
+    check_key(key)
     key, learner_key, rollout_key = jax.random.split(key, 3)
     obs = jax.eval_shape(rollout.observe, rollout_key)
     return TrainState(
@@ -94,6 +104,11 @@ def train_step(
     state: TrainState, rollout: Rollout, algorithm: Algorithm
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update.
+
+    Args:
+      state: as returned by `init_train_state` or an earlier call.
+      rollout: as for `train`; the one that `state` was made with.
+      algorithm: as for `train`; likewise.
 
     Returns:
       The next state, and scalar metrics: those of the algorithm and

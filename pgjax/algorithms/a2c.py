@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optax
 
+from pgjax.checks import check_unit_interval
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     descend_over_time,
@@ -66,6 +67,7 @@ def a2c(
     References:
       Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, 2016.
     """
+    check_unit_interval(gamma=gamma, lam=lam)
     value_fn = value_of(network)
 
     def update(

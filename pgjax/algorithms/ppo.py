@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.checks import check_choice
+from pgjax.checks import check_choice, check_positive, check_unit_interval
 from pgjax.critics import Estimates, estimate_advantages
 from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
 from pgjax.losses import (
@@ -87,13 +87,16 @@ def ppo(
       An algorithm for the rollout `pgjax.unroll`.
 
     Raises:
-      ValueError: for an unknown normalisation; from `update`, if the network has no
-        critic or `num_minibatches` does not divide the number of samples.
+      ValueError: for an unknown normalisation or a number out of range; from `update`,
+        if the network has no critic or `num_minibatches` does not divide the number of
+        samples.
 
     References:
       Schulman et al., Proximal Policy Optimization Algorithms, 2017.
       Huang et al., The 37 Implementation Details of PPO, 2022.
     """
+    check_unit_interval(gamma=gamma, lam=lam)
+    check_positive(clip=clip, value_clip=value_clip, target_kl=target_kl)
     check_choice("advantage_normalization", advantage_normalization, Normalization)
     value_fn = value_of(network)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.baselines import Baseline, no_baseline
-from pgjax.checks import check_broadcasts, check_choice
+from pgjax.checks import check_broadcasts, check_choice, check_unit_interval
 from pgjax.critics import critic_values
 from pgjax.learners import (
     descend_over_time,
@@ -81,6 +81,7 @@ def reinforce(
     References:
       Williams, 1992; Sutton and Barto, 2018, sections 13.3 and 13.4.
     """
+    check_unit_interval(gamma=gamma)
     check_choice("reduction", reduction, Reduction)
 
     if not callable(baseline):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.checks import check_positive, check_unit_interval
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     critic_mask,
@@ -79,6 +80,8 @@ def trpo(
       Schulman et al., Trust Region Policy Optimization, 2015.
       Kakade, A Natural Policy Gradient, 2001.
     """
+    check_unit_interval(gamma=gamma, lam=lam)
+    check_positive(max_kl=max_kl, damping=damping)
     value_fn = value_of(network)
     policy = policy_of(network)
     policy_step = trust_region(
