@@ -18,6 +18,7 @@ _EPILOG = """examples:
   pgjax train                                     REINFORCE on CartPole, 8 seeds
   pgjax train reinforce --preset article          the article's recipe, to the letter
   pgjax train ppo --env Pendulum-v1               another algorithm and environment
+  pgjax sweep ppo --learning-rate 0.001 0.003     combinations x seeds, in one table
   pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
   pgjax render RUN                                a GIF of what was learned
 """
@@ -118,6 +119,8 @@ def _dispatch(arguments: list[str]) -> int:
         out, quiet = parsed.pop("out", None), parsed.pop("quiet", False)
         config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
         return runs.train(config, out=out, quiet=quiet)
+    if command == "sweep":
+        return _sweep(parsed)
     if command == "evaluate":
         from pgjax.lab import players
 
@@ -131,19 +134,38 @@ def _dispatch(arguments: list[str]) -> int:
     return print_environments()
 
 
+def _sweep(parsed: dict[str, Any]) -> int:
+    import pathlib
+
+    from pgjax.lab import sweeps
+
+    quiet, directory = parsed.pop("quiet", False), parsed.pop("resume", None)
+    algorithm, preset = parsed.pop("algorithm"), parsed.pop("preset")
+    if directory is not None:
+        return sweeps.resume(pathlib.Path(directory), quiet=quiet)
+    out, at_once = parsed.pop("out", None), parsed.pop("agents_at_once", None)
+    several = {k: x for k, x in parsed.items() if isinstance(x, _Values)}
+    given = {k: x for k, x in parsed.items() if k not in several}
+    given |= {k: x[0] for k, x in several.items() if len(x) == 1}
+    grid = {k: list(x) for k, x in several.items() if len(x) > 1}
+    return sweeps.sweep(
+        algorithm, preset, given, grid, out=out, agents_at_once=at_once, quiet=quiet
+    )
+
+
 def _algorithm_first(arguments: list[str]) -> list[str]:
     """The arguments of `train`, with the algorithm's name before its options."""
     from pgjax import algorithms
 
-    if arguments[:1] != ["train"]:
+    if arguments[:1] not in (["train"], ["sweep"]):
         return arguments
     for i, argument in enumerate(arguments[1:], 1):
         if argument in algorithms.__all__ and arguments[i - 1] not in _TAKE_A_NAME:
-            return ["train", argument, *arguments[1:i], *arguments[i + 1 :]]
+            return [arguments[0], argument, *arguments[1:i], *arguments[i + 1 :]]
     return arguments
 
 
-_TAKE_A_NAME = ("--out", "--preset", "--env")
+_TAKE_A_NAME = ("--out", "--preset", "--env", "--resume")
 
 
 def _about_unknown(unknown: list[str], namespace: argparse.Namespace) -> str:
@@ -173,6 +195,7 @@ def _parser(arguments: list[str]) -> Parser:
     parser.add_argument("--version", action="version", version=pgjax.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands, arguments)
+    _add_sweep(commands, arguments)
     _add_evaluate(commands)
     _add_render(commands)
     commands.add_parser(
@@ -182,11 +205,6 @@ def _parser(arguments: list[str]) -> Parser:
 
 
 def _add_train(commands: Any, arguments: list[str]) -> None:
-    from pgjax import algorithms
-    from pgjax.lab.config import run_options
-    from pgjax.lab.options import algorithm_factory, algorithm_options
-    from pgjax.lab.presets import PRESETS, choose_preset
-
     train = commands.add_parser(
         "train",
         help="train agents, several seeds side by side",
@@ -195,32 +213,71 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
+    train.add_argument("--out", help="the run directory to make (default: runs/...)")
+    _add_settings(train, arguments, grid=False)
+
+
+def _add_sweep(commands: Any, arguments: list[str]) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="train every combination of settings for every seed",
+        description="Trains every combination of the values given, for every seed. "
+        "Values of numbers with a point train in one compiled program; other settings "
+        "take a compilation each. Seeds are the same for every combination.",
+        epilog="example:\n  pgjax sweep reinforce --seeds 64 "
+        "--learning-rate 0.003 0.01 --baseline none leave_one_out\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    sweep.add_argument("--out", help="the directory to make (default: runs/...)")
+    sweep.add_argument(
+        "--resume", metavar="RUN", help="go on with a sweep that was stopped"
+    )
+    sweep.add_argument(
+        "--agents-at-once",
+        type=_count,
+        metavar="INT",
+        help="agents that train side by side (default: as many as memory holds)",
+    )
+    _add_settings(sweep, arguments, grid=True)
+
+
+def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
+    """The algorithm, its preset, and every setting; in a grid, with several values."""
+    from pgjax import algorithms
+    from pgjax.lab.config import run_options
+    from pgjax.lab.options import algorithm_factory, algorithm_options
+    from pgjax.lab.presets import PRESETS, choose_preset
+
     names = algorithms.__all__
-    train.add_argument(
+    parser.add_argument(
         "algorithm",
         nargs="?",
         default=names[0],
         help=f"one of {', '.join(names)} (default: {names[0]})",
     )
-    if arguments[:1] == ["train"] and not "".join(arguments[1:2]).startswith("-"):
+    own = arguments[:1] == [parser.prog.split()[-1]]
+    if own and not "".join(arguments[1:2]).startswith("-"):
         for name in arguments[1:2]:  # a wrong one is told before its options are
             algorithm_factory(name)
     given = [argument for argument in arguments[1:2] if argument in names]
     algorithm = given[0] if given else names[0]
     presets = ", ".join(("general", *PRESETS.get(algorithm, {})))
-    train.add_argument(
+    parser.add_argument(
         "--preset",
         default="default",
         help=f"named settings: {presets} (default: the environment's own, or general)",
     )
-    train.add_argument("--out", help="the run directory to make (default: runs/...)")
-    train.add_argument("--quiet", action="store_true", help="print only errors")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
     # The defaults that --help shows are those of the preset and environment given.
     preset = _given(arguments, "--preset") or "default"
-    _, defaults = choose_preset(algorithm, preset, _given(arguments, "--env"))
-    _add_options(train.add_argument_group("the run"), run_options(), defaults)
-    group = train.add_argument_group(f"the algorithm, {algorithm}")
-    _add_options(group, algorithm_options(algorithm), defaults)
+    known = own or arguments[:1] not in (["train"], ["sweep"])
+    env = _given(arguments, "--env") if known else None
+    _, defaults = choose_preset(algorithm, preset if known else "default", env)
+    group = parser.add_argument_group("the run")
+    _add_options(group, run_options(), defaults, grid=grid)
+    group = parser.add_argument_group(f"the algorithm, {algorithm}")
+    _add_options(group, algorithm_options(algorithm), defaults, grid=grid)
 
 
 def _given(arguments: list[str], flag: str) -> str | None:
@@ -233,29 +290,53 @@ def _given(arguments: list[str], flag: str) -> str | None:
     return None
 
 
-def _add_options(group: Any, options: dict, defaults: dict[str, Any]) -> None:
+def _add_options(
+    group: Any, options: dict, defaults: dict[str, Any], *, grid: bool
+) -> None:
+    from pgjax.lab.grid import ONE_VALUE
+
     for name, option in options.items():
         flag = "--" + name.replace("_", "-")
         default = defaults.get(name, option.default)
         text = option.help.replace("%", "%%")
+        several = grid and name not in ONE_VALUE
         if option.type is bool:
             text += f" (default: {'yes' if default else 'no'})"
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-            continue
-        if option.type is dict:
+            if not several:
+                action = argparse.BooleanOptionalAction
+                group.add_argument(flag, action=action, help=text)
+                continue
+        elif option.type is dict:
             group.add_argument(flag, action=_Options, nargs="+", help=text)
             continue
-        if default is not None:
+        elif default is not None:
             shown = " ".join(map(str, default)) if option.several else default
             text += f" (default: {shown})"
+        elif option.optional and "none" not in text:
+            text += " (default: none)"
+        metavar = None if option.choices else option.type.__name__.upper()
+        if several and option.several:
+            metavar = f"{metavar},{metavar}"
         group.add_argument(
             flag,
-            type=_reader(option),
+            type=_reader(option, grid=several),
             choices=option.choices or None,
-            metavar=None if option.choices else option.type.__name__.upper(),
-            nargs="+" if option.several else None,
+            metavar="YES/NO" if option.type is bool else metavar,
+            nargs="+" if option.several or several else None,
+            action=_Collect if several else "store",
             help=text,
         )
+
+
+class _Values(list):
+    """Values of a setting in a grid."""
+
+
+class _Collect(argparse.Action):
+    """Collects the values of a setting, each once."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
+        setattr(namespace, self.dest, _Values(dict.fromkeys(values)))
 
 
 class _Options(argparse.Action):
@@ -277,9 +358,17 @@ class _Options(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-def _reader(option: Any) -> Any:
+def _reader(option: Any, *, grid: bool) -> Any:
     """What turns the text of an option into its value."""
-    read = _count if option.type is int else option.type
+    readers = {int: _count, bool: _yes_or_no}
+    read = readers.get(option.type, option.type)
+    if grid and option.several:
+
+        def read_tuple(text: str) -> tuple:
+            return tuple(read(part) for part in text.split(","))
+
+        read_tuple.__name__ = f"{option.type.__name__},..."
+        return read_tuple
     if not option.optional:
         return read
 
@@ -288,6 +377,15 @@ def _reader(option: Any) -> Any:
 
     read_optional.__name__ = option.type.__name__
     return read_optional
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(text)
+    return text == "yes"
+
+
+_yes_or_no.__name__ = "yes or no"
 
 
 def _count(text: str) -> int:

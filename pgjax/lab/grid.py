@@ -79,7 +79,7 @@ def make_groups(
         point = dict(zip(names, combination, strict=True))
         make_config(algorithm, preset, {**given, **point})  # tells what cannot be
         apart = tuple(
-            None if _is_mapped(options[name], value) else _plain(value)
+            "mapped" if _is_mapped(options[name], value) else (_plain(value),)
             for name, value in point.items()
         )
         groups.setdefault(apart, []).append(point)

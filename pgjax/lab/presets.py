@@ -68,10 +68,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ppo": {
         "CartPole-v1": {
-            "steps": 80_000,
+            "steps": 100_000,
             "num_steps": 32,
             "hidden": (32, 32),
-            "learning_rate": 3e-3,
+            "learning_rate": 2e-3,
             "gamma": 0.98,
             "lam": 0.9,
             "num_epochs": 10,
@@ -112,7 +112,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "learning_rate": 3e-3,
         },
         "Breakout-MinAtar": {
-            "steps": 2_000_000,
+            "steps": 1_500_000,
             "num_envs": 64,
             "num_steps": 64,
             "hidden": (64,),
@@ -130,7 +130,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "seven-joint-arm": {
             "env": "Reacher-misc",
             "env_options": {"num_joints": 7},
-            "steps": 10_000_000,
+            "steps": 8_000_000,
             "num_envs": 1024,
             "num_steps": 25,
             "hidden": (128, 128),
@@ -146,13 +146,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "trpo": {
         "CartPole-v1": {
-            "steps": 102_400,
+            "steps": 153_600,
             "num_steps": 128,
             "hidden": (32, 32),
             "learning_rate": 3e-3,
             "gamma": 0.98,
             "lam": 0.9,
-            "max_kl": 0.02,
+            "max_kl": 0.01,
             "num_minibatches": 8,
         },
     },

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 LOG_SECONDS = 5.0  # between two lines, where there is no terminal
@@ -41,9 +43,32 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def plural(number: int, noun: str) -> str:
-    """1 seed, 8 seeds."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def plural(number: int, noun: str, many: str | None = None) -> str:
+    """1 seed, 8 seeds, 3 batches."""
+    return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
+
+
+class Progress(Protocol):
+    """What training tells after every chunk."""
+
+    def update(
+        self,
+        *,
+        steps: int,
+        done: float,
+        num_agents: int,
+        mean_return: float,
+        num_solved: int | None,
+    ) -> None:
+        """Tells the state of things.
+
+        Args:
+          steps: environment steps so far, over all agents.
+          done: share of the work that is done, in [0, 1].
+          num_agents: how many agents there are.
+          mean_return: mean over agents of their recent return; NaN if none has one.
+          num_solved: agents that have solved the task; None if it has no such level.
+        """
 
 
 class Reporter:
@@ -65,42 +90,39 @@ class Reporter:
         self.console.print(f"{done} in {seconds(time.perf_counter() - start)}")
 
     @contextmanager
-    def training(self, total_steps: int, num_agents: int) -> Iterator[TrainingProgress]:
+    def training(self, total_steps: int) -> Iterator[Progress]:
         """Shows the progress of training, until the end of the block."""
         if not self._live:
-            yield TrainingProgress(self.console, total_steps, num_agents, None)
+            yield _TrainingProgress(self.console, total_steps, None)
             return
         columns = (
             BarColumn(bar_width=10),
             TextColumn("{task.percentage:>3.0f}%"),
             _Facts(),
         )
-        with Progress(*columns, console=self.console) as bar:
-            yield TrainingProgress(self.console, total_steps, num_agents, bar)
+        with rich_progress.Progress(*columns, console=self.console) as bar:
+            yield _TrainingProgress(self.console, total_steps, bar)
 
 
-class TrainingProgress:
+class _TrainingProgress:
     """The line that tells steps, speed, mean return, solved agents and time to go."""
 
     def __init__(
-        self, console: Console, total: int, num_agents: int, bar: Progress | None
+        self, console: Console, total: int, bar: rich_progress.Progress | None
     ):
-        self._console, self._total, self._num_agents = console, total, num_agents
-        self._bar = bar
+        self._console, self._total, self._bar = console, total, bar
         self._task = bar.add_task("train", total=total, facts="") if bar else None
         self._start = self._last_line = time.perf_counter()
 
     def update(
-        self, steps: int, done: float, mean_return: float, num_solved: int | None
+        self,
+        *,
+        steps: int,
+        done: float,
+        num_agents: int,
+        mean_return: float,
+        num_solved: int | None,
     ) -> None:
-        """Tells the state of things.
-
-        Args:
-          steps: environment steps so far, over all agents.
-          done: share of the work that is done, in [0, 1].
-          mean_return: mean over agents of their recent return; NaN if none has one.
-          num_solved: agents that have solved the task; None if it has no such level.
-        """
         now = time.perf_counter()
         elapsed = max(now - self._start, 1e-9)
         facts = [
@@ -110,7 +132,7 @@ class TrainingProgress:
         if mean_return == mean_return:  # not NaN
             facts.append(f"return {mean_return:.4g}")
         if num_solved is not None:
-            facts.append(f"solved {num_solved}/{self._num_agents}")
+            facts.append(f"solved {num_solved}/{num_agents}")
         if 0 < done < 1:
             facts.append(f"ETA {seconds(elapsed * (1 - done) / done)}")
         line = " · ".join(facts)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pgjax.lab import store
 from pgjax.lab.build import build
-from pgjax.lab.config import Config
+from pgjax.lab.config import Config, to_json
 from pgjax.lab.grid import agents_of
 from pgjax.lab.progress import Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
@@ -29,7 +29,7 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     """
     from pgjax.lab import trainer
 
-    run = store.choose_run(out, config)
+    run = store.choose_run(out, f"{config.algorithm}-{config.env}")
     experiment, agents = build(config), agents_of(config)
     reporter = Reporter(quiet)
     with noted(signal.SIGINT) as received:
@@ -40,12 +40,22 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
         )
         with reporter.phase("compiling", "compiled"):
             programs = trainer.compile_programs(config, experiment, agents, received)
-    store.create_run(run, config)
-    with contextlib.closing(store.MetricsFile(run / "metrics.csv")) as file:
-        training = trainer.train_agents(config, agents, programs, file, reporter)
+    store.create_run(run, {"config": to_json(config)})
+
+    def tell() -> None:
+        reporter.console.print("finishing this chunk, then saving ...")
+
+    with (
+        contextlib.closing(store.MetricsFile(run / "metrics.csv")) as file,
+        noted(signal.SIGINT, signal.SIGTERM, tell=tell) as received,
+        reporter.training(config.seeds * config.steps) as progress,
+    ):
+        training = trainer.train_agents(
+            config, agents, programs, file, progress, received
+        )
     store.save_params(run / "params.npz", training.params)
     draw_learning_curve(run, config)
-    if training.interrupted:
+    if received:
         reporter.console.print(
             f"interrupted; what was trained is saved in {run}; evaluating it "
             "(Ctrl-C again to skip that)",
@@ -55,7 +65,7 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     summary = summarize(
         config,
         agent_rows(agents, training.log, returns),
-        interrupted=training.interrupted,
+        interrupted=bool(received),
         compile_seconds=programs.seconds,
         train_seconds=training.seconds,
         wall_seconds=process_age(),
@@ -63,7 +73,7 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     store.write_json(run / "summary.json", summary)
     if not quiet:
         print_summary(run, config, summary)
-    return 130 if training.interrupted else 0
+    return 130 if received else 0
 
 
 def _devices() -> str:

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from pgjax.lab.config import Config, from_json, to_json
+from pgjax.lab.config import Config, from_json
 from pgjax.lab.errors import UsageError
 
 FORMAT = 1
@@ -31,11 +31,16 @@ COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return", "recent_
 _PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
-def choose_run(out: str | None, config: Config) -> pathlib.Path:
-    """The run directory to make, which must not exist yet, where one can be made."""
+def choose_run(out: str | None, name: str) -> pathlib.Path:
+    """The run directory to make, which must not exist yet, where one can be made.
+
+    Args:
+      out: its path; runs/NAME-TIME by default.
+      name: what it holds.
+    """
     if out is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{config.algorithm}-{config.env}-{stamp}"
+        name = f"{name}-{stamp}"
         names = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
         runs = (pathlib.Path("runs") / name for name in names)
         run = next(run for run in runs if not run.exists())
@@ -49,15 +54,15 @@ def choose_run(out: str | None, config: Config) -> pathlib.Path:
     return run
 
 
-def create_run(run: pathlib.Path, config: Config) -> None:
-    """Makes the run directory, with its config."""
+def create_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Makes the run directory, with its settings and what is running them."""
     try:
         run.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"cannot make {run}: {error.strerror}") from None
     record = {
         "format": FORMAT,
-        "config": to_json(config),
+        **settings,
         "command": ["pgjax", *sys.argv[1:]],
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -75,7 +80,22 @@ def _version(package: str) -> str | None:
 
 
 def load_config(run: pathlib.Path) -> Config:
-    """The config of a run.
+    """The config of a run of `pgjax train`.
+
+    Raises:
+      UsageError: if the directory is not such a run, or one of a newer format.
+    """
+    record = load_record(run)
+    if "sweep" in record:
+        raise UsageError(f"{run} is a sweep, and this needs a run of `pgjax train`")
+    try:
+        return from_json(record["config"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{run / 'config.json'} is damaged: {error!r}") from error
+
+
+def load_record(run: pathlib.Path) -> dict[str, Any]:
+    """What `create_run` wrote.
 
     Raises:
       UsageError: if the directory is not a run, or one of a newer format.
@@ -94,9 +114,9 @@ def load_config(run: pathlib.Path) -> Config:
                 f"{path} has format {version}, this pgjax reads {FORMAT}; "
                 "use the pgjax that wrote it"
             )
-        return from_json(record["config"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged: {error!r}") from error
+    return record
 
 
 def save_params(path: pathlib.Path, params: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pgjax.lab import statistics
 from pgjax.lab.config import Config
 from pgjax.lab.environments import TWINS
 from pgjax.lab.grid import Agents
@@ -38,6 +39,53 @@ def agent_rows(
         }
         for i in range(len(agents.seeds))
     ]
+
+
+def print_points(
+    directory: pathlib.Path, config: Config, summary: dict[str, Any], names: list[str]
+) -> None:
+    """Prints a line for each combination of a sweep's settings."""
+    points: dict[tuple, list[dict[str, Any]]] = {}
+    for row in summary["agents"]:
+        points.setdefault(tuple(row[name] for name in names), []).append(row)
+    title = f"{config.algorithm}: {count(len(summary['agents']))} agents"
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for column in ("agents", "greedy return, IQM [95%]", "sampled return, IQM [95%]"):
+        table.add_column(column, justify="right")
+    level = config.solved_return
+    if level is not None:
+        table.add_column(f"steps to solve > {level:g}\nmedian [95%]", justify="right")
+        table.add_column("solved", justify="right")
+    for point, rows in points.items():
+        cells = [*map(str, point), str(len(rows))]
+        for kind in ("greedy_return", "sampled_return"):
+            returns = np.array([row[kind]["mean"] for row in rows])
+            cells.append(_interval(statistics.interquartile_mean(returns), ".1f"))
+        if level is not None:
+            steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
+            last = np.array([float(row["env_steps"]) for row in rows])
+            cells.append(_interval(statistics.survival(steps, last).median, ",.0f"))
+            cells.append(str(int(np.isfinite(steps).sum())))
+        table.add_row(*cells)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{seconds(summary['wall_seconds'])} in all: compiling "
+        f"{seconds(summary['compile_seconds'])}, training and evaluating "
+        f"{seconds(summary['train_seconds'])} "
+        f"({count(summary['env_steps'])} env steps)\n"
+        f"results in {directory} (metrics.csv, summary.json, params/)",
+        soft_wrap=True,
+    )
+
+
+def _interval(interval: statistics.Interval, form: str) -> str:
+    middle, low, high = (
+        format(x, form) if np.isfinite(x) else "never" for x in interval
+    )
+    return f"{middle} [{low}, {high}]"
 
 
 def _number(x: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,8 @@ import pgjax as pg
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
-from pgjax.lab.progress import Reporter
-from pgjax.lab.signals import noted, wait
+from pgjax.lab.progress import Progress
+from pgjax.lab.signals import wait
 from pgjax.lab.store import MetricsFile
 from pgjax.lab.training_log import TrainingLog
 from pgjax.sweep import over_agents, pad_agents
@@ -31,7 +30,6 @@ class Training(NamedTuple):
     params: Any  # leaves (S, ...)
     log: TrainingLog
     seconds: float
-    interrupted: bool
 
 
 class Programs(NamedTuple):
@@ -49,37 +47,38 @@ def train_agents(
     agents: Agents,
     programs: Programs,
     file: MetricsFile,
-    reporter: Reporter,
+    progress: Progress,
+    received: list[int],
 ) -> Training:
-    """Trains agents, writing their metrics as it goes."""
+    """Trains agents, writing their metrics as it goes.
+
+    Args:
+      config: the settings that they share.
+      agents: who is trained.
+      programs: compiled for as many.
+      file: for their metrics.
+      progress: is told after every chunk.
+      received: signals; with one in it, training stops after the chunk.
+    """
     start = time.perf_counter()
     log = TrainingLog(config, agents)
     keys, values = _inputs(agents, programs.num_slots)
-
-    def tell() -> None:
-        reporter.console.print("finishing this chunk, then saving ...")
-
-    with noted(signal.SIGINT, signal.SIGTERM, tell=tell) as interrupted:
-        state = programs.init(keys, values)
-        total = len(agents.seeds) * config.steps
-        with reporter.training(total, len(agents.seeds)) as progress:
-            while log.active.any() and not interrupted:
-                active = _fill(log.active, programs.num_slots)
-                active[len(agents.seeds) :] = False
-                state, metrics = programs.chunk(state, values, active)
-                who = np.flatnonzero(log.active)
-                file.write(
-                    log.add(who, {k: np.asarray(x)[who] for k, x in metrics.items()})
-                )
-                progress.update(
-                    steps=int(log.env_steps.sum()),
-                    done=log.done(),
-                    mean_return=log.mean_return(),
-                    num_solved=log.num_solved(),
-                )
+    state = programs.init(keys, values)
+    while log.active.any() and not received:
+        active = _fill(log.active, programs.num_slots)
+        active[len(agents.seeds) :] = False
+        state, metrics = programs.chunk(state, values, active)
+        who = np.flatnonzero(log.active)
+        file.write(log.add(who, {k: np.asarray(x)[who] for k, x in metrics.items()}))
+        progress.update(
+            steps=int(log.env_steps.sum()),
+            done=log.done(),
+            num_agents=len(agents.seeds),
+            mean_return=log.mean_return(),
+            num_solved=log.num_solved(),
+        )
     params = _real(state.learner.params, agents)
-    seconds = time.perf_counter() - start
-    return Training(params, log, seconds, bool(interrupted))
+    return Training(params, log, time.perf_counter() - start)
 
 
 def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:

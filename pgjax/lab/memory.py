@@ -1,0 +1,69 @@
+"""How many agents fit into memory at once, estimated before anything runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+import pgjax as pg
+from pgjax.lab.build import Experiment
+from pgjax.lab.errors import UsageError
+
+SHARE = 0.5  # of the memory that is free, to be used
+# The program holds the transitions, what is computed from them, and copies in other
+# layouts; how many depends on the compiler, and this is a cautious guess.
+COPIES = 5
+
+
+def agents_that_fit(experiment: Experiment, count: int) -> int:
+    """As many of `count` agents as memory holds, in batches of about equal size.
+
+    Raises:
+      UsageError: if not even one fits.
+    """
+    available = SHARE * free_bytes()
+    most = int(available // bytes_per_agent(experiment))
+    if most < 1:
+        raise UsageError(
+            f"one agent needs about {bytes_per_agent(experiment) / 2**30:.1f} GiB, and "
+            f"{available / 2**30:.1f} GiB may be used; take fewer --num-envs"
+        )
+    num_batches = -(-count // most)
+    return -(-count // num_batches)
+
+
+def bytes_per_agent(experiment: Experiment) -> int:
+    """About how much a train step of one agent needs."""
+    rollout, algorithm = experiment.rollout, experiment.algorithm
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def collect(key: Any) -> tuple[Any, Any]:
+        state = pg.init_train_state(key, rollout, algorithm)
+        params = state.learner.params
+        _, batch, episodes = rollout.collect(
+            key, algorithm.policy, params, state.rollout_state
+        )
+        return state, (batch, episodes)
+
+    state, experience = jax.eval_shape(collect, key)
+    return _bytes(state) * 2 + _bytes(experience) * COPIES
+
+
+def free_bytes() -> int:
+    """The memory that is free on all devices together."""
+    device = jax.devices()[0]
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+        return free * len(jax.devices())
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _bytes(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.shape)) * getattr(leaf.dtype, "itemsize", 4)
+        for leaf in jax.tree.leaves(tree)
+    )
