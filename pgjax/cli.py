@@ -121,6 +121,10 @@ def _dispatch(arguments: list[str]) -> int:
         return runs.train(config, out=out, quiet=quiet)
     if command == "sweep":
         return _sweep(parsed)
+    if command == "compare":
+        from pgjax.lab import compare
+
+        return compare.compare(**parsed)
     if command == "evaluate":
         from pgjax.lab import players
 
@@ -196,6 +200,7 @@ def _parser(arguments: list[str]) -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands, arguments)
     _add_sweep(commands, arguments)
+    _add_compare(commands)
     _add_evaluate(commands)
     _add_render(commands)
     commands.add_parser(
@@ -397,6 +402,18 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "int"  # what argparse calls it in its messages
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="runs side by side, with intervals and tests",
+        description="Prints what runs and sweeps came to: means and interquartile "
+        "means (IQM) of the greedy policies' returns, steps to solve with unsolved "
+        "agents as censored, and comparisons with the first.",
+    )
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")
+    compare.add_argument("--out", metavar="DIRECTORY", help="draws figures there")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -30,6 +30,20 @@ class Interval(NamedTuple):
     high: float
 
 
+def text(interval: Interval, form: str) -> str:
+    """An interval as two lines of a table's cell: 478.2, and below it [471.0, 483.9].
+
+    Args:
+      interval: any; an infinite number of steps is one that is never reached.
+      form: how numbers are written, such as ".1f".
+    """
+    middle, low, high = (
+        format(x, form) if np.isfinite(x) else ("-inf" if x < 0 else "never")
+        for x in interval
+    )
+    return f"{middle}\n[{low}, {high}]"
+
+
 class Survival(NamedTuple):
     """S(t), the share of agents that have not solved the task by step t."""
 

@@ -52,21 +52,23 @@ def print_points(
     table = Table(title=title, title_justify="left")
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    for column in ("agents", "greedy return, IQM [95%]", "sampled return, IQM [95%]"):
+    for column in ("agents", "greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
         table.add_column(column, justify="right")
     level = config.solved_return
     if level is not None:
-        table.add_column(f"steps to solve > {level:g}\nmedian [95%]", justify="right")
+        table.add_column("steps to solve\nmedian [95%]", justify="right")
         table.add_column("solved", justify="right")
     for point, rows in points.items():
         cells = [*map(str, point), str(len(rows))]
         for kind in ("greedy_return", "sampled_return"):
             returns = np.array([row[kind]["mean"] for row in rows])
-            cells.append(_interval(statistics.interquartile_mean(returns), ".1f"))
+            cells.append(statistics.text(statistics.interquartile_mean(returns), ".1f"))
         if level is not None:
             steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
             last = np.array([float(row["env_steps"]) for row in rows])
-            cells.append(_interval(statistics.survival(steps, last).median, ",.0f"))
+            cells.append(
+                statistics.text(statistics.survival(steps, last).median, ",.0f")
+            )
             cells.append(str(int(np.isfinite(steps).sum())))
         table.add_row(*cells)
     console = Console(highlight=False)
@@ -79,13 +81,6 @@ def print_points(
         f"results in {directory} (metrics.csv, summary.json, params/)",
         soft_wrap=True,
     )
-
-
-def _interval(interval: statistics.Interval, form: str) -> str:
-    middle, low, high = (
-        format(x, form) if np.isfinite(x) else "never" for x in interval
-    )
-    return f"{middle} [{low}, {high}]"
 
 
 def _number(x: float) -> float | None:

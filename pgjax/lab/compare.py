@@ -1,0 +1,135 @@
+"""`pgjax compare`: runs side by side, with intervals and tests."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pgjax.lab import statistics
+from pgjax.lab.errors import UsageError
+from pgjax.lab.samples import Sample, load_samples
+
+
+def compare(runs: Sequence[str], *, out: str | None) -> int:
+    """Prints the samples of runs and sweeps side by side; draws them if asked to.
+
+    Args:
+      runs: directories.
+      out: a directory for figures, made if need be.
+
+    Raises:
+      UsageError: for what is no finished run, or runs of several environments.
+    """
+    samples = load_all(runs)
+    console = Console(highlight=False)
+    console.print(_scores(samples))
+    if len(samples) > 1:
+        console.print(_against_the_first(samples))
+        console.print(_caveat(runs, samples), soft_wrap=True)
+    if out is not None:
+        from pgjax.lab import figures
+
+        directory = pathlib.Path(out)
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in figures.draw_all(directory, samples):
+            console.print(str(path))
+    return 0
+
+
+def load_all(runs: Sequence[str]) -> list[Sample]:
+    """The samples of several directories, with names that tell them apart."""
+    samples = []
+    for run in runs:
+        own = load_samples(pathlib.Path(run))
+        if len(runs) > 1 and len(own) > 1:
+            own = [s._replace(name=f"{pathlib.Path(run).name}: {s.name}") for s in own]
+        samples += own
+    names = [sample.name for sample in samples]
+    if len(set(names)) < len(names):  # runs of one name in several places
+        paths = [run for run in runs for _ in load_samples(pathlib.Path(run))]
+        samples = [
+            sample._replace(name=f"{path} {sample.name}")
+            for sample, path in zip(samples, paths, strict=True)
+        ]
+    envs = sorted({sample.env for sample in samples})
+    if len(envs) > 1:
+        raise UsageError(
+            f"returns of {' and '.join(envs)} cannot be compared: pass runs of one "
+            "environment"
+        )
+    return samples
+
+
+def _scores(samples: list[Sample]) -> Table:
+    table = Table(
+        title=f"{samples[0].env}: returns of the greedy policy, and steps to solve",
+        caption="[95% intervals over agents: t, bootstrap, Kaplan-Meier]",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("run")
+    for column in ("agents", "mean", "IQM", "lowest"):
+        table.add_column(column, justify="right")
+    solvable = any(sample.solved_return is not None for sample in samples)
+    if solvable:
+        table.add_column("solved", justify="right")
+        table.add_column("median steps to solve", justify="right")
+    for sample in samples:
+        cells = [
+            sample.name,
+            str(len(sample.seeds)),
+            statistics.text(statistics.mean(sample.greedy), ".1f"),
+            statistics.text(statistics.interquartile_mean(sample.greedy), ".1f"),
+            f"{sample.greedy.min():.1f}",
+        ]
+        if solvable:
+            cells += _solving(sample)
+        table.add_row(*cells)
+    return table
+
+
+def _solving(sample: Sample) -> list[str]:
+    if sample.solved_return is None:
+        return ["", ""]
+    solved = np.isfinite(sample.steps_to_solve).sum()
+    median = statistics.survival(sample.steps_to_solve, sample.env_steps).median
+    return [str(solved), statistics.text(median, ",.0f")]
+
+
+def _against_the_first(samples: list[Sample]) -> Table:
+    first, *others = samples
+    table = Table(
+        title=f"against {first.name}",
+        caption="P(better): of an agent's return, ties halved, with its 95% bootstrap "
+        "interval; p: log-rank test of the times to solve",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("run", "P(better)", "p"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for other in others:
+        better = statistics.probability_of_improvement(other.greedy, first.greedy)
+        p = ""
+        if None not in (first.solved_return, other.solved_return):
+            p = f"{_log_rank(other, first):.2g}"
+        table.add_row(other.name, statistics.text(better, ".2f"), p)
+    return table
+
+
+def _log_rank(a: Sample, b: Sample) -> float:
+    return statistics.log_rank(
+        a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
+    )
+
+
+def _caveat(runs: Sequence[str], samples: list[Sample]) -> str:
+    best = max(samples, key=lambda s: statistics.interquartile_mean(s.greedy).estimate)
+    return (
+        f"Highest IQM: {best.name}. It was chosen among {len(samples)} on the seeds it "
+        f"is scored on, {best.seeds.min()} to {best.seeds.max()}, which flatters it: "
+        "report it on other seeds (--seed)."
+    )

@@ -1,0 +1,126 @@
+"""What runs and sweeps came to, as samples: one for each combination of settings."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pgjax.lab import store
+from pgjax.lab.errors import UsageError
+
+GRID_POINTS = 100  # of a curve
+
+
+class Sample(NamedTuple):
+    """Agents that differ in their seeds only; n of them, in the order of the seeds."""
+
+    name: str
+    env: str
+    seeds: np.ndarray  # (n,)
+    greedy: np.ndarray  # (n,) mean return of the greedy policy after training
+    steps_to_solve: np.ndarray  # (n,) environment steps, NaN for unsolved agents
+    env_steps: np.ndarray  # (n,) at which each agent stopped
+    solved_return: float | None
+    curves: Curves
+
+
+class Curves(NamedTuple):
+    """Learning curves on a common grid; an agent that stopped keeps its last value."""
+
+    env_steps: np.ndarray  # (K,)
+    recent_return: np.ndarray  # (n, K) mean return of the last 100 episodes
+
+
+def load_samples(directory: pathlib.Path) -> list[Sample]:
+    """The samples of a run or a sweep.
+
+    Raises:
+      UsageError: if it is neither, or has not finished.
+    """
+    record = store.load_record(directory)
+    try:
+        summary = json.loads((directory / "summary.json").read_text())
+    except FileNotFoundError:
+        raise UsageError(
+            f"{directory} has no summary.json: it has not finished"
+        ) from None
+    names = list(record["sweep"]["grid"]) if "sweep" in record else []
+    config = record["groups"][0] if "sweep" in record else record["config"]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in summary["agents"]:
+        groups.setdefault(tuple(str(row[name]) for name in names), []).append(row)
+    curves = _curves(directory / "metrics.csv", names)
+    return [
+        _sample(
+            name=_name(directory, names, point),
+            env=dict(zip(names, point, strict=True)).get("env", config["env"]),
+            rows=rows,
+            solved_return=summary["solved_return"],
+            curves=curves[point],
+        )
+        for point, rows in groups.items()
+    ]
+
+
+def _name(directory: pathlib.Path, names: list[str], point: tuple[str, ...]) -> str:
+    if not names:
+        return directory.name
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in zip(names, point, strict=True)
+    )
+
+
+def _sample(
+    *,
+    name: str,
+    env: str,
+    rows: list[dict[str, Any]],
+    solved_return: float | None,
+    curves: dict[str, list[tuple[float, float]]],
+) -> Sample:
+    rows = sorted(rows, key=lambda row: row["seed"])
+    agents = [np.array(curves[str(row["seed"])]).reshape(-1, 2).T for row in rows]
+    return Sample(
+        name=name,
+        env=env,
+        seeds=np.array([row["seed"] for row in rows]),
+        greedy=np.array([row["greedy_return"]["mean"] for row in rows]),
+        steps_to_solve=np.array(
+            [
+                np.nan if row["steps_to_solve"] is None else row["steps_to_solve"]
+                for row in rows
+            ]
+        ),
+        env_steps=np.array([float(row["env_steps"]) for row in rows]),
+        solved_return=solved_return,
+        curves=_on_a_grid(agents),
+    )
+
+
+def _on_a_grid(agents: list[np.ndarray]) -> Curves:
+    """Curves (2, updates) each, from where all have a value to where the last stops."""
+    agents = [agent for agent in agents if agent.size]
+    if not agents:
+        return Curves(np.zeros(0), np.zeros((0, 0)))
+    first = max(steps[0] for steps, _ in agents)
+    grid = np.linspace(first, max(steps[-1] for steps, _ in agents), GRID_POINTS)
+    return Curves(grid, np.stack([np.interp(grid, *agent) for agent in agents]))
+
+
+def _curves(
+    path: pathlib.Path, names: list[str]
+) -> dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]:
+    """By settings and seed: (env_steps, recent_return) of every logged update."""
+    found: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            point = tuple(row[name] for name in names)
+            agent = found.setdefault(point, {}).setdefault(row["seed"], [])
+            if row["recent_return"]:
+                agent.append((float(row["env_steps"]), float(row["recent_return"])))
+    return found
