@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -52,7 +53,7 @@ def load_all(runs: Sequence[str]) -> list[Sample]:
     if len(set(names)) < len(names):  # runs of one name in several places
         paths = [run for run in runs for _ in load_samples(pathlib.Path(run))]
         samples = [
-            sample._replace(name=f"{path} {sample.name}")
+            sample._replace(name=sample.name.replace(pathlib.Path(path).name, path, 1))
             for sample, path in zip(samples, paths, strict=True)
         ]
     envs = sorted({sample.env for sample in samples})
@@ -67,22 +68,22 @@ def load_all(runs: Sequence[str]) -> list[Sample]:
 def _scores(samples: list[Sample]) -> Table:
     table = Table(
         title=f"{samples[0].env}: returns of the greedy policy, and steps to solve",
-        caption="[95% intervals over agents: t, bootstrap, Kaplan-Meier]",
+        caption="Brackets: 95% intervals over agents (bootstrap; Kaplan-Meier).",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    table.add_column("run")
-    for column in ("agents", "mean", "IQM", "lowest"):
-        table.add_column(column, justify="right")
+    table.add_column("run", overflow="fold")
+    for column in ("agents", "IQM", "lowest"):
+        table.add_column(column, justify="right", no_wrap=True)
     solvable = any(sample.solved_return is not None for sample in samples)
     if solvable:
-        table.add_column("solved", justify="right")
-        table.add_column("median steps to solve", justify="right")
+        table.add_column("solved", justify="right", no_wrap=True)
+        table.add_column("median steps\nto solve", justify="right", no_wrap=True)
     for sample in samples:
         cells = [
             sample.name,
             str(len(sample.seeds)),
-            statistics.text(statistics.mean(sample.greedy), ".1f"),
             statistics.text(statistics.interquartile_mean(sample.greedy), ".1f"),
             f"{sample.greedy.min():.1f}",
         ]
@@ -108,19 +109,21 @@ def _against_the_first(samples: list[Sample]) -> Table:
         "interval; p: log-rank test of the times to solve",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     for column in ("run", "P(better)", "p"):
         table.add_column(column, justify="left" if column == "run" else "right")
     for other in others:
         better = statistics.probability_of_improvement(other.greedy, first.greedy)
-        p = ""
-        if None not in (first.solved_return, other.solved_return):
-            p = f"{_log_rank(other, first):.2g}"
-        table.add_row(other.name, statistics.text(better, ".2f"), p)
+        p = _log_rank(other, first)
+        cells = statistics.text(better, ".2f"), "" if p is None else f"{p:.2g}"
+        table.add_row(other.name, *cells)
     return table
 
 
-def _log_rank(a: Sample, b: Sample) -> float:
+def _log_rank(a: Sample, b: Sample) -> float | None:
+    if not np.isfinite(np.concatenate([a.steps_to_solve, b.steps_to_solve])).any():
+        return None  # nobody has solved it
     return statistics.log_rank(
         a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
     )

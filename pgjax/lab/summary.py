@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -49,14 +50,14 @@ def print_points(
     for row in summary["agents"]:
         points.setdefault(tuple(row[name] for name in names), []).append(row)
     title = f"{config.algorithm}: {count(len(summary['agents']))} agents"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
     for column in ("agents", "greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     level = config.solved_return
     if level is not None:
-        table.add_column("steps to solve\nmedian [95%]", justify="right")
+        table.add_column("steps to solve\nmedian [95%]", justify="right", no_wrap=True)
         table.add_column("solved", justify="right")
     for point, rows in points.items():
         cells = [*map(str, point), str(len(rows))]
