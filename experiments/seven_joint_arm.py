@@ -112,7 +112,7 @@ def draw_curves(path: pathlib.Path, curves: pathlib.Path, record: dict) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, 0.93), fontsize=8)
     figure.savefig(path)
 
 
@@ -150,7 +150,8 @@ def draw_poses(path: pathlib.Path, experiment: Any, params: Any, *, seed: int) -
         axes.set_ylim(-7.5, 7.5)
         axes.tick_params(labelsize=7)
     figure.suptitle(
-        "Poses every 20 steps (1 s), from pale to dark; the star is the goal",
+        f"Seed {seed}, greedy: poses every 20 steps (1 s), from pale to dark; the star "
+        "is the goal",
         fontsize=10,
     )
     figure.savefig(path)
