@@ -1,11 +1,16 @@
 """Grids of settings: groups that compile alike, and who is in them."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgjax.lab.config import make_config
+import pgjax as pg
+from pgjax.lab.build import build
+from pgjax.lab.config import make_config, run_options
 from pgjax.lab.errors import UsageError
-from pgjax.lab.grid import agents_of, make_groups, points_of
+from pgjax.lab.grid import ONE_VALUE, agents_of, make_groups, points_of
+from pgjax.lab.options import algorithm_options
 
 GIVEN = {"seeds": 2, "seed": 7, "steps": 100}
 
@@ -85,3 +90,30 @@ def test_points_find_their_agents():
     found = {point["gamma"]: who for point, who in points_of(group.agents)}
     np.testing.assert_array_equal(found[0.5], [0, 1])
     np.testing.assert_array_equal(found[0.9], [2, 3])
+
+
+@pytest.mark.parametrize("algorithm", pg.algorithms.__all__)
+def test_every_float_setting_can_be_mapped(algorithm):
+    small = {"seeds": 1, "num_envs": 4, "num_steps": 8, "hidden": (4,)}
+    small |= {"scale_rewards": True, "normalize_observations": True}
+    if algorithm != "reinforce":
+        small |= {"env": "Pendulum-v1", "anneal_learning_rate": True}
+    options = run_options() | algorithm_options(algorithm)
+    names = [
+        name
+        for name, option in options.items()
+        if option.type is float and name not in ONE_VALUE
+    ]
+    assert {"learning_rate", "gamma", "max_gradient_norm"} <= set(names)
+    (group,) = groups_of(algorithm, small, **{name: [0.5] for name in names})
+    rollout, make_algorithm = build(group.config)[1::2]
+
+    def train(key, values):
+        learner = make_algorithm(values)
+        state = pg.init_train_state(key, rollout, learner)
+        return pg.train_step(state, rollout, learner)[1]["env_steps"]
+
+    values = {name: jnp.array([0.5, 0.6]) for name in group.agents.values}
+    assert set(values) == set(names)
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert jax.eval_shape(jax.vmap(train), keys, values).shape == (2,)
