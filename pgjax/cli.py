@@ -51,7 +51,7 @@ def command() -> NoReturn:
     code = main()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    if code == 130:
+    if code in (130, 143):
         os._exit(code)  # rather than wait for them
     sys.exit(code)
 
@@ -142,10 +142,16 @@ def _sweep(parsed: dict[str, Any]) -> int:
     import pathlib
 
     from pgjax.lab import sweeps
+    from pgjax.lab.errors import UsageError
 
     quiet, directory = parsed.pop("quiet", False), parsed.pop("resume", None)
     algorithm, preset = parsed.pop("algorithm"), parsed.pop("preset")
     if directory is not None:
+        if parsed:
+            raise UsageError(
+                f"--resume goes on as the sweep was started, without "
+                f"--{min(parsed).replace('_', '-')}"
+            )
         return sweeps.resume(pathlib.Path(directory), quiet=quiet)
     out, at_once = parsed.pop("out", None), parsed.pop("agents_at_once", None)
     several = {k: x for k, x in parsed.items() if isinstance(x, _Values)}
@@ -408,8 +414,8 @@ def _add_compare(commands: Any) -> None:
     compare = commands.add_parser(
         "compare",
         help="runs side by side, with intervals and tests",
-        description="Prints what runs and sweeps came to: means and interquartile "
-        "means (IQM) of the greedy policies' returns, steps to solve with unsolved "
+        description="Prints what runs and sweeps came to: interquartile means "
+        "(IQM) of the greedy policies' returns, steps to solve with unsolved "
         "agents as censored, and comparisons with the first.",
     )
     compare.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")

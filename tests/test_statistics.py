@@ -131,6 +131,12 @@ def test_survival_without_censoring_is_the_share_left():
     assert np.isfinite(ours.high).all()
 
 
+@pytest.mark.parametrize("n", range(2, 66, 2))
+def test_half_of_the_agents_is_the_median(n):
+    steps = np.where(np.arange(n) < n // 2, np.arange(n) + 1.0, np.nan)
+    assert statistics.survival(steps, np.full(n, 1e3)).median.estimate == n // 2
+
+
 def test_nobody_solves_the_task():
     ours = statistics.survival(np.full(5, np.nan), np.full(5, 100.0))
     assert len(ours.steps) == 0

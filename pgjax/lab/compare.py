@@ -83,14 +83,32 @@ def _scores(samples: list[Sample]) -> Table:
     for sample in samples:
         cells = [
             sample.name,
-            str(len(sample.seeds)),
-            statistics.text(statistics.interquartile_mean(sample.greedy), ".1f"),
-            f"{sample.greedy.min():.1f}",
+            _agents(sample),
+            *_returns(sample),
         ]
         if solvable:
             cells += _solving(sample)
         table.add_row(*cells)
     return table
+
+
+def _agents(sample: Sample) -> str:
+    diverged = np.isnan(sample.greedy).sum()
+    note = f"\n{diverged} diverged" if diverged else ""
+    return f"{len(sample.seeds)}{note}"
+
+
+def _returns(sample: Sample) -> list[str]:
+    """Of the agents that have not diverged, whose number stands beside them."""
+    known = sample.greedy[np.isfinite(sample.greedy)]
+    if not known.size:
+        return ["", ""]
+    iqm = statistics.text(statistics.interquartile_mean(known), ".1f")
+    return [iqm, f"{known.min():.1f}"]
+
+
+def _worst_if_diverged(x: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(x), -np.inf, x)
 
 
 def _solving(sample: Sample) -> list[str]:
@@ -106,7 +124,8 @@ def _against_the_first(samples: list[Sample]) -> Table:
     table = Table(
         title=f"against {first.name}",
         caption="P(better): of an agent's return, ties halved, with its 95% bootstrap "
-        "interval; p: log-rank test of the times to solve",
+        "interval; p: log-rank test of the times to solve. Both take agents as "
+        "independent, also where seeds are shared.",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -114,7 +133,9 @@ def _against_the_first(samples: list[Sample]) -> Table:
     for column in ("run", "P(better)", "p"):
         table.add_column(column, justify="left" if column == "run" else "right")
     for other in others:
-        better = statistics.probability_of_improvement(other.greedy, first.greedy)
+        better = statistics.probability_of_improvement(
+            _worst_if_diverged(other.greedy), _worst_if_diverged(first.greedy)
+        )
         p = _log_rank(other, first)
         cells = statistics.text(better, ".2f"), "" if p is None else f"{p:.2g}"
         table.add_row(other.name, *cells)
@@ -122,6 +143,8 @@ def _against_the_first(samples: list[Sample]) -> Table:
 
 
 def _log_rank(a: Sample, b: Sample) -> float | None:
+    if a.solved_return != b.solved_return:
+        return None  # not the same event
     if not np.isfinite(np.concatenate([a.steps_to_solve, b.steps_to_solve])).any():
         return None  # nobody has solved it
     return statistics.log_rank(
@@ -130,7 +153,11 @@ def _log_rank(a: Sample, b: Sample) -> float | None:
 
 
 def _caveat(runs: Sequence[str], samples: list[Sample]) -> str:
-    best = max(samples, key=lambda s: statistics.interquartile_mean(s.greedy).estimate)
+    def score(sample: Sample) -> float:
+        known = sample.greedy[np.isfinite(sample.greedy)]
+        return statistics.interquartile_mean(known).estimate if known.size else -np.inf
+
+    best = max(samples, key=score)
     return (
         f"Highest IQM: {best.name}. It was chosen among {len(samples)} on the seeds it "
         f"is scored on, {best.seeds.min()} to {best.seeds.max()}, which flatters it: "

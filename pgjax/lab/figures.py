@@ -80,6 +80,10 @@ def _curves(axes: Axes, samples: list[Sample]) -> None:
 
 
 def _profile(axes: Axes, samples: list[Sample]) -> None:
+    samples = [s._replace(greedy=s.greedy[np.isfinite(s.greedy)]) for s in samples]
+    samples = [sample for sample in samples if sample.greedy.size]
+    if not samples:
+        return
     returns = np.concatenate([sample.greedy for sample in samples])
     spread = max(np.ptp(returns), 1e-6)
     levels = np.linspace(returns.min() - 0.02 * spread, returns.max(), 200)

@@ -17,6 +17,7 @@ ONE_VALUE = frozenset(
         "seeds",
         "seed",
         "steps",
+        "env",  # returns of several cannot be put side by side
         "env_options",
         "solved_return",
         "until_solved",

@@ -73,7 +73,7 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
     store.write_json(run / "summary.json", summary)
     if not quiet:
         print_summary(run, config, summary)
-    return 130 if received else 0
+    return 128 + received[0] if received else 0
 
 
 def _devices() -> str:

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     name: str
     env: str
     seeds: np.ndarray  # (n,)
-    greedy: np.ndarray  # (n,) mean return of the greedy policy after training
+    greedy: np.ndarray  # (n,) mean return of the trained greedy policy; NaN: diverged
     steps_to_solve: np.ndarray  # (n,) environment steps, NaN for unsolved agents
     env_steps: np.ndarray  # (n,) at which each agent stopped
     solved_return: float | None
@@ -89,7 +89,7 @@ def _sample(
         name=name,
         env=env,
         seeds=np.array([row["seed"] for row in rows]),
-        greedy=np.array([row["greedy_return"]["mean"] for row in rows]),
+        greedy=np.array([row["greedy_return"]["mean"] for row in rows], float),
         steps_to_solve=np.array(
             [
                 np.nan if row["steps_to_solve"] is None else row["steps_to_solve"]

@@ -207,7 +207,10 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
     # Once nobody is left, the log-log interval is undefined: it ends with the last.
     if len(unsolved) > 1 and unsolved[-1] == 0:
         low[-1], high[-1] = 0.0, high[-2]
-    centre, first, final = (_first(times, x <= 0.5) for x in (unsolved, low, high))
+    centre, first, final = (
+        _first(times, x <= 0.5 + 1e-9)  # a product of ratios, rounded
+        for x in (unsolved, low, high)
+    )
     return Survival(times, unsolved, low, high, Interval(centre, first, final))
 
 

@@ -180,7 +180,12 @@ class MetricsFile:
             self._columns = [*COLUMNS, *rest]
             self._writer = csv.writer(self._file)
             self._writer.writerow(self._columns)
-        columns = [rows[name].tolist() for name in self._columns]
+        columns = [
+            [str(x) for x in rows[name]]
+            if rows[name].dtype == object
+            else rows[name].tolist()  # settings of a grid read as they are written
+            for name in self._columns
+        ]
         for row in zip(*columns, strict=True):
             self._writer.writerow(_cell(value) for value in row)
         self._file.flush()

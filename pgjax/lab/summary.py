@@ -60,9 +60,15 @@ def print_points(
         table.add_column("steps to solve\nmedian [95%]", justify="right", no_wrap=True)
         table.add_column("solved", justify="right")
     for point, rows in points.items():
-        cells = [*map(str, point), str(len(rows))]
+        diverged = sum(row["greedy_return"]["mean"] is None for row in rows)
+        agents = f"{len(rows)}" + (f"\n{diverged} diverged" if diverged else "")
+        cells = [*map(str, point), agents]
         for kind in ("greedy_return", "sampled_return"):
-            returns = np.array([row[kind]["mean"] for row in rows])
+            means = [row[kind]["mean"] for row in rows]
+            returns = np.array([x for x in means if x is not None])
+            if not returns.size:
+                cells.append("diverged")
+                continue
             cells.append(statistics.text(statistics.interquartile_mean(returns), ".1f"))
         if level is not None:
             steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
@@ -99,6 +105,8 @@ def title_of(config: Config) -> str:
 def spread(returns: np.ndarray) -> dict[str, Any]:
     """Mean, standard deviation and least of an agent's returns, to four decimals."""
     returns = returns.astype(np.float64)
+    if not np.isfinite(returns).all():  # the agent has diverged
+        return {"mean": None, "std": None, "min": None}
     return {
         "mean": round(returns.mean(), 4),
         "std": round(returns.std(ddof=1), 4) if len(returns) > 1 else None,
@@ -143,8 +151,10 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
     for row in summary["agents"]:
         cells = [
             str(row["seed"]),
-            f"{row['greedy_return']['mean']:.1f}",
-            f"{row['sampled_return']['mean']:.1f}",
+            *(
+                "diverged" if row[kind]["mean"] is None else f"{row[kind]['mean']:.1f}"
+                for kind in ("greedy_return", "sampled_return")
+            ),
         ]
         if level is not None:
             steps = row["steps_to_solve"]

@@ -81,8 +81,8 @@ def sweep(
         "grid": {name: list(values) for name, values in grid.items()},
     }
     plan = _plan(request, agents_at_once)
-    largest = max(len(batch.agents.seeds) for batch in plan.batches)
-    request["agents_at_once"] = agents_at_once or largest
+    # Free memory may be another when it is resumed; batches must be the same.
+    request["batches"] = [len(batch.agents.seeds) for batch in plan.batches]
     directory = store.choose_run(out, f"sweep-{plan.groups[0].config.algorithm}")
     store.create_run(directory, {"sweep": request, "groups": _settings_of(plan.groups)})
     return _run(directory, plan, quiet=quiet)
@@ -101,7 +101,7 @@ def resume(directory: pathlib.Path, *, quiet: bool) -> int:
     if (directory / "summary.json").is_file():
         raise UsageError(f"{directory} is complete: there is nothing to resume")
     request = record["sweep"]
-    plan = _plan(request, request["agents_at_once"])
+    plan = _plan(request, request["batches"])
     if _settings_of(plan.groups) != record["groups"]:
         raise UsageError(
             f"{directory} was started with other settings than this version of pgjax "
@@ -114,7 +114,8 @@ def _settings_of(groups: list[Group]) -> list[dict[str, Any]]:
     return json.loads(json.dumps([to_json(group.config) for group in groups]))
 
 
-def _plan(request: Mapping[str, Any], agents_at_once: int | None) -> Plan:
+def _plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan:
+    """The plan; batches are of the sizes listed, or at most so large, or what fits."""
     groups = make_groups(
         request["algorithm"], request["preset"], request["given"], request["grid"]
     )
@@ -122,10 +123,15 @@ def _plan(request: Mapping[str, Any], agents_at_once: int | None) -> Plan:
     batches: list[Batch] = []
     for number, (group, experiment) in enumerate(zip(groups, experiments, strict=True)):
         total = len(group.agents.seeds)
-        most = agents_at_once or agents_that_fit(experiment, total)
-        for start in range(0, total, most):
-            agents = group.agents.take(slice(start, start + most))
+        most = sizes if isinstance(sizes, int) else total
+        if sizes is None:
+            most = agents_that_fit(experiment, total)
+        start = 0
+        while start < total:
+            size = sizes[len(batches)] if isinstance(sizes, list) else most
+            agents = group.agents.take(slice(start, start + size))
             batches.append(Batch(len(batches), number, agents))
+            start += size
     return Plan(groups, experiments, batches)
 
 
