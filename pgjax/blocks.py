@@ -1,8 +1,9 @@
-"""Work over a (T, N) batch, a block of time at a time.
+"""Work over the samples of a (T, N) batch that count, a block of samples at a time.
 
-A gradient over a large batch is bound by memory: its activations do not fit the cache.
-Smaller blocks were measured up to 1.7 times as fast on a CPU where several agents are
-batched, hardly faster for one agent, and blocks that are all padding can be skipped.
+Complete episodes are padded to the time limit: on CartPole, most of a young agent's
+batch is padding. Samples that count are therefore put side by side first, and padding
+costs nothing. Smaller blocks stay in the cache, where a gradient over a large batch is
+bound by memory.
 """
 
 from __future__ import annotations
@@ -16,71 +17,84 @@ import jax.numpy as jnp
 from pgjax.batching import any_agent, zeros_like
 from pgjax.types import Array
 
-BLOCK_SAMPLES = 512
+BLOCK_SAMPLES = 512  # at most
+# Samples of a block per environment: an agent with few environments is one of many that
+# run side by side, and has few samples that count.
+STEPS = 32
 
 
-def sum_over_time(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
-    """The sum of `fn(block)` over blocks of time, leaf by leaf.
+def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
+    """The sum of `fn(block)` over blocks of samples, leaf by leaf.
 
     Args:
-      fn: maps a block, `batch` with a shorter T, to a pytree of sums over its samples.
+      fn: maps a block, leaves (B, ...), to a pytree of sums over its samples. It must
+        be zero for samples that are zero in all leaves: they fill up the last block.
       batch: a pytree of (T, N, ...) arrays.
-      needed: (T, N) bool; blocks without any needed sample may be skipped, so `fn` must
-        be zero on samples that are not needed, zeros in all leaves among them.
+      needed: (T, N) bool: the samples to sum over.
 
     Returns:
-      What `fn(batch)` would return, up to rounding.
+      What `fn` would return for one block of all the samples needed, up to rounding.
     """
-    blocks, needed_blocks = _split((batch, needed), needed.shape)
+    order, take = _blocks(batch, needed)
 
-    def add(total: Any, block: Any) -> Any:
-        return jax.tree.map(jnp.add, total, fn(block))
+    def add(total: Any, index: Array) -> Any:
+        return jax.tree.map(jnp.add, total, fn(take(index)))
 
-    def skip(total: Any, block: Any) -> Any:
+    def skip(total: Any, index: Array) -> Any:
         return total
 
-    def step(total: Any, inputs: tuple) -> tuple[Any, None]:
-        block, block_needed = inputs
-        return jax.lax.cond(any_agent(block_needed), add, skip, total, block), None
+    def step(total: Any, index: Array) -> tuple[Any, None]:
+        return jax.lax.cond(_anyone(index, needed), add, skip, total, index), None
 
-    first = jax.tree.map(lambda x: x[0], blocks)
-    zero = zeros_like(jax.eval_shape(fn, first))
-    return jax.lax.scan(step, zero, (blocks, needed_blocks))[0]
+    zero = zeros_like(jax.eval_shape(lambda index: fn(take(index)), order[0]))
+    return jax.lax.scan(step, zero, order)[0]
 
 
-def map_over_time(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
-    """`fn(block)` for blocks of time, put together again; zeros where nobody needs it.
+def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
+    """`fn(block)` for blocks of samples, put together again; zeros elsewhere.
 
     Args:
-      fn: maps a block, `batch` with a shorter T, to a (T, N, ...) array, sample by
-        sample.
+      fn: maps a block, leaves (B, ...), to a (B, ...) array, sample by sample.
       batch: a pytree of (T, N, ...) arrays.
-      needed: (T, N) bool; the result is only defined where this is true.
+      needed: (T, N) bool: the samples to map.
 
     Returns:
-      A (T, N, ...) array.
+      A (T, N, ...) array, zero where a sample is not needed.
     """
-    blocks, needed_blocks = _split((batch, needed), needed.shape)
-    first = jax.tree.map(lambda x: x[0], blocks)
-    zero = zeros_like(jax.eval_shape(fn, first))
+    order, take = _blocks(batch, needed)
+    zero = zeros_like(jax.eval_shape(lambda index: fn(take(index)), order[0]))
 
-    def step(inputs: tuple) -> Array:
-        block, block_needed = inputs
-        return jax.lax.cond(any_agent(block_needed), fn, lambda _: zero, block)
+    def step(index: Array) -> Array:
+        return jax.lax.cond(
+            _anyone(index, needed), lambda i: fn(take(i)), lambda _: zero, index
+        )
 
-    rows = jax.lax.map(step, (blocks, needed_blocks))
-    return rows.reshape(-1, *rows.shape[2:])[: needed.shape[0]]
+    rows = jax.lax.map(step, order)
+    rows = rows.reshape(-1, *rows.shape[2:])
+    whole = jnp.zeros((needed.size, *rows.shape[1:]), rows.dtype)
+    whole = whole.at[order.ravel()].set(rows, mode="drop")
+    return whole.reshape(*needed.shape, *rows.shape[1:])
 
 
-def _split(tree: Any, shape: tuple[int, ...]) -> Any:
-    """(T, ...) leaves to (blocks, T / blocks, ...), with zeros after the last step."""
-    num_steps, num_envs = shape
-    num_blocks = min(num_steps, -(-num_steps * num_envs // BLOCK_SAMPLES))
-    length = -(-num_steps // num_blocks)
-    padding = num_blocks * length - num_steps
+def _blocks(batch: Any, needed: Array) -> tuple[Array, Callable[[Array], Any]]:
+    """The numbers of the samples needed, (blocks, B), and what takes them by number.
 
-    def split(x: Array) -> Array:
-        x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) if padding else x
-        return x.reshape(num_blocks, length, *x.shape[1:])
+    After the last one comes T * N, which is no sample's number; it takes zeros.
+    """
+    total = needed.size
+    size = min(BLOCK_SAMPLES, STEPS * needed.shape[1], total)
+    room = -(-total // size) * size
+    order = jnp.nonzero(needed.ravel(), size=room, fill_value=total)[0]
+    samples = jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), batch)
 
-    return jax.tree.map(split, tree)
+    def take(index: Array) -> Any:
+        return jax.tree.map(
+            lambda x: x.at[index].get(mode="fill", fill_value=0), samples
+        )
+
+    return order.reshape(-1, size), take
+
+
+def _anyone(index: Array, needed: Array) -> Array:
+    """Whether any agent has a sample in this block."""
+    return any_agent(index[:1] < needed.size)

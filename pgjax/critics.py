@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.blocks import map_over_time
+from pgjax.blocks import map_over_samples
 from pgjax.returns import lambda_returns, n_step_returns
 from pgjax.types import Array, Numeric, Params, Transition
 from pgjax.weighted import standardize
@@ -86,8 +86,8 @@ def critic_values(
     def evaluate(obs: Array) -> Array:
         return value_fn(params, obs)
 
-    value = map_over_time(evaluate, batch.obs, counts)
-    cut_value = map_over_time(evaluate, batch.next_obs, cut)
+    value = map_over_samples(evaluate, batch.obs, counts)
+    cut_value = map_over_samples(evaluate, batch.next_obs, cut)
     following = jnp.concatenate([value[1:], cut_value[-1:]])
     next_value = jnp.where(cut, cut_value, following)
     return jax.lax.stop_gradient((value, next_value))

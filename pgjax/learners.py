@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.blocks import sum_over_time
+from pgjax.blocks import sum_over_samples
 from pgjax.checks import check_is
 from pgjax.losses import entropy_loss
 from pgjax.types import (
@@ -68,7 +68,7 @@ def descend(
     return Learner(optax.apply_updates(learner.params, updates), opt_state)
 
 
-def descend_over_time(
+def descend_over_samples(
     optimizer: optax.GradientTransformation,
     learner: Learner,
     loss: Callable[[Params, Any], tuple[Array, Metrics]],
@@ -83,12 +83,12 @@ def descend_over_time(
       loss: maps parameters and a block of `batch` to its share of the loss, and
         metrics that are sums as well.
       batch: a pytree of (T, N, ...) arrays.
-      needed: (T, N) bool; see `sum_over_time`.
+      needed: (T, N) bool; see `sum_over_samples`.
 
     Returns:
       The next learner, and the metrics with gradient_norm.
     """
-    grads, metrics = sum_over_time(
+    grads, metrics = sum_over_samples(
         lambda block: jax.grad(loss, has_aux=True)(learner.params, block), batch, needed
     )
     metrics |= {"gradient_norm": optax.tree.norm(grads)}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.batching import any_agent, zeros_like
+from pgjax.batching import any_agent
 from pgjax.checks import check_is
 from pgjax.types import (
     Array,
@@ -63,22 +63,31 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         start = _start(env, reset_key, num_envs)
         fresh = start.obs, start.env_state
 
-        def play(envs: EnvsState, alive: Array, keys: tuple) -> tuple:
+        def play(envs: EnvsState, alive: Array, keys: list[Key]) -> tuple:
             envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
             transition = transition._replace(weight=alive.astype(jnp.float32))
             ended = ended._replace(finished=ended.finished & alive)
-            return (envs, alive & ~ended.finished), (transition, ended)
+            return envs, alive & ~ended.finished, (transition, ended)
 
-        def skip(envs: EnvsState, alive: Array, keys: tuple) -> tuple:
-            _, row = jax.eval_shape(play, envs, alive, keys)
-            return (envs, alive), zeros_like(row)
+        def step(carry: tuple) -> tuple:
+            t, envs, alive, rows = carry
+            envs, alive, row = play(envs, alive, [keys[t] for keys in step_keys])
+            rows = jax.tree.map(lambda rows, row: rows.at[t].set(row), rows, row)
+            return t + 1, envs, alive, rows
 
-        def step(carry: tuple, keys: tuple) -> tuple:
-            return jax.lax.cond(any_agent(carry[1]), play, skip, *carry, keys)
+        def goes_on(carry: tuple) -> Array:
+            t, _, alive, _ = carry
+            return (t < env.max_steps) & any_agent(alive)
 
-        carry = (start, jnp.ones(num_envs, bool))
-        rows: tuple[Transition, Episodes]
-        _, rows = jax.lax.scan(step, carry, tuple(step_keys))
+        alive = jnp.ones(num_envs, bool)
+        first = [keys[0] for keys in step_keys]
+        *_, row = jax.eval_shape(play, start, alive, first)
+        # Padding is what nobody writes to.
+        rows = jax.tree.map(
+            lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
+        )
+        carry = (jnp.int32(0), start, alive, rows)
+        *_, rows = jax.lax.while_loop(goes_on, step, carry)
         return state, *rows
 
     return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], True)

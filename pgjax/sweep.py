@@ -1,4 +1,4 @@
-"""Many agents in one compiled program, placed on all devices."""
+"""Seeds x hyperparameters in one compiled program, placed on all devices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 
+from pgjax.agents import in_batches
 from pgjax.train import train
 from pgjax.types import Algorithm, Metrics, Rollout, TrainState
 
@@ -72,67 +72,3 @@ def sweep(
     )
     results = in_batches(run, agents, devices=devices, agents_at_once=agents_at_once)
     return jax.tree.map(lambda x: x.reshape(*seed_grid.shape, *x.shape[1:]), results)
-
-
-def in_batches(
-    fn: Callable[..., Any],
-    agents: tuple[Any, ...],
-    *,
-    devices: Sequence[jax.Device] | None = None,
-    agents_at_once: int | None = None,
-) -> Any:
-    """The results of `fn` for every agent, so many at a time.
-
-    Args:
-      fn: a function of one agent.
-      agents: its arguments, leaves (S, ...).
-      devices: where to run; by default all that there are.
-      agents_at_once: how many run side by side; by default all.
-
-    Returns:
-      What `fn` returns, leaves (S, ...).
-    """
-    count = len(jax.tree.leaves(agents)[0])
-    size = min(count, agents_at_once or count)
-    devices = (jax.devices() if devices is None else list(devices))[:size]
-    size = pad_agents(size, devices)
-    run = jax.jit(over_agents(fn, devices))
-    # The last batch is filled up with agents that have run before.
-    index = np.arange(pad_agents(count, [None] * size)) % count
-    results = [
-        run(*jax.tree.map(lambda x, part=part: x[part], agents))
-        for part in index.reshape(-1, size)
-    ]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *results)
-
-
-def over_agents(
-    fn: Callable[..., Any], devices: Sequence[jax.Device]
-) -> Callable[..., Any]:
-    """`vmap` over agents, the leading axis of every argument, split over devices.
-
-    Each device runs its share of the agents by itself and waits for no other. On a CPU,
-    one XLA device per core is faster than one device with a thread per core.
-
-    Args:
-      fn: a function of one agent.
-      devices: the number of agents must be a multiple of theirs; see `pad_agents`.
-
-    Returns:
-      A function of agents, to be jitted.
-    """
-    batched = jax.vmap(fn)
-    if len(devices) == 1:
-        return batched
-    spec = PartitionSpec("agent")
-    mesh = Mesh(devices, ("agent",))
-    # Nothing is shared between devices, so there is nothing for `check_vma` to check,
-    # and loop carries that start as constants need no marking.
-    return jax.shard_map(
-        batched, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-    )
-
-
-def pad_agents(count: int, devices: Sequence[Any]) -> int:
-    """The smallest multiple of the number of devices that holds `count` agents."""
-    return -(-count // len(devices)) * len(devices)

@@ -147,13 +147,12 @@ def recent_return(state: TrainState) -> Array:
 
 def _push(recent: Array, episodes: Episodes) -> Array:
     """The last returns, newest first, after those of the episodes that just ended."""
-    finished = episodes.finished.reshape(-1)  # in order of time, then of environment
-    steps = jnp.arange(-RECENT, len(finished))  # negative ones, if too few have ended
-    ended = jnp.where(jnp.pad(finished, (RECENT, 0)), steps, steps[0] - 1)
-    newest = jax.lax.top_k(ended, RECENT)[0]
+    # In reversed order of time, then of environment.
+    finished = episodes.finished.reshape(-1)[::-1]
+    newest = jnp.nonzero(finished, size=RECENT, fill_value=0)[0]
     count = jnp.sum(finished)
     place = jnp.arange(RECENT)  # 0 for the newest
-    new = episodes.returns.reshape(-1)[newest]
+    new = episodes.returns.reshape(-1)[::-1][newest]
     return jnp.where(place < count, new, recent[place - count])
 
 

@@ -12,7 +12,7 @@ import pytest
 from probes import quick_jit
 
 import pgjax as pg
-from pgjax.sweep import in_batches, over_agents, pad_agents
+from pgjax.agents import in_batches, over_agents, pad_agents
 
 ENV = pg.make_env("CartPole-v1", time_limit=20)
 NETWORK = pg.actor_critic(ENV, (4,))
@@ -28,7 +28,7 @@ ALGORITHMS = {
 SEVERAL = """
 import jax, jax.numpy as jnp, optax
 import pgjax as pg
-from pgjax.sweep import over_agents, pad_agents
+from pgjax.agents import over_agents, pad_agents
 
 devices = jax.devices()
 assert len(devices) == 4 and pad_agents(6, devices) == 8

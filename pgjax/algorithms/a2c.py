@@ -7,7 +7,7 @@ import optax
 from pgjax.checks import check_unit_interval
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
-    descend_over_time,
+    descend_over_samples,
     learner_init,
     policy_of,
     total_loss,
@@ -98,6 +98,6 @@ def a2c(
             )
 
         samples = batch, estimates, mean_weights(batch.weight)
-        return descend_over_time(optimizer, learner, loss, samples, batch.weight > 0)
+        return descend_over_samples(optimizer, learner, loss, samples, batch.weight > 0)
 
     return Algorithm(learner_init(network, optimizer), update, policy_of(network))

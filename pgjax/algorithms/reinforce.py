@@ -12,7 +12,7 @@ from pgjax.baselines import Baseline, no_baseline
 from pgjax.checks import check_broadcasts, check_choice, check_unit_interval
 from pgjax.critics import critic_values
 from pgjax.learners import (
-    descend_over_time,
+    descend_over_samples,
     learner_init,
     policy_of,
     total_loss,
@@ -134,7 +134,7 @@ def reinforce(
                 entropy_coefficient=entropy_coefficient,
             )
 
-        learner, metrics = descend_over_time(
+        learner, metrics = descend_over_samples(
             optimizer,
             learner,
             loss,

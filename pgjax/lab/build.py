@@ -125,10 +125,12 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
                 f"{config.steps} makes {gradient_steps}"
             )
         rate = optax.linear_schedule(rate, 0.0, gradient_steps)
-    adam = optax.adam(rate, eps=config.adam_epsilon)
-    if config.max_gradient_norm is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), adam)
+    optimizer = optax.adam(rate, eps=config.adam_epsilon)
+    if config.max_gradient_norm is not None:
+        clip = optax.clip_by_global_norm(config.max_gradient_norm)
+        optimizer = optax.chain(clip, optimizer)
+    # One long vector: a fifth less to compile, and to do in each of PPO's small steps.
+    return optax.flatten(optimizer)
 
 
 def _normalized(config: Config, algorithm: pg.Algorithm) -> pg.Algorithm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pgjax as pg
+from pgjax.agents import over_active, over_agents, pad_agents
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
@@ -20,8 +21,9 @@ from pgjax.lab.progress import Progress
 from pgjax.lab.signals import wait
 from pgjax.lab.store import MetricsFile
 from pgjax.lab.training_log import TrainingLog
-from pgjax.sweep import over_agents, pad_agents
 from pgjax.train import RECENT, recent_return
+
+BLOCK_ENVS = 128
 
 
 class Training(NamedTuple):
@@ -32,13 +34,45 @@ class Training(NamedTuple):
     seconds: float
 
 
+class Slots(NamedTuple):
+    """Where agents are in the arrays of a program, which are split over devices.
+
+    Agents are dealt out like cards, so that those of one setting, which may stop early
+    together, are not all on one device; some are repeated to fill up the last round.
+    """
+
+    agent: np.ndarray  # (num_slots,) whose slot it is
+    place: np.ndarray  # (S,) each agent's slot
+
+    @classmethod
+    def deal(cls, num_agents: int, num_devices: int) -> Slots:
+        """Slots for so many agents."""
+        num_slots = pad_agents(num_agents, [None] * num_devices)
+        dealt = np.arange(num_slots).reshape(-1, num_devices).T.ravel()
+        return cls(dealt % num_agents, np.argsort(dealt)[:num_agents])
+
+    def fill(self, x: Any) -> Any:
+        """Leaves (S, ...) of agents to leaves (num_slots, ...)."""
+        return jax.tree.map(lambda x: x[self.agent], x)
+
+    def real(self, x: Any) -> Any:
+        """Leaves (num_slots, ...) to leaves (S, ...) of agents, on the host."""
+        return jax.tree.map(lambda x: np.asarray(x)[self.place], x)
+
+    def mask(self, active: np.ndarray) -> np.ndarray:
+        """(num_slots,) bool: the slots of active agents, each one's first."""
+        mask = np.zeros(len(self.agent), bool)
+        mask[self.place] = active
+        return mask
+
+
 class Programs(NamedTuple):
     """The compiled programs of a run, over all agents at once."""
 
     init: Callable[[Any, Any], Any]
     chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
-    evaluate: Future[Callable[[Any, Any], Any]]  # not needed before the end
-    num_slots: int  # agents, and some to fill up the devices
+    evaluate: Callable[[Any, Any], Any]  # compiled when it is first called
+    slots: Slots
     seconds: float  # spent compiling
 
 
@@ -61,15 +95,14 @@ def train_agents(
       received: signals; with one in it, training stops after the chunk.
     """
     start = time.perf_counter()
-    log = TrainingLog(config, agents)
-    keys, values = _inputs(agents, programs.num_slots)
+    log, slots = TrainingLog(config, agents), programs.slots
+    keys, values = _inputs(agents, slots)
     state = programs.init(keys, values)
     while log.active.any() and not received:
-        active = _fill(log.active, programs.num_slots)
-        active[len(agents.seeds) :] = False
-        state, metrics = programs.chunk(state, values, active)
+        state, metrics = programs.chunk(slots.mask(log.active), state, values)
         who = np.flatnonzero(log.active)
-        file.write(log.add(who, {k: np.asarray(x)[who] for k, x in metrics.items()}))
+        metrics = {name: x[who] for name, x in slots.real(metrics).items()}
+        file.write(log.add(who, metrics))
         progress.update(
             steps=int(log.env_steps.sum()),
             done=log.done(),
@@ -77,15 +110,15 @@ def train_agents(
             mean_return=log.mean_return(),
             num_solved=log.num_solved(),
         )
-    params = _real(state.learner.params, agents)
+    params = slots.real(state.learner.params)
     return Training(params, log, time.perf_counter() - start)
 
 
 def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:
     """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled."""
-    keys, _ = _inputs(agents, programs.num_slots)
-    filled = jax.tree.map(lambda x: _fill(x, programs.num_slots), params)
-    return _real(programs.evaluate.result()(keys, filled), agents)
+    slots = programs.slots
+    keys, _ = _inputs(agents, slots)
+    return slots.real(programs.evaluate(keys, slots.fill(params)))
 
 
 def compile_programs(
@@ -104,18 +137,18 @@ def compile_programs(
     """
     start = time.perf_counter()
     devices = jax.devices()[: len(agents.seeds)]
-    num_slots = pad_agents(len(agents.seeds), devices)
+    slots = Slots.deal(len(agents.seeds), len(devices))
     env, rollout, algorithm, make_algorithm = experiment
     num_updates = None if rollout.complete_episodes else config.num_updates
 
     def init(key: Any, values: Any) -> Any:
         return pg.init_train_state(key, rollout, make_algorithm(values))
 
-    def chunk(state: Any, values: Any, active: Any) -> tuple[Any, Any]:
+    def chunk(state: Any, values: Any) -> tuple[Any, Any]:
         algorithm = make_algorithm(values)
 
         def step(state: Any, _: None) -> tuple[Any, Any]:
-            going = active & ~_stops(config, state, num_updates)
+            going = ~_stops(config, state, num_updates)
             new_state, metrics = pg.train_step(state, rollout, algorithm)
             return _where(going, new_state, state), metrics | {"going": going}
 
@@ -135,47 +168,36 @@ def compile_programs(
 
         return jax.vmap(play)(keys, jnp.array([True, False]))
 
-    def compiled(fn: Callable, *args: Any, donate: Any = (), **options: Any) -> Any:
-        mapped = jax.jit(over_agents(fn, devices), donate_argnums=donate)
-        return mapped.lower(*args).compile(options)
-
-    keys, values = _inputs(agents, num_slots)
+    keys, values = _inputs(agents, slots)
     state = jax.eval_shape(jax.vmap(init), keys, values)
     active = jax.ShapeDtypeStruct(keys.shape, bool)
+    chunks = over_active(chunk, devices, block=max(1, BLOCK_ENVS // config.num_envs))
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        training = pool.submit(compiled, chunk, state, values, active, donate=0)
+        # Tracing holds Python's lock and compiling does not, so the long compilation
+        # is under way before the short one is traced.
+        lowered = jax.jit(chunks, donate_argnums=1).lower(active, state, values)
+        training = pool.submit(lowered.compile)
         # It runs once: the less there is to compile, the better.
         fast = {"xla_backend_optimization_level": 0}
-        initial = pool.submit(compiled, init, keys, values, **fast)
+        lowered = jax.jit(over_agents(init, devices)).lower(keys, values)
+        initial = pool.submit(lowered.compile, fast)
         needed = wait(initial, received), wait(training, received)
-        # While training goes on: it is not needed before the end.
-        evaluation = pool.submit(compiled, evaluate, keys, state.learner.params)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown(wait=False)
-    return Programs(*needed, evaluation, num_slots, time.perf_counter() - start)
+    # Evaluation is compiled when it is called: to compile it while training goes on
+    # takes as much time from training as it saves.
+    evaluation = jax.jit(over_agents(evaluate, devices))
+    return Programs(*needed, evaluation, slots, time.perf_counter() - start)
 
 
-def _inputs(agents: Agents, num_slots: int) -> tuple[Any, dict[str, Any]]:
+def _inputs(agents: Agents, slots: Slots) -> tuple[Any, dict[str, Any]]:
     """Keys and values, (num_slots,) each."""
-    keys = jax.vmap(jax.random.key)(jnp.asarray(_fill(agents.seeds, num_slots)))
-    values = {
-        name: jnp.asarray(_fill(x, num_slots), jnp.float32)
-        for name, x in agents.values.items()
-    }
-    return keys, values
-
-
-def _fill(x: np.ndarray, num_slots: int) -> np.ndarray:
-    """Repeats agents until there are as many as slots."""
-    return np.resize(x, (num_slots, *x.shape[1:]))
-
-
-def _real(tree: Any, agents: Agents) -> Any:
-    """On the host, without the agents that only fill up the devices."""
-    return jax.tree.map(lambda x: np.asarray(x)[: len(agents.seeds)], tree)
+    seeds, values = slots.fill((agents.seeds, agents.values))
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    return keys, {name: jnp.asarray(x, jnp.float32) for name, x in values.items()}
 
 
 def _stops(config: Config, state: Any, num_updates: int | None) -> Any:
