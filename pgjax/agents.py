@@ -69,7 +69,8 @@ def over_active(
     """As `over_agents`, but only for agents that are still active, block by block.
 
     Agents that are done cost nothing, and what a block of agents touches stays in the
-    cache. Which agents share a block changes nobody's numbers: every block is computed
+    cache. A block takes as long as its busiest agent, so agents with about as much to
+    do share one. Who shares a block changes nobody's numbers: every block is computed
     by the same program.
 
     Args:
@@ -78,16 +79,19 @@ def over_active(
       block: how many agents of a device run side by side.
 
     Returns:
-      A function of active (S,), states (S, ...) and inputs (S, ...), to be jitted. It
-      returns the states, those of inactive agents as they were, and the outputs, zeros
-      for inactive agents.
+      A function of work (S,), states (S, ...) and inputs (S, ...), to be jitted. Work
+      is how much each agent is expected to do, in any unit, and 0 for agents that are
+      done. It returns the states, those of agents that are done as they were, and the
+      outputs, zeros for them.
     """
     batched = jax.vmap(fn)
 
-    def run(active: Any, state: Any, *inputs: Any) -> tuple[Any, Any]:
-        count, size = len(active), min(block, len(active))
-        # Active agents first; then `count`, which is nobody's number.
-        order = jnp.where(jnp.sort(~active), count, jnp.argsort(~active, stable=True))
+    def run(work: Any, state: Any, *inputs: Any) -> tuple[Any, Any]:
+        count, size = len(work), min(block, len(work))
+        # The busiest agents first; in place of those that are done comes `count`,
+        # which is nobody's number.
+        order = jnp.argsort(-work, stable=True)
+        order = jnp.where(work[order] > 0, order, count)
         order = jnp.pad(order, (0, size), constant_values=count)
         outputs = zeros_like(jax.eval_shape(batched, state, *inputs)[1])
 
@@ -103,7 +107,7 @@ def over_active(
                 batched(*taken),
             )
 
-        num_blocks = -(-jnp.sum(active) // size)
+        num_blocks = -(-jnp.sum(work > 0) // size)
         return jax.lax.fori_loop(0, num_blocks, step, (state, outputs))
 
     return _over_devices(run, devices)

@@ -84,12 +84,12 @@ def _blocks(batch: Any, needed: Array) -> tuple[Array, Callable[[Array], Any]]:
     total = needed.size
     size = min(BLOCK_SAMPLES, STEPS * needed.shape[1], total)
     room = -(-total // size) * size
-    order = jnp.nonzero(needed.ravel(), size=room, fill_value=total)[0]
-    samples = jax.tree.map(lambda x: x.reshape(total, *x.shape[2:]), batch)
+    order = jnp.nonzero(jnp.ravel(needed), size=room, fill_value=total)[0]
+    samples = jax.tree.map(lambda x: jnp.reshape(x, (total, *x.shape[2:])), batch)
 
     def take(index: Array) -> Any:
         return jax.tree.map(
-            lambda x: x.at[index].get(mode="fill", fill_value=0), samples
+            lambda x: jnp.asarray(x).at[index].get(mode="fill", fill_value=0), samples
         )
 
     return order.reshape(-1, size), take

@@ -1,6 +1,8 @@
 """Action distributions: pytrees of arrays, so that they are batches of distributions.
 
 Each one has `sample`, `log_prob`, `entropy`, `kl` and `mode`; see `types.Distribution`.
+`sample` is `noise`, which is random and does not depend on the distribution but for its
+shape, and then `from_noise`: a rollout draws the noise of all its steps at once.
 """
 
 from __future__ import annotations
@@ -36,11 +38,18 @@ class Categorical(NamedTuple):
         return jax.nn.softmax(self.logits)
 
     def sample(self, key: Key) -> Array:
-        """(...) int32 actions, by inverting the cumulative distribution.
+        """(...) int32 actions."""
+        return self.from_noise(self.noise(key))
+
+    def noise(self, key: Key) -> Array:
+        """(...) what `from_noise` needs; it depends on shapes only.
 
         One uniform number per action, where the Gumbel trick needs K.
         """
-        uniform = jax.random.uniform(key, self.logits.shape[:-1])
+        return jax.random.uniform(key, self.logits.shape[:-1])
+
+    def from_noise(self, uniform: Array) -> Array:
+        """(...) int32 actions, by inverting the cumulative distribution."""
         if self.logits.shape[-1] == 2:
             return (uniform >= jax.nn.sigmoid(self._margin())).astype(jnp.int32)
         # The sum is rounded, so it may rise, or fall, where a probability is zero: only
@@ -130,9 +139,16 @@ class DiagGaussian:
         return jnp.exp(self.log_std)
 
     def sample(self, key: Key) -> Array:
+        """(..., *E) actions."""
+        return self.from_noise(self.noise(key))
+
+    def noise(self, key: Key) -> Array:
+        """(..., *E) what `from_noise` needs; it depends on shapes only."""
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def from_noise(self, normal: Array) -> Array:
         """(..., *E) actions, mean + std * noise."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + self.std * noise
+        return self.mean + self.std * normal
 
     def log_prob(self, action: Array) -> Array:
         """(...) log density of actions (..., *E), in nats.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
@@ -87,11 +87,13 @@ def _matmul(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
     and the gradient of the article's network takes about 0.6 times as long.
     """
     features, width = kernel.shape
+    lead = (1,) * (x.ndim - 1)
     if features <= FEW_FEATURES:
-        return sum(x[..., i, None] * kernel[i] for i in range(features))
+        rows = kernel.reshape(features, *lead, width)
+        return reduce(jnp.add, [x[..., i, None] * rows[i] for i in range(features)])
     if width <= FEW_OUTPUTS:
-        columns = [jnp.sum(x * kernel[:, j], axis=-1) for j in range(width)]
-        return jnp.stack(columns, axis=-1)
+        columns = kernel.T.reshape(width, *lead, features)
+        return jnp.stack([jnp.sum(x * column, -1) for column in columns], axis=-1)
     return x @ kernel
 
 

@@ -59,19 +59,21 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: tuple
     ) -> tuple[tuple, Transition, Episodes]:
-        reset_key, *step_keys = _split(key, env.max_steps)
+        reset_key, action_keys, env_keys = _split(key, env.max_steps)
         start = _start(env, reset_key, num_envs)
+        inputs = _noise(policy, params, start.obs, action_keys), env_keys
         fresh = start.obs, start.env_state
 
-        def play(envs: EnvsState, alive: Array, keys: list[Key]) -> tuple:
-            envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
+        def play(envs: EnvsState, alive: Array, t: Array) -> tuple:
+            now = [x[t] for x in inputs]
+            envs, transition, ended = _step(env, policy, params, now, envs, fresh)
             transition = transition._replace(weight=alive.astype(jnp.float32))
             ended = ended._replace(finished=ended.finished & alive)
             return envs, alive & ~ended.finished, (transition, ended)
 
         def step(carry: tuple) -> tuple:
             t, envs, alive, rows = carry
-            envs, alive, row = play(envs, alive, [keys[t] for keys in step_keys])
+            envs, alive, row = play(envs, alive, t)
             rows = jax.tree.map(lambda rows, row: rows.at[t].set(row), rows, row)
             return t + 1, envs, alive, rows
 
@@ -80,8 +82,7 @@ def episodes(env: Env, num_envs: int) -> Rollout:
             return (t < env.max_steps) & any_agent(alive)
 
         alive = jnp.ones(num_envs, bool)
-        first = [keys[0] for keys in step_keys]
-        *_, row = jax.eval_shape(play, start, alive, first)
+        *_, row = jax.eval_shape(play, start, alive, 0)
         # Padding is what nobody writes to.
         rows = jax.tree.map(
             lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
@@ -123,18 +124,19 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: EnvsState
     ) -> tuple[EnvsState, Transition, Episodes]:
-        reset_key, *step_keys = _split(key, num_steps)
+        reset_key, action_keys, env_keys = _split(key, num_steps)
+        noise = _noise(policy, params, state.obs, action_keys)
         pool = env.reset(reset_key, stride * (num_steps - 1) + num_envs)
 
         def step(envs: EnvsState, inputs: tuple) -> tuple:
-            t, *keys = inputs
+            t, *now = inputs
             fresh = jax.tree.map(
                 lambda x: jax.lax.dynamic_slice_in_dim(x, stride * t, num_envs), pool
             )
-            envs, transition, ended = _step(env, policy, params, keys, envs, fresh)
+            envs, transition, ended = _step(env, policy, params, now, envs, fresh)
             return envs, (transition, ended)
 
-        inputs = (jnp.arange(num_steps), *step_keys)
+        inputs = jnp.arange(num_steps), noise, env_keys
         rows: tuple[Transition, Episodes]
         state, rows = jax.lax.scan(step, state, inputs)
         return state, *rows
@@ -151,6 +153,18 @@ def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:
     return keys[0, 0], keys[1:, 0], keys[1:, 1]
 
 
+def _noise(policy: PolicyFn, params: Params, obs: Array, keys: Key) -> Array:
+    """(T, ...) the noise of all actions, drawn at once: a draw per step takes longer.
+
+    The numbers are those that `sample` would draw from each key. A distribution that
+    has no `noise` is given the keys.
+    """
+    distribution = jax.eval_shape(policy, params, obs)
+    if not hasattr(distribution, "noise"):
+        return keys
+    return jax.vmap(distribution.noise)(keys)
+
+
 def _start(env: Env, key: Key, num_envs: int) -> EnvsState:
     obs, env_state = env.reset(key, num_envs)
     zeros = jnp.zeros(num_envs)
@@ -161,14 +175,17 @@ def _step(
     env: Env,
     policy: PolicyFn,
     params: Params,
-    keys: Sequence[Key],
+    inputs: Sequence[Any],
     envs: EnvsState,
     fresh: tuple[Array, Any],
 ) -> tuple[EnvsState, Transition, Episodes]:
     """One step of all environments; those that end are replaced by `fresh` ones."""
-    action_key, env_key = keys
+    noise, env_key = inputs
     distribution = policy(params, envs.obs)
-    action = distribution.sample(action_key)
+    if hasattr(distribution, "from_noise"):
+        action = distribution.from_noise(noise)
+    else:
+        action = distribution.sample(noise)
     next_obs, env_state, reward, terminated, truncated = env.step(
         env_key, envs.env_state, action
     )

@@ -12,13 +12,13 @@ BATCH = {
     "y": rng.normal(size=(T, N)).astype(np.float32),
 }
 ALL = np.ones((T, N), bool)
-# Blocks of 7, 4, 3, 2 and 1 steps: most of them do not divide 7.
-each_block_size = pytest.mark.parametrize("samples", [2048, 12, 9, 6, 1])
+# Most of them do not divide 21.
+each_block_size = pytest.mark.parametrize("samples", [2048, 12, 7, 6, 1])
 
 
 def sums(block):
     return {
-        "sum": jnp.einsum("tni,tn->i", block["x"], block["y"]),
+        "sum": jnp.einsum("...i,...->i", block["x"], block["y"]),
         "squares": jnp.sum(block["y"] ** 2),
     }
 
@@ -38,14 +38,14 @@ def assert_close(actual, expected):
 @each_block_size
 def test_a_sum_over_blocks_is_the_sum_over_all(samples, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
-    result = jax.jit(lambda b: blocks.sum_over_time(sums, b, ALL))(BATCH)
+    result = jax.jit(lambda b: blocks.sum_over_samples(sums, b, ALL))(BATCH)
     assert_close(result, sums(BATCH))
 
 
 @each_block_size
 def test_a_map_over_blocks_is_the_map_over_all(samples, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
-    result = jax.jit(lambda b: blocks.map_over_time(rows, b, ALL))(BATCH)
+    result = jax.jit(lambda b: blocks.map_over_samples(rows, b, ALL))(BATCH)
     assert result.shape == (T, N, 2)
     assert_close(result, rows(BATCH))
 
@@ -55,38 +55,51 @@ def test_gradients_taken_within_blocks_add_up(samples, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
 
     def loss(w, block):
-        return jnp.sum(jnp.tanh(jnp.einsum("tni,i->tn", block["x"], w)) * block["y"])
+        return jnp.sum(jnp.tanh(block["x"] @ w) * block["y"])
 
     w = jnp.array([0.3, -0.8])
-    result = blocks.sum_over_time(lambda block: jax.grad(loss)(w, block), BATCH, ALL)
+    result = blocks.sum_over_samples(lambda block: jax.grad(loss)(w, block), BATCH, ALL)
     assert_close(result, jax.grad(loss)(w, BATCH))
 
 
 def test_no_block_is_larger_than_it_may_be(monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
     shapes = []
-    blocks.sum_over_time(lambda b: shapes.append(b["y"].shape) or sums(b), BATCH, ALL)
-    assert set(shapes) == {(2, N)}
+    blocks.sum_over_samples(
+        lambda b: shapes.append(b["y"].shape) or sums(b), BATCH, ALL
+    )
+    assert set(shapes) == {(6,)}
+
+
+def test_only_samples_that_count_take_part(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 4)
+    needed = rng.random((T, N)) < 0.5
+    batch = {name: np.where(needed.T, x.T, np.nan).T for name, x in BATCH.items()}
+    expected = {
+        "sum": np.einsum("ki,k->i", BATCH["x"][needed], BATCH["y"][needed]),
+        "squares": np.sum(BATCH["y"][needed] ** 2),
+    }
+    assert_close(blocks.sum_over_samples(sums, batch, needed), expected)
+    mapped = blocks.map_over_samples(rows, batch, needed)
+    assert_close(mapped, np.where(needed[..., None], rows(BATCH), 0.0))
 
 
 def count_blocks(needed):
     """How many blocks are evaluated: every one that is adds 1."""
-    return blocks.sum_over_time(lambda block: 1, BATCH, needed)
+    return blocks.sum_over_samples(lambda block: 1, BATCH, needed)
 
 
 @pytest.mark.parametrize(
-    ("needed_steps", "count"), [([], 0), ([0], 1), ([6], 1), ([1, 2], 2), (range(7), 4)]
+    ("samples", "count"), [(0, 0), (1, 1), (6, 1), (7, 2), (21, 4)]
 )
-def test_blocks_that_nobody_needs_are_skipped(needed_steps, count, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)  # two steps a block
-    needed = np.zeros((T, N), bool)
-    needed[list(needed_steps), 1] = True
+def test_as_few_blocks_are_evaluated_as_can_hold_them(samples, count, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
+    needed = np.zeros(T * N, bool)
+    needed[rng.permutation(T * N)[:samples]] = True  # anywhere
+    needed = needed.reshape(T, N)
     assert count_blocks(needed) == count
-    ones = blocks.map_over_time(lambda b: jnp.ones(b["y"].shape), BATCH, needed)
-    np.testing.assert_array_equal(ones[needed], 1.0)
-    whole_blocks = {t // 2 for t in needed_steps}
-    expected = [[float(t // 2 in whole_blocks)] * N for t in range(T)]
-    np.testing.assert_array_equal(ones, expected)
+    ones = blocks.map_over_samples(lambda b: jnp.ones(b["y"].shape), BATCH, needed)
+    np.testing.assert_array_equal(ones, needed)
 
 
 def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
@@ -99,10 +112,10 @@ def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
     }
 
     def summed(batch, needed):
-        return blocks.sum_over_time(sums, batch, needed)
+        return blocks.sum_over_samples(sums, batch, needed)
 
     def mapped(batch, needed):
-        return blocks.map_over_time(rows, batch, needed) * needed[..., None]
+        return blocks.map_over_samples(rows, batch, needed)
 
     for fn in (summed, mapped):
         together = jax.jit(jax.vmap(fn))(agents, needed)
@@ -123,8 +136,7 @@ def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
         return jax.jit(jax.vmap(fn)).lower(batches, needed).as_text()
 
     for program in (
-        in_parallel(lambda b, needed: blocks.sum_over_time(sums, b, needed)),
-        in_parallel(lambda b, needed: blocks.map_over_time(rows, b, needed)),
+        in_parallel(lambda b, needed: blocks.sum_over_samples(sums, b, needed)),
+        in_parallel(lambda b, needed: blocks.map_over_samples(rows, b, needed)),
     ):
-        assert "stablehlo.case" in program
-        assert "stablehlo.select" not in program
+        assert "stablehlo.case" in program  # and not a choice between two results

@@ -66,23 +66,23 @@ def test_at_a_time_limit_it_is_that_of_the_obs_before_the_reset(samples, monkeyp
 
 @pytest.mark.parametrize("truncated", [[], [(1, 0)]])
 def test_no_block_is_evaluated_for_the_sake_of_a_terminal_step(truncated, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)  # a block a step
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)
     seen = []
 
     def watched(params, obs):
-        jax.debug.callback(lambda x: seen.append(x[0, 0, 0].item()), obs)
+        jax.debug.callback(lambda x: seen.append(x[0, 0].item()), obs)
         return value_fn(params, obs)
 
     batch = make_batch(terminated=[(1, 0)], truncated=truncated, lengths=(2, T))
     _, next_value = jax.jit(lambda b: pg.critic_values(watched, 1.0, b))(batch)
     jax.effects_barrier()
     assert np.isfinite(next_value).all()
-    # Every `obs`, and of `next_obs` only the last one.
-    assert sorted(seen) == [0, 10, 20, 30, 40, 1040]
+    # The first `obs` of each block of two that count, and of `next_obs` the last step's.
+    assert sorted(seen) == [0, 10, 21, 41, 1040]
 
 
 def test_complete_episodes_of_different_lengths_get_their_own_ends(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)  # a block a step
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)
     batch = make_batch(truncated=[(1, 0)], terminated=[(3, 1)], lengths=(2, 4))
     value, next_value = values(batch)
     counts = batch.weight > 0

@@ -26,6 +26,7 @@ LAYERS = (
     {"rollout"},
     {"algorithms"},
     {"train", "evaluate"},
+    {"agents"},
     {"sweep"},
     {"lab", "bench"},
     {"cli"},

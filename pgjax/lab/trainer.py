@@ -23,7 +23,7 @@ from pgjax.lab.store import MetricsFile
 from pgjax.lab.training_log import TrainingLog
 from pgjax.train import RECENT, recent_return
 
-BLOCK_ENVS = 128
+BLOCK_ENVS = 64  # environments that a device steps side by side
 
 
 class Training(NamedTuple):
@@ -59,11 +59,11 @@ class Slots(NamedTuple):
         """Leaves (num_slots, ...) to leaves (S, ...) of agents, on the host."""
         return jax.tree.map(lambda x: np.asarray(x)[self.place], x)
 
-    def mask(self, active: np.ndarray) -> np.ndarray:
-        """(num_slots,) bool: the slots of active agents, each one's first."""
-        mask = np.zeros(len(self.agent), bool)
-        mask[self.place] = active
-        return mask
+    def once(self, x: np.ndarray) -> np.ndarray:
+        """(S,) to (num_slots,), zero where an agent is repeated."""
+        whole = np.zeros(len(self.agent), x.dtype)
+        whole[self.place] = x
+        return whole
 
 
 class Programs(NamedTuple):
@@ -99,7 +99,7 @@ def train_agents(
     keys, values = _inputs(agents, slots)
     state = programs.init(keys, values)
     while log.active.any() and not received:
-        state, metrics = programs.chunk(slots.mask(log.active), state, values)
+        state, metrics = programs.chunk(slots.once(log.work), state, values)
         who = np.flatnonzero(log.active)
         metrics = {name: x[who] for name, x in slots.real(metrics).items()}
         file.write(log.add(who, metrics))
@@ -170,16 +170,16 @@ def compile_programs(
 
     keys, values = _inputs(agents, slots)
     state = jax.eval_shape(jax.vmap(init), keys, values)
-    active = jax.ShapeDtypeStruct(keys.shape, bool)
+    work = jax.ShapeDtypeStruct(keys.shape, np.int32)
     chunks = over_active(chunk, devices, block=max(1, BLOCK_ENVS // config.num_envs))
     pool = ThreadPoolExecutor(max_workers=2)
     try:
         # Tracing holds Python's lock and compiling does not, so the long compilation
         # is under way before the short one is traced.
-        lowered = jax.jit(chunks, donate_argnums=1).lower(active, state, values)
+        lowered = jax.jit(chunks, donate_argnums=1).lower(work, state, values)
         training = pool.submit(lowered.compile)
         # It runs once: the less there is to compile, the better.
-        fast = {"xla_backend_optimization_level": 0}
+        fast: Any = {"xla_backend_optimization_level": 0}
         lowered = jax.jit(over_agents(init, devices)).lower(keys, values)
         initial = pool.submit(lowered.compile, fast)
         needed = wait(initial, received), wait(training, received)

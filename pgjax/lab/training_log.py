@@ -23,7 +23,8 @@ class TrainingLog:
         self.recent_return = np.full(count, np.nan)
         self.steps_to_solve = np.full(count, np.nan)
         self.seconds_to_solve = np.full(count, np.nan)
-        self.active = np.ones(count, bool)
+        # Environment steps of the last chunk; 0 for agents that have stopped.
+        self.work = np.ones(count, np.int32)
 
     def add(
         self, who: np.ndarray, metrics: dict[str, np.ndarray]
@@ -50,13 +51,14 @@ class TrainingLog:
         last[:, -1] = going[:, -1]
         updates = self._update + 1 + np.arange(going.shape[1])
         self._update = updates[-1]
+        self.work[who] = env_steps[:, -1] - self.env_steps[who]
         self.env_steps[who], self.episodes[who] = env_steps[:, -1], episodes[:, -1]
         self.recent_return[who] = recent[last]
         self._note_solved(who, going, env_steps, episodes, recent)
         goes_on = going[:, -1] & (env_steps[:, -1] < self._config.steps)
         if self._config.until_solved:
             goes_on &= np.isnan(self.steps_to_solve[who])
-        self.active[who] = goes_on
+        self.work[who] *= goes_on
 
         logged = going & (updates % self._config.log_every == 0)
         logged |= last & ~goes_on[:, None]
@@ -86,6 +88,11 @@ class TrainingLog:
         first = env_steps[np.arange(len(who)), solved.argmax(1)]
         self.steps_to_solve[who[new]] = first[new]
         self.seconds_to_solve[who[new]] = process_age()
+
+    @property
+    def active(self) -> np.ndarray:
+        """(S,) bool: whether each agent is still training."""
+        return self.work > 0
 
     def num_solved(self) -> int | None:
         """How many agents have solved the task; None if nobody says when it is."""
