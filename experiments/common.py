@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 import pgjax as pg
+from pgjax.lab import store
 
 
 class RandomActions(NamedTuple):
@@ -85,6 +86,16 @@ def cpu_name() -> str:
         return model.partition(":")[2].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def about_this_machine() -> dict[str, Any]:
+    """What a result was made with, for its record."""
+    return {
+        "cpu": cpu_name(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "python": platform.python_version(),
+        "versions": store.versions(),
+    }
 
 
 def read_json(path: pathlib.Path) -> Any:

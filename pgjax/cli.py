@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _prepare_jax()
+        prepare_jax()
         return _run(arguments)
     except KeyboardInterrupt:
         print("pgjax: interrupted", file=sys.stderr)
@@ -56,7 +56,7 @@ def command() -> NoReturn:
     sys.exit(code)
 
 
-def _prepare_jax() -> None:
+def prepare_jax() -> None:
     """Settings that suit a command on a CPU; what the user has set stays as it is.
 
     JAX reads its flags when it starts its backend, which nothing has done yet.
@@ -117,14 +117,19 @@ def _dispatch(arguments: list[str]) -> int:
         from pgjax.lab import runs
 
         out, quiet = parsed.pop("out", None), parsed.pop("quiet", False)
+        log = parsed.pop("log", ())
         config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
-        return runs.train(config, out=out, quiet=quiet)
+        return runs.train(config, out=out, log=log, quiet=quiet)
     if command == "sweep":
         return _sweep(parsed)
     if command == "compare":
         from pgjax.lab import compare
 
         return compare.compare(**parsed)
+    if command == "report":
+        from pgjax.lab import report
+
+        return report.report(**parsed)
     if command == "evaluate":
         from pgjax.lab import players
 
@@ -154,12 +159,20 @@ def _sweep(parsed: dict[str, Any]) -> int:
             )
         return sweeps.resume(pathlib.Path(directory), quiet=quiet)
     out, at_once = parsed.pop("out", None), parsed.pop("agents_at_once", None)
+    log = parsed.pop("log", ())
     several = {k: x for k, x in parsed.items() if isinstance(x, _Values)}
     given = {k: x for k, x in parsed.items() if k not in several}
     given |= {k: x[0] for k, x in several.items() if len(x) == 1}
     grid = {k: list(x) for k, x in several.items() if len(x) > 1}
     return sweeps.sweep(
-        algorithm, preset, given, grid, out=out, agents_at_once=at_once, quiet=quiet
+        algorithm,
+        preset,
+        given,
+        grid,
+        out=out,
+        agents_at_once=at_once,
+        log=log,
+        quiet=quiet,
     )
 
 
@@ -207,6 +220,7 @@ def _parser(arguments: list[str]) -> Parser:
     _add_train(commands, arguments)
     _add_sweep(commands, arguments)
     _add_compare(commands)
+    _add_report(commands)
     _add_evaluate(commands)
     _add_render(commands)
     commands.add_parser(
@@ -257,6 +271,7 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
     """The algorithm, its preset, and every setting; in a grid, with several values."""
     from pgjax import algorithms
     from pgjax.lab.config import run_options
+    from pgjax.lab.loggers import PACKAGES
     from pgjax.lab.options import algorithm_factory, algorithm_options
     from pgjax.lab.presets import PRESETS, choose_preset
 
@@ -278,6 +293,12 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
         "--preset",
         default="default",
         help=f"named settings: {presets} (default: the environment's own, or general)",
+    )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        choices=tuple(PACKAGES),
+        help="where metrics go beside metrics.csv; none: not even there",
     )
     parser.add_argument("--quiet", action="store_true", help="print only errors")
     # The defaults that --help shows are those of the preset and environment given.
@@ -420,6 +441,22 @@ def _add_compare(commands: Any) -> None:
     )
     compare.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")
     compare.add_argument("--out", metavar="DIRECTORY", help="draws figures there")
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="runs side by side, as one HTML file to send",
+        description="Writes what `pgjax compare` prints and draws, with an explanation "
+        "and every setting, into one HTML file that needs no network.",
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")
+    report.add_argument(
+        "--out",
+        metavar="FILE",
+        default="report.html",
+        help="the file to write (default: report.html)",
+    )
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -77,7 +77,7 @@ def test_no_block_is_evaluated_for_the_sake_of_a_terminal_step(truncated, monkey
     _, next_value = jax.jit(lambda b: pg.critic_values(watched, 1.0, b))(batch)
     jax.effects_barrier()
     assert np.isfinite(next_value).all()
-    # The first `obs` of each block of two that count, and of `next_obs` the last step's.
+    # The first `obs` of each block of two, and of `next_obs` the last step's.
     assert sorted(seen) == [0, 10, 21, 41, 1040]
 
 

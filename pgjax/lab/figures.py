@@ -18,6 +18,7 @@ from pgjax.lab.samples import Sample
 # Okabe and Ito's palette, without its yellow, which is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", ":")
+Fill = Callable[[Axes, list[Sample]], None]
 
 
 def draw_all(directory: pathlib.Path, samples: list[Sample]) -> list[pathlib.Path]:
@@ -26,29 +27,66 @@ def draw_all(directory: pathlib.Path, samples: list[Sample]) -> list[pathlib.Pat
     Raises:
       UsageError: for more samples than can be told apart.
     """
+    return [
+        draw(directory / f"{name}.png", fill, samples)
+        for name, fill in chosen(samples).items()
+    ]
+
+
+def chosen(samples: list[Sample]) -> dict[str, Fill]:
+    """What can be drawn of the samples, by name.
+
+    Raises:
+      UsageError: for more samples than can be told apart.
+    """
     most = len(COLOURS) * len(DASHES)
     if len(samples) > most:
         raise UsageError(f"a figure can show {most} runs, and these are {len(samples)}")
-    figures = [("learning_curves.png", _curves), ("profile.png", _profile)]
+    figures: dict[str, Fill] = {}
+    if any(sample.curves.env_steps.size for sample in samples):
+        figures["learning_curves"] = _curves
     if any(np.isfinite(sample.steps_to_solve).any() for sample in samples):
-        figures.append(("time_to_solve.png", _time_to_solve))
-    return [_draw(directory / name, draw, samples) for name, draw in figures]
+        figures["time_to_solve"] = draw_time_to_solve
+    if any(np.isfinite(sample.greedy).any() for sample in samples):
+        figures["profile"] = _profile
+    if swept(samples):
+        figures["settings"] = _settings
+    return figures
 
 
-def _draw(
-    path: pathlib.Path,
-    draw: Callable[[Axes, list[Sample]], None],
-    samples: list[Sample],
-) -> pathlib.Path:
+def draw(path: pathlib.Path, fill: Fill, samples: list[Sample]) -> pathlib.Path:
+    """Draws one figure with a legend; returns its file."""
+    figure_of(fill, samples).savefig(path)
+    return path
+
+
+def figure_of(fill: Fill, samples: list[Sample]) -> Figure:
+    """One figure with a legend."""
     figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    draw(axes, samples)
+    fill(axes, samples)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    columns = 1 if len(samples) <= 6 else 2
-    axes.legend(frameon=False, fontsize=7, ncols=columns, loc="best")
-    figure.savefig(path)
-    return path
+    if axes.get_legend_handles_labels()[0]:
+        columns = 1 if len(samples) <= 6 else 2
+        axes.legend(frameon=False, fontsize=7, ncols=columns, loc="best")
+    return figure
+
+
+def swept(samples: list[Sample]) -> str | None:
+    """The first setting of a sweep that is a number and has several values."""
+    for name in samples[0].settings:
+        values = {sample.settings.get(name) for sample in samples}
+        if len(values) > 1 and all(map(_is_number, values)):
+            return name
+    return None
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and np.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _look(i: int) -> dict:
@@ -99,7 +137,8 @@ def _profile(axes: Axes, samples: list[Sample]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _time_to_solve(axes: Axes, samples: list[Sample]) -> None:
+def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
+    """The share of agents that have solved the task, by environment steps."""
     for i, sample in enumerate(samples):
         if sample.solved_return is None:
             continue
@@ -126,6 +165,36 @@ def _time_to_solve(axes: Axes, samples: list[Sample]) -> None:
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _settings(axes: Axes, samples: list[Sample]) -> None:
+    """Returns along one setting, a line for each combination of the others."""
+    along = swept(samples)
+    assert along is not None
+    lines: dict[str, list[tuple[float, statistics.Interval]]] = {}
+    for sample in samples:
+        known = sample.greedy[np.isfinite(sample.greedy)]
+        if along in sample.settings and known.size:
+            rest = [
+                f"{name.replace('_', ' ')} {value}"
+                for name, value in sample.settings.items()
+                if name != along
+            ]
+            point = float(sample.settings[along]), statistics.interquartile_mean(known)
+            lines.setdefault(", ".join(rest) or "all seeds", []).append(point)
+    for i, (label, points) in enumerate(lines.items()):
+        points.sort(key=lambda point: point[0])
+        x = [value for value, _ in points]
+        middle, low, high = np.array([interval for _, interval in points]).T
+        axes.plot(x, middle, marker="o", ms=4, label=label, **_look(i))
+        axes.fill_between(x, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
+    values = [float(sample.settings[along]) for sample in samples]
+    if min(values) > 0 and max(values) / min(values) > 5:
+        axes.set_xscale("log")
+    axes.set_title(f"{samples[0].env}: IQM over agents, 95% bootstrap band")
+    axes.title.set_fontsize(10)
+    axes.set_xlabel(along.replace("_", " "))
+    axes.set_ylabel("return of the greedy policy after training")
 
 
 def _label(sample: Sample) -> str:

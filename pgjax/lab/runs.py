@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import pathlib
 import signal
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -14,20 +14,26 @@ from pgjax.lab import store
 from pgjax.lab.build import build
 from pgjax.lab.config import Config, to_json
 from pgjax.lab.grid import agents_of
+from pgjax.lab.loggers import check_loggers, open_loggers
 from pgjax.lab.progress import Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
 
 
-def train(config: Config, *, out: str | None, quiet: bool) -> int:
+def train(
+    config: Config, *, out: str | None, log: Sequence[str] = (), quiet: bool
+) -> int:
     """Trains, evaluates and records; returns the exit code.
 
     Args:
       config: the checked settings.
       out: the run directory to make; named after the run by default.
+      log: names of loggers, beside metrics.csv.
       quiet: whether to print nothing but errors.
     """
     from pgjax.lab import trainer
+
+    check_loggers(log)
 
     run = store.choose_run(out, f"{config.algorithm}-{config.env}")
     experiment, agents = build(config), agents_of(config)
@@ -46,12 +52,12 @@ def train(config: Config, *, out: str | None, quiet: bool) -> int:
         reporter.console.print("finishing this chunk, then saving ...")
 
     with (
-        contextlib.closing(store.MetricsFile(run / "metrics.csv")) as file,
+        open_loggers(log, run, shared=run) as logger,
         noted(signal.SIGINT, signal.SIGTERM, tell=tell) as received,
         reporter.training(config.seeds * config.steps) as progress,
     ):
         training = trainer.train_agents(
-            config, agents, programs, file, progress, received
+            config, agents, programs, logger, progress, received
         )
     store.save_params(run / "params.npz", training.params)
     draw_learning_curve(run, config)
@@ -82,9 +88,11 @@ def _devices() -> str:
 
 
 def draw_learning_curve(run: pathlib.Path, config: Config) -> None:
-    """Draws learning_curve.png from metrics.csv."""
+    """Draws learning_curve.png from metrics.csv, where there is one."""
     from pgjax.lab.plots import learning_curve
 
+    if not (run / "metrics.csv").is_file():
+        return
     with (run / "metrics.csv").open(newline="") as file:
         rows = [
             (int(row["seed"]), float(row["env_steps"]), float(row["recent_return"]))

@@ -26,6 +26,7 @@ class Sample(NamedTuple):
     env_steps: np.ndarray  # (n,) at which each agent stopped
     solved_return: float | None
     curves: Curves
+    settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
 
 
 class Curves(NamedTuple):
@@ -57,10 +58,11 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     return [
         _sample(
             name=_name(directory, names, point),
+            settings=dict(zip(names, point, strict=True)),
             env=dict(zip(names, point, strict=True)).get("env", config["env"]),
             rows=rows,
             solved_return=summary["solved_return"],
-            curves=curves[point],
+            curves=curves.get(point, {}),
         )
         for point, rows in groups.items()
     ]
@@ -78,15 +80,19 @@ def _name(directory: pathlib.Path, names: list[str], point: tuple[str, ...]) -> 
 def _sample(
     *,
     name: str,
+    settings: dict[str, str],
     env: str,
     rows: list[dict[str, Any]],
     solved_return: float | None,
     curves: dict[str, list[tuple[float, float]]],
 ) -> Sample:
     rows = sorted(rows, key=lambda row: row["seed"])
-    agents = [np.array(curves[str(row["seed"])]).reshape(-1, 2).T for row in rows]
+    agents = [
+        np.array(curves.get(str(row["seed"]), [])).reshape(-1, 2).T for row in rows
+    ]
     return Sample(
         name=name,
+        settings=settings,
         env=env,
         seeds=np.array([row["seed"] for row in rows]),
         greedy=np.array([row["greedy_return"]["mean"] for row in rows], float),
@@ -117,6 +123,8 @@ def _curves(
 ) -> dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]:
     """By settings and seed: (env_steps, recent_return) of every logged update."""
     found: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]] = {}
+    if not path.is_file():  # --log none
+        return found
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             point = tuple(row[name] for name in names)

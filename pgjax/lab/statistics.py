@@ -67,6 +67,18 @@ def mean(x: np.ndarray) -> Interval:
     return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half))
 
 
+def bootstrapped_mean(x: np.ndarray, *, seed: int = 0) -> Interval:
+    """The mean, with its percentile bootstrap interval.
+
+    Args:
+      x: (n,) finite samples.
+      seed: of the bootstrap.
+    """
+    x = _finite(x)
+    estimates = bootstrap(lambda rows: rows.mean(1), x, seed=seed)
+    return Interval(float(x.mean()), *_percentiles(estimates))
+
+
 def median(x: np.ndarray) -> Interval:
     """The median, with the order statistics that enclose it: no assumption at all.
 

@@ -9,7 +9,6 @@ learning_curve.png
 
 from __future__ import annotations
 
-import csv
 import datetime
 import importlib.metadata
 import itertools
@@ -18,7 +17,7 @@ import os
 import pathlib
 import platform
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +26,6 @@ from pgjax.lab.config import Config, from_json
 from pgjax.lab.errors import UsageError
 
 FORMAT = 1
-COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return", "recent_return")
 _PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
@@ -65,11 +63,16 @@ def create_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
         **settings,
         "command": ["pgjax", *sys.argv[1:]],
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "python": platform.python_version(),
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
     write_json(run / "config.json", record)
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of what results depend on; None for what is not installed."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
@@ -164,39 +167,3 @@ def write_json(path: pathlib.Path, data: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
-
-
-class MetricsFile:
-    """metrics.csv, appended to chunk by chunk, so that a killed run keeps its rows."""
-
-    def __init__(self, path: pathlib.Path):
-        self._file: TextIO = path.open("w", newline="")
-        self._writer: Any = None
-
-    def write(self, rows: dict[str, np.ndarray]) -> None:
-        """Appends rows given as equally long columns."""
-        if self._writer is None:
-            rest = sorted(set(rows) - set(COLUMNS))
-            self._columns = [*COLUMNS, *rest]
-            self._writer = csv.writer(self._file)
-            self._writer.writerow(self._columns)
-        columns = [
-            [str(x) for x in rows[name]]
-            if rows[name].dtype == object
-            else rows[name].tolist()  # settings of a grid read as they are written
-            for name in self._columns
-        ]
-        for row in zip(*columns, strict=True):
-            self._writer.writerow(_cell(value) for value in row)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
-def _cell(value: Any) -> Any:
-    """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.8g}"
-    return value

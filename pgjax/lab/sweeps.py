@@ -9,7 +9,6 @@ parts/        while it runs: what each finished batch gave
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import pathlib
@@ -24,6 +23,7 @@ from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.grid import Agents, Group, make_groups
+from pgjax.lab.loggers import check_loggers, merge_parquet, open_loggers
 from pgjax.lab.memory import agents_that_fit
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
@@ -59,6 +59,7 @@ def sweep(
     *,
     out: str | None,
     agents_at_once: int | None,
+    log: Sequence[str] = (),
     quiet: bool,
 ) -> int:
     """Trains every combination of a grid for every seed; returns the exit code.
@@ -70,12 +71,15 @@ def sweep(
       grid: names of settings, and the values of each.
       out: the directory to make; named after the sweep by default.
       agents_at_once: how many train side by side; by default as many as memory holds.
+      log: names of loggers, beside metrics.csv.
       quiet: whether to print nothing but errors.
     """
     if agents_at_once is not None and agents_at_once < 1:
         raise UsageError(f"--agents-at-once must be at least 1, got {agents_at_once}")
+    check_loggers(log)
     request: dict[str, Any] = {
         "algorithm": algorithm,
+        "log": list(log),
         "preset": preset,
         "given": dict(given),
         "grid": {name: list(values) for name, values in grid.items()},
@@ -85,7 +89,7 @@ def sweep(
     request["batches"] = [len(batch.agents.seeds) for batch in plan.batches]
     directory = store.choose_run(out, f"sweep-{plan.groups[0].config.algorithm}")
     store.create_run(directory, {"sweep": request, "groups": _settings_of(plan.groups)})
-    return _run(directory, plan, quiet=quiet)
+    return _run(directory, plan, request.get("log", ()), quiet=quiet)
 
 
 def resume(directory: pathlib.Path, *, quiet: bool) -> int:
@@ -107,7 +111,7 @@ def resume(directory: pathlib.Path, *, quiet: bool) -> int:
             f"{directory} was started with other settings than this version of pgjax "
             "gives the same command; use the version that started it"
         )
-    return _run(directory, plan, quiet=quiet)
+    return _run(directory, plan, request.get("log", ()), quiet=quiet)
 
 
 def _settings_of(groups: list[Group]) -> list[dict[str, Any]]:
@@ -135,7 +139,9 @@ def _plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan:
     return Plan(groups, experiments, batches)
 
 
-def _run(directory: pathlib.Path, plan: Plan, *, quiet: bool) -> int:
+def _run(
+    directory: pathlib.Path, plan: Plan, log: Sequence[str], *, quiet: bool
+) -> int:
     from pgjax.lab import trainer
 
     reporter = Reporter(quiet)
@@ -171,7 +177,14 @@ def _run(directory: pathlib.Path, plan: Plan, *, quiet: bool) -> int:
                     )
                     seconds["compile"] += programs[size].seconds
                 rows = _train(
-                    part, group.config, batch, programs[size], share, received, seconds
+                    part,
+                    log,
+                    group.config,
+                    batch,
+                    programs[size],
+                    share,
+                    received,
+                    seconds,
                 )
             except KeyboardInterrupt:
                 rows = None
@@ -191,6 +204,7 @@ def _run(directory: pathlib.Path, plan: Plan, *, quiet: bool) -> int:
 
 def _train(
     part: pathlib.Path,
+    log: Sequence[str],
     config: Config,
     batch: Batch,
     programs: Any,
@@ -204,9 +218,10 @@ def _train(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     start = time.perf_counter()
-    with contextlib.closing(store.MetricsFile(part / "metrics.csv")) as file:
+    labels, directory = list(batch.agents.labels), part.parent.parent
+    with open_loggers(log, part, shared=directory, labels=labels) as logger:
         training = trainer.train_agents(
-            config, batch.agents, programs, file, share, received
+            config, batch.agents, programs, logger, share, received
         )
     if received:
         return None
@@ -226,7 +241,7 @@ def _finish(
     rows = [
         row for part in parts for row in json.loads((part / "rows.json").read_text())
     ]
-    _merge([part / "metrics.csv" for part in parts], directory / "metrics.csv")
+    _merge_metrics(parts, directory)
     (directory / "params").mkdir(exist_ok=True)
     for part in parts:
         shutil.copy(part / "params.npz", directory / "params" / f"{part.name}.npz")
@@ -241,6 +256,19 @@ def _finish(
     store.write_json(directory / "summary.json", summary)
     shutil.rmtree(directory / "parts")
     return summary
+
+
+def _merge_metrics(parts: list[pathlib.Path], directory: pathlib.Path) -> None:
+    """One table of the parts' tables, in each format that they have."""
+    tables = [part / "metrics.csv" for part in parts]
+    if all(table.is_file() for table in tables):
+        _merge(tables, directory / "metrics.csv")
+    tables = [part / "metrics.parquet" for part in parts]
+    if all(table.is_file() for table in tables):
+        from pyarrow import parquet
+
+        whole = [parquet.read_table(table) for table in tables]
+        merge_parquet(whole, directory / "metrics.parquet")
 
 
 def _merge(parts: list[pathlib.Path], whole: pathlib.Path) -> None:

@@ -17,9 +17,9 @@ from pgjax.agents import over_active, over_agents, pad_agents
 from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
+from pgjax.lab.loggers import Logger
 from pgjax.lab.progress import Progress
 from pgjax.lab.signals import wait
-from pgjax.lab.store import MetricsFile
 from pgjax.lab.training_log import TrainingLog
 from pgjax.train import RECENT, recent_return
 
@@ -80,7 +80,7 @@ def train_agents(
     config: Config,
     agents: Agents,
     programs: Programs,
-    file: MetricsFile,
+    logger: Logger,
     progress: Progress,
     received: list[int],
 ) -> Training:
@@ -90,7 +90,7 @@ def train_agents(
       config: the settings that they share.
       agents: who is trained.
       programs: compiled for as many.
-      file: for their metrics.
+      logger: for their metrics.
       progress: is told after every chunk.
       received: signals; with one in it, training stops after the chunk.
     """
@@ -102,7 +102,7 @@ def train_agents(
         state, metrics = programs.chunk(slots.once(log.work), state, values)
         who = np.flatnonzero(log.active)
         metrics = {name: x[who] for name, x in slots.real(metrics).items()}
-        file.write(log.add(who, metrics))
+        logger.write(log.add(who, metrics))
         progress.update(
             steps=int(log.env_steps.sum()),
             done=log.done(),

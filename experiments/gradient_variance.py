@@ -1,0 +1,377 @@
+"""How much noise each baseline takes from the gradient, and how much bias it adds.
+
+    python -m experiments.gradient_variance            about 10 minutes on 2 cores
+    python -m experiments.gradient_variance --quick    does it run?
+
+On two small MDPs, where the exact gradient can be computed, and on CartPole, with
+policies from several stages of training. Every gradient is made by the functions that
+training uses. Noise is the trace of the covariance of a batch's gradient; the
+signal-to-noise ratio is |E g|^2 over it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import pgjax as pg
+from experiments.common import about_this_machine
+from experiments.gradients import BASELINES, Moments, gradient_moments, recorder
+from pgjax.lab import statistics
+from pgjax.lab.figures import COLOURS
+from pgjax.train import recent_return
+
+RESULTS = pathlib.Path("experiments/results/gradient_variance")
+SEED = 40_000
+GAMMA = 0.99
+HORIZON = 200  # of the MDPs, which end by themselves long before
+STAGES = (0, 50, 100, 200, 400)  # updates of CartPole's training
+LABELS = {
+    "none": "no baseline",
+    "mean": "episode mean (the article's)",
+    "batch_mean": "batch mean",
+    "leave_one_out": "leave one out",
+    "value": "value function",
+}
+
+
+class MDP(NamedTuple):
+    """A tabular task: every step ends the episode with probability `ending`."""
+
+    name: str
+    transition: np.ndarray  # (S, A, S) where an episode goes if it goes on
+    reward: np.ndarray  # (S, A)
+    start: np.ndarray  # (S,)
+    ending: np.ndarray  # (S, A)
+    theta: np.ndarray  # (S, A) preferences of the policy that is looked at
+
+
+def chain() -> MDP:
+    """Six states in a row, and a reward only for leaving the last one."""
+    states, actions = 6, 2
+    transition = np.zeros((states, actions, states))
+    for s in range(states):
+        transition[s, 0, min(s + 1, states - 1)] = 1.0  # on
+        transition[s, 1, max(s - 1, 0)] = 1.0  # back
+    reward = np.zeros((states, actions))
+    reward[-1, 0] = 1.0
+    ending = np.full((states, actions), 0.05)
+    ending[-1, 0] = 1.0
+    theta = np.zeros((states, actions))
+    theta[:, 0] = 0.5
+    return MDP("chain", transition, reward, np.eye(states)[0], ending, theta)
+
+
+def random_mdp(seed: int = 7) -> MDP:
+    """Five states and three actions, with rewards around 1 that say little."""
+    rng = np.random.default_rng(seed)
+    states, actions = 5, 3
+    return MDP(
+        "random MDP",
+        rng.dirichlet(np.ones(states), (states, actions)),
+        1.0 + 0.3 * rng.normal(size=(states, actions)),
+        rng.dirichlet(np.ones(states)),
+        np.full((states, actions), 0.1),
+        0.5 * rng.normal(size=(states, actions)),
+    )
+
+
+def exact(mdp: MDP) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient by theta, (S, A), and V, (S,): linear algebra in float64.
+
+    sum_s d(s) sum_a pi(a | s) (Q(s, a) - V(s)) grad log pi(a | s), with d(s) the
+    expected number of visits, as REINFORCE without gamma^t estimates it.
+    """
+    policy = np.exp(mdp.theta) / np.exp(mdp.theta).sum(1, keepdims=True)
+    onward = (1 - mdp.ending)[..., None] * mdp.transition  # (S, A, S)
+    step = np.einsum("sa,sat->st", policy, onward)
+    identity = np.eye(len(step))
+    visits = np.linalg.solve(identity - step.T, mdp.start)
+    value = np.linalg.solve(identity - GAMMA * step, (policy * mdp.reward).sum(1))
+    action_value = mdp.reward + GAMMA * onward @ value
+    return visits[:, None] * policy * (action_value - value[:, None]), value
+
+
+def make_env(mdp: MDP) -> pg.Env:
+    """The task as an environment, with one-hot observations."""
+    states, actions = mdp.reward.shape
+    transition, reward = jnp.log(mdp.transition), jnp.asarray(mdp.reward, jnp.float32)
+    start, ending = jnp.log(mdp.start), jnp.asarray(mdp.ending, jnp.float32)
+
+    def look(state: Any) -> Any:
+        return jax.nn.one_hot(state[0], states)
+
+    def reset(key: Any, num: int) -> tuple[Any, Any]:
+        state = jax.random.categorical(key, start, shape=(num,)), jnp.zeros(num, int)
+        return look(state), state
+
+    def step(key: Any, state: Any, action: Any) -> tuple:
+        place, time = state
+        to_key, end_key = jax.random.split(key)
+        after = jax.random.categorical(to_key, transition[place, action])
+        ends = jax.random.uniform(end_key, place.shape) < ending[place, action]
+        state = after, time + 1
+        late = state[1] >= HORIZON
+        return look(state), state, reward[place, action], ends, late
+
+    low, high = np.zeros(states), np.ones(states)
+    space = pg.Box(low, high, (states,))
+    return pg.Env(mdp.name, reset, step, space, pg.Discrete(actions), HORIZON)
+
+
+def on_mdp(mdp: MDP, sizes: tuple[int, ...], num_batches: int) -> list[dict[str, Any]]:
+    """A row for each baseline and batch size."""
+    truth, value = exact(mdp)
+    env, critic = make_env(mdp), jnp.asarray(value, jnp.float32)
+
+    def apply(params: Any, obs: Any) -> tuple[Any, Any]:
+        return pg.Categorical(obs @ params), obs @ critic
+
+    network = pg.Network(lambda key, obs: None, apply)
+    theta = jnp.asarray(mdp.theta, jnp.float32)
+    rows = []
+    for name, baseline in BASELINES.items():
+        algorithm = pg.reinforce(network, recorder(), gamma=GAMMA, baseline=baseline)
+        for size in sizes:
+            if name == "leave_one_out" and size < 2:
+                continue
+            rollout = pg.episodes(env, size)
+
+            def measure(
+                key: Any, rollout: Any = rollout, algorithm: Any = algorithm
+            ) -> Moments:
+                return gradient_moments(
+                    key, rollout, algorithm, theta, num_batches=num_batches
+                )
+
+            moments = jax.jit(measure)(jax.random.key(SEED))
+            error = -np.asarray(moments.mean).reshape(truth.shape) - truth  # a loss's
+            noise = float(moments.variance)
+            # |error|^2 holds the noise of the mean too, whose expectation is known.
+            bias = np.sum(error**2) - noise / num_batches
+            rows.append(
+                {
+                    "task": mdp.name,
+                    "baseline": name,
+                    "episodes": size,
+                    "batches": num_batches,
+                    "variance": noise,
+                    "signal_to_noise": float(np.sum(truth**2) / noise),
+                    "relative_bias": float(np.sqrt(max(bias, 0.0) / np.sum(truth**2))),
+                    "relative_standard_error": float(
+                        np.sqrt(noise / num_batches / np.sum(truth**2))
+                    ),
+                }
+            )
+            print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def on_cartpole(
+    *,
+    sizes: tuple[int, ...],
+    stages: tuple[int, ...],
+    num_agents: int,
+    num_batches: int,
+    seed: int = SEED,
+) -> list[dict[str, Any]]:
+    """A row for each stage, baseline and batch size; lists hold a number per agent.
+
+    Agents learn by the article's recipe, with a critic that is fitted beside the policy
+    and serves the value baseline; every baseline is tried on the same policies.
+    """
+    env = pg.make_env("CartPole-v1", time_limit_terminates=True)
+    network = pg.actor_critic(env, (128,), activation="relu", initializer="torch")
+    rollout = pg.episodes(env, 4)
+    teacher = pg.reinforce(
+        network, optax.adam(0.01), baseline=pg.value_baseline, reduction="sum"
+    )
+    keys = jax.vmap(jax.random.key)(jnp.arange(seed, seed + num_agents))
+    state = jax.jit(jax.vmap(lambda k: pg.init_train_state(k, rollout, teacher)))(keys)
+
+    def train(state: Any, updates: int) -> Any:
+        def steps(state: Any) -> Any:
+            return pg.train_steps(state, rollout, teacher, num_updates=updates)[0]
+
+        return jax.jit(jax.vmap(steps))(state)
+
+    rows, done = [], 0
+    for stage in stages:
+        if stage > done:
+            state, done = train(state, stage - done), stage
+        recent = jax.vmap(recent_return)(state)
+        for name, baseline in BASELINES.items():
+            algorithm = pg.reinforce(
+                network, recorder(), baseline=baseline, reduction="episodes"
+            )
+            for size in sizes:
+                batches = pg.episodes(env, size)
+
+                def measure(
+                    key: Any, params: Any, batches: Any = batches, a: Any = algorithm
+                ) -> Moments:
+                    return gradient_moments(
+                        key,
+                        batches,
+                        a,
+                        params,
+                        num_batches=num_batches,
+                        part=lambda grads: grads["actor"],
+                    )
+
+                def each(agent: tuple, measure: Any = measure) -> Moments:
+                    return measure(*agent)
+
+                agents = jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys)
+                moments = jax.jit(lambda a, each=each: jax.lax.map(each, a))(
+                    (agents, state.learner.params)
+                )
+                rows.append(
+                    {
+                        "task": "CartPole-v1",
+                        "updates": stage,
+                        "mean_return": float(np.nanmean(recent)) if stage else None,
+                        "baseline": name,
+                        "episodes": size,
+                        "batches": num_batches,
+                        "variance": np.asarray(moments.variance).tolist(),
+                        "signal": np.asarray(moments.signal).tolist(),
+                    }
+                )
+        print(f"CartPole-v1 after {stage} updates: {len(rows)} rows", flush=True)
+    return rows
+
+
+def against_none(
+    rows: list[dict[str, Any]], *, episodes: int
+) -> dict[str, list[statistics.Interval]]:
+    """Each baseline's noise over that without one, stage by stage: geometric means.
+
+    Intervals are Student's, over agents, of the logarithm.
+    """
+    found: dict[str, list[statistics.Interval]] = {}
+    of = {
+        (row["updates"], row["baseline"]): np.array(row["variance"])
+        for row in rows
+        if row["episodes"] == episodes
+    }
+    for (stage, name), variance in of.items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log = np.log(variance / of[stage, "none"])
+        log = log[np.isfinite(log)]  # a collapsed policy has no noise at all
+        interval = [float(np.exp(x)) for x in statistics.mean(log)]
+        found.setdefault(name, []).append(statistics.Interval(*interval))
+    return found
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['task']:10s} {row['baseline']:13s} {row['episodes']:3d} episodes: "
+        f"variance {row['variance']:.4g}, signal to noise "
+        f"{row['signal_to_noise']:.3g}, bias {row['relative_bias']:.2%} "
+        f"(+- {row['relative_standard_error']:.2%})"
+    )
+
+
+def draw(path: pathlib.Path, mdps: list[dict], cartpole: list[dict]) -> None:
+    """Signal-to-noise on the MDPs, and noise against no baseline on CartPole."""
+    tasks = list(dict.fromkeys(row["task"] for row in mdps))
+    figure = Figure(figsize=(10.5, 3.6), dpi=160, layout="constrained")
+    axes = figure.subplots(1, len(tasks) + 1)
+    for axis, task in zip(axes, tasks, strict=False):
+        for colour, name in zip(COLOURS, BASELINES, strict=False):
+            rows = [r for r in mdps if (r["task"], r["baseline"]) == (task, name)]
+            axis.loglog(
+                [row["episodes"] for row in rows],
+                [row["signal_to_noise"] for row in rows],
+                "o-",
+                color=colour,
+                ms=4,
+                label=LABELS[name],
+            )
+        axis.set_title(f"{task}, exact gradient known", fontsize=9)
+        axis.set_xlabel("episodes per batch")
+        axis.set_ylabel("signal-to-noise ratio, |E g|² / tr Cov g")
+    draw_noise(axes[-1], cartpole)
+    axes[0].legend(frameon=False, fontsize=7)
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def draw_noise(axis: Any, rows: list[dict[str, Any]], episodes: int = 4) -> None:
+    """CartPole's gradient noise over that without a baseline, along training."""
+    stages = list(dict.fromkeys(row["updates"] for row in rows))
+    found = against_none(rows, episodes=episodes)
+    for colour, (name, intervals) in zip(COLOURS, found.items(), strict=False):
+        middle, low, high = np.array(intervals).T
+        axis.errorbar(
+            range(len(stages)),
+            middle,
+            yerr=[middle - low, high - middle],
+            color=colour,
+            marker="o",
+            ms=4,
+            capsize=2,
+            label=LABELS[name],
+        )
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(stages)), [str(stage) for stage in stages])
+    axis.set_title(
+        f"CartPole-v1, {episodes} episodes, mean over agents, 95% interval", fontsize=9
+    )
+    axis.set_xlabel("updates trained before")
+    axis.set_ylabel("gradient variance, relative to no baseline")
+
+
+def main() -> None:
+    """Measures, writes results.json, and draws."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only to see it run")
+    parser.add_argument("--out", type=pathlib.Path, default=None)
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    out = arguments.out or (
+        pathlib.Path("runs/gradient_variance-quick") if quick else RESULTS
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    sizes = (2, 8) if quick else (2, 4, 8, 16, 64)
+    mdps = [
+        row
+        for mdp in (chain(), random_mdp())
+        for row in on_mdp(mdp, sizes, 512 if quick else 32_768)
+    ]
+    cartpole = on_cartpole(
+        sizes=(4,) if quick else (4, 16),
+        stages=(0, 4) if quick else STAGES,
+        num_agents=2 if quick else 32,
+        num_batches=8 if quick else 128,
+    )
+    results = {
+        "command": "python -m experiments.gradient_variance",
+        **about_this_machine(),
+        "seed": SEED,
+        "mdps": mdps,
+        "cartpole": cartpole,
+    }
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(out / "gradient_variance.png", mdps, cartpole)
+    for name, intervals in against_none(cartpole, episodes=4).items():
+        ratios = ", ".join(f"{x:.3f} [{a:.3f}, {b:.3f}]" for x, a, b in intervals)
+        print(f"CartPole-v1, 4 episodes, {name}: {ratios}")
+
+
+if __name__ == "__main__":
+    from pgjax.cli import prepare_jax
+
+    prepare_jax()
+    main()

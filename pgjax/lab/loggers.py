@@ -1,0 +1,264 @@
+"""Where metrics go: a logger is told of the rows of every chunk, and closed at the end.
+
+metrics.csv is a run's own record, which plots, comparisons and reports read. The others
+stand beside it; each needs an extra (`pip install 'pgjax[tensorboard]'`). Agents that
+train in one program stay apart: a row, a directory or a run of its own for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pgjax.lab.errors import UsageError
+
+# Name: the package that it needs, and the extra that brings it.
+PACKAGES = {
+    "none": None,
+    "parquet": ("pyarrow", "parquet"),
+    "tensorboard": ("tensorboardX", "tensorboard"),
+    "wandb": ("wandb", "wandb"),
+}
+_COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return")
+COLUMNS = (*_COLUMNS, "recent_return")
+_COUNTS = ("seed", "update", "env_steps", "episodes")  # not curves of their own
+Rows = dict[str, np.ndarray]  # columns of equal length
+
+
+class Logger(Protocol):
+    """What is told of the metrics."""
+
+    def write(self, rows: Rows) -> None:
+        """Takes in a chunk's rows: a row for each agent and logged update."""
+
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Sees that the loggers can be had.
+
+    Raises:
+      UsageError: for a package that is not installed, or "none" with others.
+    """
+    if "none" in names and len(names) > 1:
+        raise UsageError("--log none goes without others")
+    for name in names:
+        package = PACKAGES[name]
+        if package is not None and importlib.util.find_spec(package[0]) is None:
+            raise UsageError(
+                f"--log {name} needs {package[0]}: pip install 'pgjax[{package[1]}]'"
+            )
+
+
+@contextlib.contextmanager
+def open_loggers(
+    names: Sequence[str],
+    directory: pathlib.Path,
+    *,
+    shared: pathlib.Path,
+    labels: Sequence[str] = (),
+) -> Iterator[Logger]:
+    """All loggers of a run as one, closed at the end of the block.
+
+    Args:
+      names: which, beside metrics.csv; ("none",) for none, not even that.
+      directory: for the tables.
+      shared: for what holds a thing per agent; it is also the name of the run.
+      labels: columns that tell agents apart, beside the seed.
+    """
+    made: dict[str, Callable[[], Logger]] = {
+        "csv": lambda: CsvLogger(directory / "metrics.csv"),
+        "parquet": lambda: ParquetLogger(directory / "metrics.parquet"),
+        "tensorboard": lambda: TensorBoardLogger(shared, labels),
+        "wandb": lambda: WandbLogger(shared, labels),
+    }
+    chosen = [] if "none" in names else ["csv", *names]
+    with contextlib.ExitStack() as stack:
+        loggers = [
+            stack.enter_context(contextlib.closing(made[name]()))
+            for name in dict.fromkeys(chosen)
+        ]
+        yield _Several(loggers)
+
+
+class _Several:
+    """Loggers as one."""
+
+    def __init__(self, loggers: Sequence[Logger]):
+        self._loggers = loggers
+
+    def write(self, rows: Rows) -> None:
+        for logger in self._loggers:
+            logger.write(rows)
+
+    def close(self) -> None:
+        for logger in self._loggers:
+            logger.close()
+
+
+class CsvLogger:
+    """A table, appended to chunk by chunk, so that a killed run keeps its rows."""
+
+    def __init__(self, path: pathlib.Path):
+        self._file = path.open("w", newline="")
+        self._writer: Any = None
+
+    def write(self, rows: Rows) -> None:
+        """Appends rows."""
+        if self._writer is None:
+            self._columns = columns_of(rows)
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(self._columns)
+        columns = [
+            [str(x) for x in rows[name]]
+            if rows[name].dtype == object
+            else rows[name].tolist()  # settings of a grid read as they are written
+            for name in self._columns
+        ]
+        for row in zip(*columns, strict=True):
+            self._writer.writerow(_cell(value) for value in row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class ParquetLogger:
+    """The same table as Parquet, written at the end; NaN is null."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path, self._parts = path, []  # type: ignore[var-annotated]
+
+    def write(self, rows: Rows) -> None:
+        """Keeps the rows."""
+        import pyarrow
+
+        self._parts.append(
+            pyarrow.table(
+                {
+                    name: pyarrow.array(
+                        [str(x) for x in rows[name]]
+                        if rows[name].dtype == object
+                        else rows[name],
+                        from_pandas=True,
+                    )
+                    for name in columns_of(rows)
+                }
+            )
+        )
+
+    def close(self) -> None:
+        """Writes the file."""
+        if self._parts:
+            merge_parquet(self._parts, self._path)
+
+
+def merge_parquet(tables: Sequence[Any], path: pathlib.Path) -> None:
+    """One file of several tables; cells that a table has no column for are null."""
+    import pyarrow
+    from pyarrow import parquet
+
+    whole = pyarrow.concat_tables(tables, promote_options="permissive")
+    parquet.write_table(whole, path)
+
+
+class _PerAgent:
+    """Curves of each agent by itself, under its settings and seed."""
+
+    def __init__(self, labels: Sequence[str]):
+        self._labels = labels
+        self._sinks: dict[str, Any] = {}
+
+    def write(self, rows: Rows) -> None:
+        apart = [name for name in rows if name not in (*_COUNTS, *self._labels)]
+        for i in range(len(rows["seed"])):
+            settings = [f"{name}={rows[name][i]}" for name in self._labels]
+            agent = ",".join([*settings, f"seed={rows['seed'][i]}"]).replace("/", "-")
+            if agent not in self._sinks:
+                self._sinks[agent] = self._open(agent)
+            values = {name: float(rows[name][i]) for name in apart}
+            known = {name: x for name, x in values.items() if np.isfinite(x)}
+            self._tell(self._sinks[agent], known, int(rows["env_steps"][i]))
+
+    def _open(self, agent: str) -> Any:
+        raise NotImplementedError
+
+    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
+        raise NotImplementedError
+
+
+class TensorBoardLogger(_PerAgent):
+    """RUN/tensorboard, a directory per agent, by environment steps."""
+
+    def __init__(self, run: pathlib.Path, labels: Sequence[str]):
+        super().__init__(labels)
+        self._directory = run / "tensorboard"
+
+    def _open(self, agent: str) -> Any:
+        from tensorboardX import SummaryWriter
+
+        # What an agent left that was interrupted is written anew.
+        shutil.rmtree(self._directory / agent, ignore_errors=True)
+        return SummaryWriter(str(self._directory / agent))
+
+    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
+        for name, value in values.items():
+            sink.add_scalar(name, value, env_steps)
+
+    def close(self) -> None:
+        """Closes every agent's file."""
+        for sink in self._sinks.values():
+            sink.close()
+
+
+class WandbLogger(_PerAgent):
+    """A Weights & Biases run per agent, in a group that is named after the run.
+
+    Offline unless the environment's WANDB_MODE says otherwise; `wandb sync` sends it.
+    """
+
+    def __init__(self, run: pathlib.Path, labels: Sequence[str]):
+        super().__init__(labels)
+        self._run = run
+
+    def _open(self, agent: str) -> Any:
+        import wandb
+
+        return wandb.init(
+            project="pgjax",
+            group=self._run.name,
+            name=agent,
+            dir=str(self._run),
+            mode=os.environ.get("WANDB_MODE", "offline"),
+            reinit="create_new",
+        )
+
+    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
+        sink.log({**values, "env_steps": env_steps}, step=env_steps)
+
+    def close(self) -> None:
+        """Finishes every agent's run."""
+        for sink in self._sinks.values():
+            sink.finish()
+
+
+def columns_of(rows: Rows) -> list[str]:
+    """The table's columns, in order: the known ones first."""
+    return [*COLUMNS, *sorted(set(rows) - set(COLUMNS))]
+
+
+def _cell(value: Any) -> Any:
+    """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.8g}"
+    return value
