@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,17 +27,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments.common import about_this_machine, read_json
-from experiments.gradient_variance import LABELS, draw_noise, on_cartpole
+from experiments.gradient_variance import (
+    LABELS,
+    STAGES,
+    against_none,
+    draw_noise,
+    on_cartpole,
+)
 from experiments.gradients import BASELINES
 from pgjax.lab import figures, statistics
 from pgjax.lab.samples import Curves, Sample
 
 RESULTS = pathlib.Path("experiments/results/article")
-RUNS = pathlib.Path("runs/article")  # large, and not kept
 REFERENCE = pathlib.Path(__file__).parent / "reference" / "article_torch.json"
 FIRST_SEED = 50_000
 CAP = 400_000  # environment steps
 LEVEL = 450.0
+COLLAPSED = 20.0
 REFERENCE_ARMS = {"none": "plain", "mean": "mean_baseline"}
 GRID = np.linspace(0, CAP, 81)
 
@@ -48,18 +54,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only to see it run")
     parser.add_argument("--seeds", type=int, default=None, help="default: 1,024")
     parser.add_argument("--out", type=pathlib.Path, default=None)
+    parser.add_argument("--redraw", action="store_true", help="from results.json only")
     arguments = parser.parse_args()
     quick = arguments.quick
     seeds = arguments.seeds or (8 if quick else 1024)
     out = arguments.out or (pathlib.Path("runs/article-quick") if quick else RESULTS)
+    if arguments.redraw:
+        return report(out)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(RUNS, ignore_errors=True)
-    arms = {name: run(name, seeds, quick=quick) for name in BASELINES}
+    runs = pathlib.Path("runs") / f"{out.name}-arms"  # large, and not kept
+    shutil.rmtree(runs, ignore_errors=True)
+    arms = {name: run(name, runs / name, seeds, quick=quick) for name in BASELINES}
     gradients = on_cartpole(
         sizes=(4,),
-        stages=(0, 4) if quick else (0, 50, 100, 200, 400),
+        stages=(0, 4) if quick else STAGES,
         num_agents=2 if quick else 32,
-        num_batches=8 if quick else 128,
+        num_episodes=32 if quick else 512,
         seed=FIRST_SEED,
     )
     results = {
@@ -73,21 +83,24 @@ def main() -> None:
     report(out)
 
 
-def run(name: str, seeds: int, *, quick: bool) -> dict[str, Any]:
+def run(
+    name: str, directory: pathlib.Path, seeds: int, *, quick: bool
+) -> dict[str, Any]:
     """Trains one arm; returns what is kept of it."""
-    directory = RUNS / name
     command = ["pgjax", "train", "reinforce", "--preset", "article"]
     command += ["--baseline", name, "--seeds", str(seeds), "--seed", str(FIRST_SEED)]
-    command += ["--log-every", "20", "--updates-per-chunk", "20"]
+    command += ["--updates-per-chunk", "20"]
     command += ["--eval-episodes", "2"]
     command += ["--steps", "20000"] if quick else []
     command += ["--out", str(directory)]
     print(" ".join(command), flush=True)
     start = time.perf_counter()
     module = [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"]
-    subprocess.run(module, check=True, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of all so far, KiB
+    process = subprocess.Popen(module, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    wall, peak = time.perf_counter() - start, usage.ru_maxrss  # KiB
     summary = read_json(directory / "summary.json")
     print(f"  {wall:.0f} s, {peak / 2**20:.1f} GiB at most", flush=True)
     return {
@@ -112,7 +125,7 @@ def curves(path: pathlib.Path) -> dict[str, Any]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["recent_return"]:
-                values = [float(row[name]) for name in names]
+                values = [float(row[name] or "nan") for name in names]
                 agents.setdefault(row["seed"], []).append(values)
     tables = [np.array(rows).T for rows in agents.values()]
 
@@ -127,14 +140,14 @@ def curves(path: pathlib.Path) -> dict[str, Any]:
             for x, k in zip(values.T, known, strict=True)
         ]
 
-    mean = np.stack([np.interp(GRID, t[0], t[1], 0.0) for t in tables]).mean(0)
+    mean = np.stack([np.interp(GRID, t[0], t[1]) for t in tables]).mean(0)
     return {
         "grid": GRID.tolist(),
         "return_mean": mean.round(3).tolist(),
         "return_quantiles": quantiles(1, held=True),
         "variance_quantiles": quantiles(2, held=False),
         "variance_at_end": [round(float(t[2][-10:].mean()), 1) for t in tables],
-        "variance_peak": [round(float(t[2].max()), 1) for t in tables],
+        "last_return": [round(float(t[1][-1]), 1) for t in tables],
     }
 
 
@@ -176,7 +189,9 @@ def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> statistics.Interval
 
 
 def log_rank(a: Sample, b: Sample) -> float:
-    """The log-rank test's p-value."""
+    """The log-rank test's p-value; NaN where nobody has solved the task."""
+    if not np.isfinite([*a.steps_to_solve, *b.steps_to_solve]).any():
+        return float("nan")
     return statistics.log_rank(
         a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
     )
@@ -203,13 +218,14 @@ def report(out: pathlib.Path) -> None:
         f"from {results['first_seed']:,} on, cap {CAP:,} env steps, solved when the "
         f"mean of 100 episodes exceeds {LEVEL:g}. Medians by Kaplan-Meier with 95% "
         "intervals; ratios of medians with 95% bootstrap intervals; p of log-rank "
-        "tests. Collapsed: not solved, and a mean Q-value variance below 50 at the "
-        "end, as of episodes of ten steps.",
+        "tests. Arms share their seeds, which intervals and tests do not use. "
+        f"Collapsed: not solved, and a mean return below {COLLAPSED:g} at the end. "
+        "Q-value variance: mean of an agent's last ten updates.",
         "",
         "| baseline | seeds | solved | median steps to solve | median / plain's | "
-        "p against plain | collapsed | Q-value variance, median: peak | at the end | "
+        "p against plain | collapsed | Q-value variance at the end, median | "
         "wall time | peak memory |",
-        "|---" * 11 + "|",
+        "|---" * 10 + "|",
         *(_arm_line(name, arms[name], samples[name], plain) for name in arms),
         "",
         "Against the article's own PyTorch code:",
@@ -220,6 +236,24 @@ def report(out: pathlib.Path) -> None:
             f"| {LABELS[name]} | {_solving(samples[name])} | {_solving(reference)} | "
             f"{log_rank(samples[name], reference):.2f} |"
             for name, reference in references.items()
+        ),
+        "",
+        "Variance of the gradient of a batch of four episodes, over that without a "
+        "baseline: ratios of means over 32 agents, on the same policies, which were "
+        "trained for that many updates with the value baseline.",
+        "",
+        "| baseline | " + " | ".join(f"{x} updates" for x in _stages(results)) + " |",
+        "|---" * (1 + len(_stages(results))) + "|",
+        *(
+            "| "
+            + " | ".join(
+                [
+                    LABELS[name],
+                    *(f"{x:.2g} [{low:.2g}, {high:.2g}]" for x, low, high in ratios),
+                ]
+            )
+            + " |"
+            for name, ratios in against_none(results["gradients"], episodes=4).items()
         ),
         "",
         "Commands:",
@@ -237,9 +271,13 @@ def report(out: pathlib.Path) -> None:
     print((out / "README.md").read_text())
 
 
+def _stages(results: dict[str, Any]) -> list[int]:
+    return list(dict.fromkeys(row["updates"] for row in results["gradients"]))
+
+
 def _arm_line(name: str, arm: dict[str, Any], own: Sample, plain: Sample) -> str:
     unsolved = np.isnan(own.steps_to_solve)
-    collapsed = unsolved & (np.array(arm["variance_at_end"]) < 50.0)
+    collapsed = unsolved & (np.array(arm["last_return"]) < COLLAPSED)
     ratio = ratio_of_medians(own, plain)
     cells = [
         LABELS[name],
@@ -247,10 +285,9 @@ def _arm_line(name: str, arm: dict[str, Any], own: Sample, plain: Sample) -> str
         f"{(~unsolved).sum():,} ({1 - unsolved.mean():.1%})",
         _median(own),
         "" if own is plain else f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]",
-        "" if own is plain else f"{log_rank(own, plain):.2g}",
+        "" if own is plain else _p(log_rank(own, plain)),
         f"{collapsed.sum()}",
-        f"{np.median(arm['variance_peak']):.0f}",
-        f"{np.median(arm['variance_at_end']):.0f}",
+        _interval(statistics.median(np.array(arm["variance_at_end"]))),
         f"{arm['wall_seconds']:.0f} s",
         f"{arm['peak_memory_gib']:.1f} GiB",
     ]
@@ -262,9 +299,16 @@ def _solving(own: Sample) -> str:
     return f"{_median(own)}, {solved} of {len(own.seeds)} solved"
 
 
+def _interval(x: statistics.Interval) -> str:
+    return f"{x.estimate:,.0f} [{x.low:,.0f}, {x.high:,.0f}]"
+
+
+def _p(x: float) -> str:
+    return "< 1e-300" if x < 1e-300 else f"{x:.2g}"
+
+
 def _median(own: Sample) -> str:
-    middle, low, high = statistics.survival(own.steps_to_solve, own.env_steps).median
-    return f"{middle:,.0f} [{low:,.0f}, {high:,.0f}]"
+    return _interval(statistics.survival(own.steps_to_solve, own.env_steps).median)
 
 
 def draw_returns(path: pathlib.Path, arms: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """How much noise each baseline takes from the gradient, and how much bias it adds.
 
-    python -m experiments.gradient_variance            about 10 minutes on 2 cores
+    python -m experiments.gradient_variance            about 8 minutes on 2 cores
     python -m experiments.gradient_variance --quick    does it run?
 
 On two small MDPs, where the exact gradient can be computed, and on CartPole, with
 policies from several stages of training. Every gradient is made by the functions that
-training uses. Noise is the trace of the covariance of a batch's gradient; the
-signal-to-noise ratio is |E g|^2 over it.
+training uses. Noise is the trace of the covariance of a batch's gradient g; the
+signal-to-noise ratio is |grad J|^2 over it, and does not charge for bias. The error
+does: the root of E |g - grad J|^2, relative to |grad J|.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ RESULTS = pathlib.Path("experiments/results/gradient_variance")
 SEED = 40_000
 GAMMA = 0.99
 HORIZON = 200  # of the MDPs, which end by themselves long before
-STAGES = (0, 50, 100, 200, 400)  # updates of CartPole's training
+# Updates of CartPole's training; later, most batches are perfect and have no gradient.
+STAGES = (0, 10, 25, 50, 100)
 LABELS = {
     "none": "no baseline",
     "mean": "episode mean (the article's)",
@@ -71,13 +73,13 @@ def chain() -> MDP:
 
 
 def random_mdp(seed: int = 7) -> MDP:
-    """Five states and three actions, with rewards around 1 that say little."""
+    """Five states and three actions, with rewards of mean and deviation 1."""
     rng = np.random.default_rng(seed)
     states, actions = 5, 3
     return MDP(
         "random MDP",
         rng.dirichlet(np.ones(states), (states, actions)),
-        1.0 + 0.3 * rng.normal(size=(states, actions)),
+        1.0 + rng.normal(size=(states, actions)),
         rng.dirichlet(np.ones(states)),
         np.full((states, actions), 0.1),
         0.5 * rng.normal(size=(states, actions)),
@@ -127,7 +129,7 @@ def make_env(mdp: MDP) -> pg.Env:
     return pg.Env(mdp.name, reset, step, space, pg.Discrete(actions), HORIZON)
 
 
-def on_mdp(mdp: MDP, sizes: tuple[int, ...], num_batches: int) -> list[dict[str, Any]]:
+def on_mdp(mdp: MDP, sizes: tuple[int, ...], num_episodes: int) -> list[dict[str, Any]]:
     """A row for each baseline and batch size."""
     truth, value = exact(mdp)
     env, critic = make_env(mdp), jnp.asarray(value, jnp.float32)
@@ -143,10 +145,13 @@ def on_mdp(mdp: MDP, sizes: tuple[int, ...], num_batches: int) -> list[dict[str,
         for size in sizes:
             if name == "leave_one_out" and size < 2:
                 continue
-            rollout = pg.episodes(env, size)
+            rollout, num_batches = pg.episodes(env, size), num_episodes // size
 
             def measure(
-                key: Any, rollout: Any = rollout, algorithm: Any = algorithm
+                key: Any,
+                rollout: Any = rollout,
+                algorithm: Any = algorithm,
+                num_batches: int = num_batches,
             ) -> Moments:
                 return gradient_moments(
                     key, rollout, algorithm, theta, num_batches=num_batches
@@ -180,7 +185,7 @@ def on_cartpole(
     sizes: tuple[int, ...],
     stages: tuple[int, ...],
     num_agents: int,
-    num_batches: int,
+    num_episodes: int,
     seed: int = SEED,
 ) -> list[dict[str, Any]]:
     """A row for each stage, baseline and batch size; lists hold a number per agent.
@@ -214,9 +219,14 @@ def on_cartpole(
             )
             for size in sizes:
                 batches = pg.episodes(env, size)
+                num_batches = num_episodes // size
 
                 def measure(
-                    key: Any, params: Any, batches: Any = batches, a: Any = algorithm
+                    key: Any,
+                    params: Any,
+                    batches: Any = batches,
+                    a: Any = algorithm,
+                    num_batches: int = num_batches,
                 ) -> Moments:
                     return gradient_moments(
                         key,
@@ -253,9 +263,10 @@ def on_cartpole(
 def against_none(
     rows: list[dict[str, Any]], *, episodes: int
 ) -> dict[str, list[statistics.Interval]]:
-    """Each baseline's noise over that without one, stage by stage: geometric means.
+    """Each baseline's noise over that without one, stage by stage.
 
-    Intervals are Student's, over agents, of the logarithm.
+    Ratios of means over agents, whose intervals are from a bootstrap of agents: the
+    same agents above and below, since all baselines are tried on the same policies.
     """
     found: dict[str, list[statistics.Interval]] = {}
     of = {
@@ -264,11 +275,13 @@ def against_none(
         if row["episodes"] == episodes
     }
     for (stage, name), variance in of.items():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log = np.log(variance / of[stage, "none"])
-        log = log[np.isfinite(log)]  # a collapsed policy has no noise at all
-        interval = [float(np.exp(x)) for x in statistics.mean(log)]
-        found.setdefault(name, []).append(statistics.Interval(*interval))
+        pairs = np.stack([variance, of[stage, "none"]], axis=1)  # (agents, 2)
+        estimates = statistics.bootstrap(lambda x: x.mean(1), pairs)
+        low, high = np.quantile(estimates[:, 0] / estimates[:, 1], [0.025, 0.975])
+        ratio = pairs[:, 0].mean() / pairs[:, 1].mean()
+        found.setdefault(name, []).append(
+            statistics.Interval(float(ratio), float(low), float(high))
+        )
     return found
 
 
@@ -281,8 +294,13 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
+def _error(row: dict[str, Any]) -> float:
+    """Noise and bias together, relative to the exact gradient's norm."""
+    return float(np.sqrt(1 / row["signal_to_noise"] + row["relative_bias"] ** 2))
+
+
 def draw(path: pathlib.Path, mdps: list[dict], cartpole: list[dict]) -> None:
-    """Signal-to-noise on the MDPs, and noise against no baseline on CartPole."""
+    """The error on the MDPs, and noise against no baseline on CartPole."""
     tasks = list(dict.fromkeys(row["task"] for row in mdps))
     figure = Figure(figsize=(10.5, 3.6), dpi=160, layout="constrained")
     axes = figure.subplots(1, len(tasks) + 1)
@@ -291,7 +309,7 @@ def draw(path: pathlib.Path, mdps: list[dict], cartpole: list[dict]) -> None:
             rows = [r for r in mdps if (r["task"], r["baseline"]) == (task, name)]
             axis.loglog(
                 [row["episodes"] for row in rows],
-                [row["signal_to_noise"] for row in rows],
+                [_error(row) for row in rows],
                 "o-",
                 color=colour,
                 ms=4,
@@ -299,7 +317,7 @@ def draw(path: pathlib.Path, mdps: list[dict], cartpole: list[dict]) -> None:
             )
         axis.set_title(f"{task}, exact gradient known", fontsize=9)
         axis.set_xlabel("episodes per batch")
-        axis.set_ylabel("signal-to-noise ratio, |E g|² / tr Cov g")
+        axis.set_ylabel("relative error of the gradient (RMS)")
     draw_noise(axes[-1], cartpole)
     axes[0].legend(frameon=False, fontsize=7)
     for axis in axes:
@@ -312,13 +330,13 @@ def draw_noise(axis: Any, rows: list[dict[str, Any]], episodes: int = 4) -> None
     """CartPole's gradient noise over that without a baseline, along training."""
     stages = list(dict.fromkeys(row["updates"] for row in rows))
     found = against_none(rows, episodes=episodes)
-    for colour, (name, intervals) in zip(COLOURS, found.items(), strict=False):
+    for i, (name, intervals) in enumerate(found.items()):
         middle, low, high = np.array(intervals).T
         axis.errorbar(
-            range(len(stages)),
+            np.arange(len(stages)) + 0.07 * (i - 2),  # beside one another
             middle,
             yerr=[middle - low, high - middle],
-            color=colour,
+            color=COLOURS[i],
             marker="o",
             ms=4,
             capsize=2,
@@ -327,7 +345,7 @@ def draw_noise(axis: Any, rows: list[dict[str, Any]], episodes: int = 4) -> None
     axis.set_yscale("log")
     axis.set_xticks(range(len(stages)), [str(stage) for stage in stages])
     axis.set_title(
-        f"CartPole-v1, {episodes} episodes, mean over agents, 95% interval", fontsize=9
+        f"CartPole-v1, {episodes} episodes: mean over agents, 95% interval", fontsize=9
     )
     axis.set_xlabel("updates trained before")
     axis.set_ylabel("gradient variance, relative to no baseline")
@@ -348,13 +366,13 @@ def main() -> None:
     mdps = [
         row
         for mdp in (chain(), random_mdp())
-        for row in on_mdp(mdp, sizes, 512 if quick else 32_768)
+        for row in on_mdp(mdp, sizes, 2**10 if quick else 2**16)
     ]
     cartpole = on_cartpole(
         sizes=(4,) if quick else (4, 16),
         stages=(0, 4) if quick else STAGES,
         num_agents=2 if quick else 32,
-        num_batches=8 if quick else 128,
+        num_episodes=32 if quick else 512,
     )
     results = {
         "command": "python -m experiments.gradient_variance",

@@ -42,7 +42,7 @@ def main() -> None:
     out = arguments.out or (
         pathlib.Path("runs/learning_rates-quick") if quick else RESULTS
     )
-    run = pathlib.Path("runs/learning_rates")  # large, and not kept
+    run = pathlib.Path("runs") / f"{out.name}-sweep"  # large, and not kept
     shutil.rmtree(run, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     command = ["pgjax", "sweep", "reinforce", "--learning-rate", *RATES]
@@ -130,9 +130,12 @@ def _solved(sample: Sample) -> tuple[float, float, float]:
 
 
 def _steps(sample: Sample) -> tuple[float, float, float]:
+    """In thousands; an interval that has no upper end goes up to the budget."""
     median = statistics.survival(sample.steps_to_solve, sample.env_steps).median
-    thousands = [x / 1000 if np.isfinite(x) else np.nan for x in median]
-    return thousands[0], thousands[1], thousands[2]
+    last = sample.env_steps.max()
+    middle = median.estimate if np.isfinite(median.estimate) else np.nan
+    low, high = (min(x, last) for x in (median.low, median.high))
+    return middle / 1000, low / 1000, high / 1000
 
 
 if __name__ == "__main__":

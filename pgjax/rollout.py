@@ -182,7 +182,7 @@ def _step(
     """One step of all environments; those that end are replaced by `fresh` ones."""
     noise, env_key = inputs
     distribution = policy(params, envs.obs)
-    if hasattr(distribution, "from_noise"):
+    if hasattr(distribution, "noise"):
         action = distribution.from_noise(noise)
     else:
         action = distribution.sample(noise)

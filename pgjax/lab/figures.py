@@ -75,6 +75,9 @@ def figure_of(fill: Fill, samples: list[Sample]) -> Figure:
 
 def swept(samples: list[Sample]) -> str | None:
     """The first setting of a sweep that is a number and has several values."""
+    points = [tuple(sample.settings.items()) for sample in samples]
+    if len(set(points)) < len(points):  # of several sweeps, which may differ elsewhere
+        return None
     for name in samples[0].settings:
         values = {sample.settings.get(name) for sample in samples}
         if len(values) > 1 and all(map(_is_number, values)):
@@ -139,6 +142,7 @@ def _profile(axes: Axes, samples: list[Sample]) -> None:
 
 def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
     """The share of agents that have solved the task, by environment steps."""
+    levels = {s.solved_return for s in samples} - {None}
     for i, sample in enumerate(samples):
         if sample.solved_return is None:
             continue
@@ -153,9 +157,9 @@ def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
         axes.fill_between(
             steps, low, high, step="post", color=_look(i)["color"], alpha=0.2, lw=0
         )
-    level = samples[0].solved_return
+    above = " or ".join(f"{level:g}" for level in sorted(levels))  # type: ignore
     axes.set_title(
-        f"{samples[0].env}: solved (mean of 100 episodes above {level:g}), "
+        f"{samples[0].env}: solved (mean of 100 episodes above {above}), "
         "Kaplan-Meier, 95% band",
         fontsize=9,
     )

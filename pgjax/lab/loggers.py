@@ -30,6 +30,7 @@ PACKAGES = {
 _COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return")
 COLUMNS = (*_COLUMNS, "recent_return")
 _COUNTS = ("seed", "update", "env_steps", "episodes")  # not curves of their own
+MOST_AGENTS = 128  # that may each have a file or a run of its own
 Rows = dict[str, np.ndarray]  # columns of equal length
 
 
@@ -43,12 +44,24 @@ class Logger(Protocol):
         """Writes what is left."""
 
 
-def check_loggers(names: Sequence[str]) -> None:
+def check_loggers(names: Sequence[str], num_agents: int = 1) -> None:
     """Sees that the loggers can be had.
 
+    Args:
+      names: which.
+      num_agents: how many agents train side by side.
+
     Raises:
-      UsageError: for a package that is not installed, or "none" with others.
+      UsageError: for a package that is not installed, "none" with others, or more
+        agents than can each have a file or run open.
     """
+    for name in {"tensorboard", "wandb"} & set(names):
+        if num_agents > MOST_AGENTS:
+            raise UsageError(
+                f"--log {name} keeps files open for every agent, at most {MOST_AGENTS} "
+                f"of them, and {num_agents} train side by side; metrics.csv has them "
+                "all"
+            )
     if "none" in names and len(names) > 1:
         raise UsageError("--log none goes without others")
     for name in names:
@@ -118,14 +131,9 @@ class CsvLogger:
             self._columns = columns_of(rows)
             self._writer = csv.writer(self._file)
             self._writer.writerow(self._columns)
-        columns = [
-            [str(x) for x in rows[name]]
-            if rows[name].dtype == object
-            else rows[name].tolist()  # settings of a grid read as they are written
-            for name in self._columns
-        ]
-        for row in zip(*columns, strict=True):
-            self._writer.writerow(_cell(value) for value in row)
+        self._writer.writerows(
+            zip(*(_cells(rows[name]) for name in self._columns), strict=True)
+        )
         self._file.flush()
 
     def close(self) -> None:
@@ -225,6 +233,7 @@ class WandbLogger(_PerAgent):
     """A Weights & Biases run per agent, in a group that is named after the run.
 
     Offline unless the environment's WANDB_MODE says otherwise; `wandb sync` sends it.
+    A batch of a sweep that was interrupted leaves its runs beside those of the retry.
     """
 
     def __init__(self, run: pathlib.Path, labels: Sequence[str]):
@@ -234,12 +243,13 @@ class WandbLogger(_PerAgent):
     def _open(self, agent: str) -> Any:
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
         return wandb.init(
             project="pgjax",
             group=self._run.name,
             name=agent,
             dir=str(self._run),
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             reinit="create_new",
         )
 
@@ -257,8 +267,10 @@ def columns_of(rows: Rows) -> list[str]:
     return [*COLUMNS, *sorted(set(rows) - set(COLUMNS))]
 
 
-def _cell(value: Any) -> Any:
+def _cells(column: np.ndarray) -> list[Any]:
     """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.8g}"
-    return value
+    if column.dtype == object:  # settings of a grid read as they are written
+        return [str(value) for value in column]
+    if column.dtype.kind != "f":
+        return column.tolist()
+    return ["" if value != value else f"{value:.8g}" for value in column.tolist()]

@@ -53,11 +53,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "a2c": {
         "CartPole-v1": {
-            "steps": 300_000,
+            "steps": 400_000,
             "num_envs": 4,
-            "num_steps": 8,
+            "num_steps": 16,
             "hidden": (32, 32),
-            "learning_rate": 3e-3,
+            "learning_rate": 4e-3,
             "anneal_learning_rate": True,
             "adam_epsilon": 1e-3,  # steps shrink with the gradient once all is learned
             "gamma": 0.98,
@@ -68,7 +68,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ppo": {
         "CartPole-v1": {
-            "steps": 100_000,
+            "steps": 150_000,
             "num_steps": 32,
             "hidden": (32, 32),
             "learning_rate": 2e-3,

@@ -33,7 +33,7 @@ def train(
     """
     from pgjax.lab import trainer
 
-    check_loggers(log)
+    check_loggers(log, config.seeds)
 
     run = store.choose_run(out, f"{config.algorithm}-{config.env}")
     experiment, agents = build(config), agents_of(config)

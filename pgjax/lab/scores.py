@@ -80,7 +80,7 @@ def caveat(samples: Sequence[Sample]) -> str:
 
     def score(sample: Sample) -> float:
         known = sample.greedy[np.isfinite(sample.greedy)]
-        return statistics.interquartile_mean(known).estimate if known.size else -np.inf
+        return statistics.iqm(known) if known.size else -np.inf
 
     best = max(samples, key=score)
     return (

@@ -19,6 +19,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 REPETITIONS = 10_000  # of a bootstrap
+BAND_REPETITIONS = 1_000  # where there is one at every point of a curve
 _CELLS = 2**24  # numbers in memory at once
 
 
@@ -104,7 +105,12 @@ def interquartile_mean(x: np.ndarray, *, seed: int = 0) -> Interval:
     """
     x = _finite(x)
     estimates = bootstrap(_iqm, x, seed=seed)
-    return Interval(float(_iqm(x[None])[0]), *_percentiles(estimates))
+    return Interval(iqm(x), *_percentiles(estimates))
+
+
+def iqm(x: np.ndarray) -> float:
+    """The mean of the middle half of (n,) samples."""
+    return float(_iqm(_finite(x)[None])[0])
 
 
 def probability_of_improvement(
@@ -134,7 +140,11 @@ def probability_of_improvement(
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], x: np.ndarray, *, seed: int = 0
+    statistic: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    *,
+    seed: int = 0,
+    repetitions: int = REPETITIONS,
 ) -> np.ndarray:
     """The statistic of samples drawn from `x`, with replacement.
 
@@ -142,15 +152,16 @@ def bootstrap(
       statistic: maps (R, n, ...) to (R, ...).
       x: (n, ...) samples; whole rows are drawn.
       seed: of the random numbers.
+      repetitions: R in all.
 
     Returns:
-      (REPETITIONS, ...)
+      (repetitions, ...)
     """
     rng = np.random.default_rng(seed)
     return np.concatenate(
         [
             statistic(x[rng.integers(len(x), size=(count, len(x)))])
-            for count in _parts(x.size)
+            for count in _parts(x.size, repetitions)
         ]
     )
 
@@ -192,7 +203,7 @@ def band(
     x: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ends of a pointwise 95% percentile bootstrap interval, (K,) each."""
-    estimates = bootstrap(statistic, x, seed=seed)
+    estimates = bootstrap(statistic, x, seed=seed, repetitions=BAND_REPETITIONS)
     low, high = np.quantile(estimates, _TAILS, axis=0)
     return low, high
 
@@ -259,10 +270,10 @@ def _iqm(x: np.ndarray) -> np.ndarray:
     return stats.trim_mean(x, 0.25, axis=1)
 
 
-def _parts(size: int) -> list[int]:
+def _parts(size: int, repetitions: int = REPETITIONS) -> list[int]:
     """Repetitions to draw at a time, so that memory stays bounded."""
-    most = max(1, min(REPETITIONS, _CELLS // max(size, 1)))
-    whole, rest = divmod(REPETITIONS, most)
+    most = max(1, min(repetitions, _CELLS // max(size, 1)))
+    whole, rest = divmod(repetitions, most)
     return [most] * whole + [rest] * (rest > 0)
 
 

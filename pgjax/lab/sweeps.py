@@ -24,7 +24,7 @@ from pgjax.lab.config import Config, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.grid import Agents, Group, make_groups
 from pgjax.lab.loggers import check_loggers, merge_parquet, open_loggers
-from pgjax.lab.memory import agents_that_fit
+from pgjax.lab.memory import agents_that_fit, block_size
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_points, summarize
@@ -76,7 +76,6 @@ def sweep(
     """
     if agents_at_once is not None and agents_at_once < 1:
         raise UsageError(f"--agents-at-once must be at least 1, got {agents_at_once}")
-    check_loggers(log)
     request: dict[str, Any] = {
         "algorithm": algorithm,
         "log": list(log),
@@ -85,6 +84,7 @@ def sweep(
         "grid": {name: list(values) for name, values in grid.items()},
     }
     plan = _plan(request, agents_at_once)
+    check_loggers(log, max(len(batch.agents.seeds) for batch in plan.batches))
     # Free memory may be another when it is resumed; batches must be the same.
     request["batches"] = [len(batch.agents.seeds) for batch in plan.batches]
     directory = store.choose_run(out, f"sweep-{plan.groups[0].config.algorithm}")
@@ -105,6 +105,7 @@ def resume(directory: pathlib.Path, *, quiet: bool) -> int:
     if (directory / "summary.json").is_file():
         raise UsageError(f"{directory} is complete: there is nothing to resume")
     request = record["sweep"]
+    check_loggers(request.get("log", ()))
     plan = _plan(request, request["batches"])
     if _settings_of(plan.groups) != record["groups"]:
         raise UsageError(
@@ -129,7 +130,7 @@ def _plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan:
         total = len(group.agents.seeds)
         most = sizes if isinstance(sizes, int) else total
         if sizes is None:
-            most = agents_that_fit(experiment, total)
+            most = agents_that_fit(experiment, total, block_size(group.config.num_envs))
         start = 0
         while start < total:
             size = sizes[len(batches)] if isinstance(sizes, list) else most

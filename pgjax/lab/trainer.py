@@ -18,12 +18,11 @@ from pgjax.lab.build import Experiment
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
 from pgjax.lab.loggers import Logger
+from pgjax.lab.memory import block_size
 from pgjax.lab.progress import Progress
 from pgjax.lab.signals import wait
 from pgjax.lab.training_log import TrainingLog
 from pgjax.train import RECENT, recent_return
-
-BLOCK_ENVS = 64  # environments that a device steps side by side
 
 
 class Training(NamedTuple):
@@ -71,7 +70,7 @@ class Programs(NamedTuple):
 
     init: Callable[[Any, Any], Any]
     chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
-    evaluate: Callable[[Any, Any], Any]  # compiled when it is first called
+    evaluate: Callable[..., tuple[Any, Any]]  # compiled when it is first called
     slots: Slots
     seconds: float  # spent compiling
 
@@ -118,7 +117,9 @@ def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarr
     """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled."""
     slots = programs.slots
     keys, _ = _inputs(agents, slots)
-    return slots.real(programs.evaluate(keys, slots.fill(params)))
+    everyone = slots.once(np.ones(len(agents.seeds), np.int32))
+    _, returns = programs.evaluate(everyone, (), keys, slots.fill(params))
+    return slots.real(returns)
 
 
 def compile_programs(
@@ -155,7 +156,7 @@ def compile_programs(
         length = min(config.updates_per_chunk, num_updates or sys.maxsize)
         return jax.lax.scan(step, state, length=length)
 
-    def evaluate(key: Any, params: Any) -> Any:
+    def evaluate(state: tuple, key: Any, params: Any) -> tuple[tuple, Any]:
         # Apart from every key that training has used.
         keys = jax.random.split(jax.random.fold_in(key, 2**32 - 1))
 
@@ -166,12 +167,13 @@ def compile_programs(
                 key, env, policy, params, num_episodes=episodes, greedy=greedy
             )[0]
 
-        return jax.vmap(play)(keys, jnp.array([True, False]))
+        return state, jax.vmap(play)(keys, jnp.array([True, False]))
 
     keys, values = _inputs(agents, slots)
     state = jax.eval_shape(jax.vmap(init), keys, values)
     work = jax.ShapeDtypeStruct(keys.shape, np.int32)
-    chunks = over_active(chunk, devices, block=max(1, BLOCK_ENVS // config.num_envs))
+    block = block_size(config.num_envs)
+    chunks = over_active(chunk, devices, block=block)
     pool = ThreadPoolExecutor(max_workers=2)
     try:
         # Tracing holds Python's lock and compiling does not, so the long compilation
@@ -189,7 +191,7 @@ def compile_programs(
     pool.shutdown(wait=False)
     # Evaluation is compiled when it is called: to compile it while training goes on
     # takes as much time from training as it saves.
-    evaluation = jax.jit(over_agents(evaluate, devices))
+    evaluation = jax.jit(over_active(evaluate, devices, block=block))
     return Programs(*needed, evaluation, slots, time.perf_counter() - start)
 
 

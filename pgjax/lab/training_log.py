@@ -51,7 +51,8 @@ class TrainingLog:
         last[:, -1] = going[:, -1]
         updates = self._update + 1 + np.arange(going.shape[1])
         self._update = updates[-1]
-        self.work[who] = env_steps[:, -1] - self.env_steps[who]
+        steps = env_steps[:, -1] - self.env_steps[who]
+        self.work[who] = np.clip(steps, 1, np.iinfo(np.int32).max)
         self.env_steps[who], self.episodes[who] = env_steps[:, -1], episodes[:, -1]
         self.recent_return[who] = recent[last]
         self._note_solved(who, going, env_steps, episodes, recent)
