@@ -390,3 +390,13 @@ def test_actions_beyond_the_bounds_keep_the_log_prob_of_what_was_sampled():
     np.testing.assert_allclose(batch.next_obs, np.clip(batch.action, -bound, bound))
     expected = scipy.stats.norm(0, np.e).logpdf(np.float64(batch.action)).sum(axis=-1)
     np.testing.assert_allclose(batch.log_prob, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "policy", [Categorical(jnp.zeros((3, 2))), DiagGaussian(*jnp.ones((2, 3, 2)))]
+)
+def test_a_sample_is_its_noise_made_an_action(policy):
+    key = jax.random.key(4)
+    shapes = jax.eval_shape(lambda: policy)  # noise needs no more than shapes
+    action = policy.from_noise(shapes.noise(key))
+    np.testing.assert_array_equal(action, policy.sample(key))

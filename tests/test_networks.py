@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pgjax as pg
+from pgjax import networks
 
 
 def stub(obs_shape=(4,), action_space=None):
@@ -402,3 +403,13 @@ def test_images_below_3_x_3_are_seen_as_vectors(factory):
     params = parameters(network, obs)
     one, other = network.apply(params, obs)[0].logits
     assert np.any(one != other)
+
+
+@pytest.mark.parametrize("lead", [(), (5,), (2, 5)])
+@pytest.mark.parametrize(("features", "width"), [(4, 128), (8, 3), (9, 4), (64, 1)])
+def test_small_layers_multiplied_out_are_matrix_products(lead, features, width):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(*lead, features)).astype(np.float32)
+    kernel = rng.normal(size=(features, width)).astype(np.float32)
+    product = networks._matmul(jnp.asarray(x), jnp.asarray(kernel))
+    np.testing.assert_allclose(product, x @ kernel, rtol=1e-5, atol=1e-5)

@@ -300,3 +300,35 @@ def test_counts_below_one_are_errors(count):
         pg.unroll(env, count, 5)
     with pytest.raises(ValueError, match=f"num_steps must be at least 1, got {count}"):
         pg.unroll(env, 5, count)
+
+
+class Plain:
+    """A distribution of somebody's own, which only knows how to sample."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def sample(self, key):
+        return self.whole.sample(key)
+
+    def log_prob(self, action):
+        return self.whole.log_prob(action)
+
+
+jax.tree_util.register_pytree_node(
+    Plain, lambda x: ((x.whole,), None), lambda _, children: Plain(*children)
+)
+
+
+@pytest.mark.parametrize("make", [pg.episodes, lambda env, n: pg.unroll(env, n, 6)])
+def test_noise_drawn_at_once_is_what_each_step_would_draw(make):
+    rollout = make(pg.make_env("Countdown-probe"), 8)
+
+    def plain(params, obs):
+        return Plain(policy(params, obs))
+
+    key = jax.random.key(1)
+    start = rollout.init(key)
+    ours = jax.jit(lambda: rollout.collect(key, policy, 0.5, start))()
+    theirs = jax.jit(lambda: rollout.collect(key, plain, 0.5, start))()
+    assert_trees_equal(to_numpy(ours), to_numpy(theirs))
