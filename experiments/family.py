@@ -5,8 +5,9 @@
     python -m experiments.family --only ppo-Pendulum-v1 ppo-Acrobot-v1
 
 Seeds start at 30,000, on CartPole at 32,000: none was used to choose a preset. Each row
-is one `pgjax train`, whose config, summary and curve are kept; the table is made from the summaries, and
-where Gymnasium has the environment, from the same policies played there.
+is one `pgjax train`, whose config, summary and curve are kept; the table is made from
+the summaries, and where Gymnasium has the environment, from the same policies played
+there.
 """
 
 from __future__ import annotations
@@ -131,11 +132,12 @@ def write_table(out: pathlib.Path) -> None:
         "unsolved seeds counted as infinite.",
         "",
         "Seeds from 30,000 on, on CartPole from 32,000 on; presets were chosen on "
-        "seeds 5000 to 5127. On CartPole, those of a2c, ppo and trpo were changed several "
-        "times after they had fallen short on seeds from 30,000 on (a2c 499.49, lowest "
-        "483.8; ppo 498.60, lowest 410.4), so the table is of seeds that came after. "
-        "Tried for a2c: 30 combinations; ppo: 4 more and trpo: 1 more on CartPole; "
-        "reinforce: 7 more, none of which was better; the arm: about 22, most of which "
+        "seeds 5000 to 5127. On CartPole, those of a2c, ppo and trpo were changed "
+        "several times after they had fallen short on seeds from 30,000 on (a2c "
+        "499.49, lowest 483.8; ppo 498.60, lowest 410.4), so the table is of seeds "
+        "that came after. Tried for a2c: 30 combinations; ppo: 4 more and trpo: 1 more "
+        "on CartPole; reinforce: 7 more, none of which was better; the arm: about 22, "
+        "most of which "
         "learned nothing. Rows of other environments were made with an earlier "
         "revision, whose matrix products rounded otherwise. Wall times are of a shared "
         "machine.",
