@@ -20,3 +20,6 @@ hypothesis.settings.register_profile(
     "pgjax", derandomize=True, deadline=None, max_examples=30
 )
 hypothesis.settings.load_profile("pgjax")
+
+# Scripts that record data with packages that the tests do not need.
+collect_ignore_glob = ["data/*"]

@@ -71,7 +71,7 @@ def test_the_report_holds_scores_figures_tests_and_origin(sweep, tmp_path, capsy
     assert checker.count["table"] == 2
     assert "learning rate 0.01, baseline &lt;b&gt;" in text
     assert "<b>," not in text  # a name is text, whatever it is
-    assert "It was chosen among 6" in text
+    assert "The best was chosen among 6" in text
     for words in ("IQM", "mean", "median", "P(better)", "Kaplan", "bootstrap"):
         assert words in text
 

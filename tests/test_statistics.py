@@ -174,7 +174,7 @@ RLIABLE = json.loads((Path(__file__).parent / "data" / "rliable.json").read_text
 
 @pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: case["name"])
 def test_it_is_what_rliable_says(case):
-    """Values recorded from the package, by data/rliable.py, with its versions.
+    """Values recorded from the package, by data/record_rliable.py, with its versions.
 
     A 2.5% percentile of 10,000 bootstrap draws has a standard error of 0.7% of a normal
     interval's width, of 20,000 draws 0.5%, of 2,000 draws 1.5%; z < 5.

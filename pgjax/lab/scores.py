@@ -82,11 +82,13 @@ def caveat(samples: Sequence[Sample]) -> str:
         known = sample.greedy[np.isfinite(sample.greedy)]
         return statistics.iqm(known) if known.size else -np.inf
 
-    best = max(samples, key=score)
+    highest = max(map(score, samples))
+    best = [sample for sample in samples if np.isclose(score(sample), highest)]
+    seeds = best[0].seeds
     return (
-        f"Highest IQM: {best.name}. It was chosen among {len(samples)} on the seeds it "
-        f"is scored on, {best.seeds.min()} to {best.seeds.max()}, which flatters it: "
-        "report it on other seeds (--seed)."
+        f"Highest IQM: {', '.join(sample.name for sample in best)}. The best was "
+        f"chosen among {len(samples)} on the seeds it is scored on, {seeds.min()} to "
+        f"{seeds.max()}, which flatters it: report it on other seeds (--seed)."
     )
 
 

@@ -1,6 +1,6 @@
 """Records what the rliable package says of fixed samples, into rliable.json.
 
-pip install rliable 'pandas<3' && python tests/data/rliable.py
+pip install rliable 'pandas<3' && python tests/data/record_rliable.py
 """
 
 import importlib.metadata
@@ -66,5 +66,5 @@ if __name__ == "__main__":
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "cases": [case(name) for name in SAMPLES],
     }
-    path = Path(__file__).with_suffix(".json")
+    path = Path(__file__).parent / "rliable.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
