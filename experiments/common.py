@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import pathlib
@@ -86,6 +87,17 @@ def cpu_name() -> str:
         return model.partition(":")[2].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def quick_and_out(doc: str, results: pathlib.Path) -> tuple[bool, pathlib.Path]:
+    """What an experiment is told: --quick, and where its results go."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only to see it run")
+    parser.add_argument("--out", type=pathlib.Path, default=None)
+    arguments = parser.parse_args()
+    if arguments.out is None and arguments.quick:
+        return True, pathlib.Path("runs") / f"{results.name}-quick"
+    return arguments.quick, arguments.out or results
 
 
 def about_this_machine() -> dict[str, Any]:

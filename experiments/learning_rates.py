@@ -9,7 +9,6 @@ choices matters more? Seeds from 60,000 on are for choosing; report a choice on 
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import shutil
@@ -21,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from experiments.common import about_this_machine
+from experiments.common import about_this_machine, quick_and_out
 from experiments.gradient_variance import LABELS
 from pgjax.lab import figures, statistics
 from pgjax.lab.samples import Sample, load_samples
@@ -34,14 +33,7 @@ BASELINES = ("none", "mean", "leave_one_out", "value")
 
 def main() -> None:
     """Runs the sweep, keeps what it came to, and draws it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="only to see it run")
-    parser.add_argument("--out", type=pathlib.Path, default=None)
-    arguments = parser.parse_args()
-    quick = arguments.quick
-    out = arguments.out or (
-        pathlib.Path("runs/learning_rates-quick") if quick else RESULTS
-    )
+    quick, out = quick_and_out(__doc__, RESULTS)
     run = pathlib.Path("runs") / f"{out.name}-sweep"  # large, and not kept
     shutil.rmtree(run, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
