@@ -190,7 +190,7 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["reinforce", "--anneal-learning-rate"], "needs a known number of updates"),
         (["trpo", "--shared-torso"], "--shared-torso does not go with trpo"),
         (["reinforce", "--shared-torso"], "--shared-torso needs a critic"),
-        (["a2c", "--n-step", "64"], "--n-step 64 is more than --num-steps 8"),
+        (["a2c", "--n-step", "64"], "--n-step 64 is more than --num-steps 16"),
         (["ppo", "--preset", "arm"], "choose from general, CartPole-v1"),
         (["--env-options", "joints"], "takes NAME=VALUE, got 'joints'"),
         (["--env-options", "time_limit=5"], "cannot set time_limit, which has a flag"),
