@@ -19,6 +19,7 @@ _EPILOG = """examples:
   pgjax train reinforce --preset article          the article's recipe, to the letter
   pgjax train ppo --env Pendulum-v1               another algorithm and environment
   pgjax sweep ppo --learning-rate 0.001 0.003     combinations x seeds, in one table
+  pgjax report RUN RUN                            intervals, tests and figures to send
   pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
   pgjax render RUN                                a GIF of what was learned
 """
@@ -344,7 +345,7 @@ def _add_options(
         elif default is not None:
             shown = " ".join(map(str, default)) if option.several else default
             text += f" (default: {shown})"
-        elif option.optional and "none" not in text:
+        elif option.optional and "none" not in text and "default" not in text:
             text += " (default: none)"
         metavar = None if option.choices else option.type.__name__.upper()
         if several and option.several:

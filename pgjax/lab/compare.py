@@ -42,6 +42,10 @@ def compare(runs: Sequence[str], *, out: str | None) -> int:
 
 def load_all(runs: Sequence[str]) -> list[Sample]:
     """The samples of several directories, with names that tell them apart."""
+    resolved = [pathlib.Path(run).resolve() for run in runs]
+    for run, directory in zip(runs, resolved, strict=True):
+        if resolved.count(directory) > 1:
+            raise UsageError(f"{run} is given twice, and would look like twice as much")
     samples = []
     for run in runs:
         own = load_samples(pathlib.Path(run))

@@ -69,7 +69,7 @@ def figure_of(fill: Fill, samples: list[Sample]) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         columns = 1 if len(samples) <= 6 else 2
-        axes.legend(frameon=False, fontsize=7, ncols=columns, loc="best")
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, ncols=columns)
     return figure
 
 

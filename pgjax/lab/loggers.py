@@ -1,7 +1,7 @@
 """Where metrics go: a logger is told of the rows of every chunk, and closed at the end.
 
 metrics.csv is a run's own record, which plots, comparisons and reports read. The others
-stand beside it; each needs an extra (`pip install 'pgjax[tensorboard]'`). Agents that
+stand beside it; each needs an extra of its name. Agents that
 train in one program stay apart: a row, a directory or a run of its own for each.
 """
 
@@ -20,12 +20,12 @@ import numpy as np
 
 from pgjax.lab.errors import UsageError
 
-# Name: the package that it needs, and the extra that brings it.
+# What each needs; an extra of the logger's name brings it.
 PACKAGES = {
     "none": None,
-    "parquet": ("pyarrow", "parquet"),
-    "tensorboard": ("tensorboardX", "tensorboard"),
-    "wandb": ("wandb", "wandb"),
+    "parquet": "pyarrow",
+    "tensorboard": "tensorboardX",
+    "wandb": "wandb",
 }
 _COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return")
 COLUMNS = (*_COLUMNS, "recent_return")
@@ -63,13 +63,11 @@ def check_loggers(names: Sequence[str], num_agents: int = 1) -> None:
                 "all"
             )
     if "none" in names and len(names) > 1:
-        raise UsageError("--log none goes without others")
+        raise UsageError("--log none means no metrics at all: drop it, or the others")
     for name in names:
         package = PACKAGES[name]
-        if package is not None and importlib.util.find_spec(package[0]) is None:
-            raise UsageError(
-                f"--log {name} needs {package[0]}: pip install 'pgjax[{package[1]}]'"
-            )
+        if package is not None and importlib.util.find_spec(package) is None:
+            raise UsageError(f"--log {name} needs {package}: pip install {package}")
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ figure svg { width: 100%; height: auto; }
 .note { background: var(--wash); border-left: 4px solid #E69F00; border-radius: 4px;
   padding: .7rem 1rem; margin: 1.2rem 0; }
 pre { background: var(--wash); border-radius: 4px; padding: .7rem 1rem;
-  overflow-x: auto; font-size: .85rem; }
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
 ul { padding-left: 1.1rem; } li { margin: .3rem 0; font-size: .92rem; }
 details summary { cursor: pointer; color: var(--soft); }
 @media print { body { max-width: none; padding: 0; } .grid { display: block; } }

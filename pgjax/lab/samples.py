@@ -46,8 +46,11 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     try:
         summary = json.loads((directory / "summary.json").read_text())
     except FileNotFoundError:
+        on = (
+            f"; `pgjax sweep --resume {directory}` goes on" if "sweep" in record else ""
+        )
         raise UsageError(
-            f"{directory} has no summary.json: it has not finished"
+            f"{directory} has no summary.json: it has not finished{on}"
         ) from None
     names = list(record["sweep"]["grid"]) if "sweep" in record else []
     config = record["groups"][0] if "sweep" in record else record["config"]

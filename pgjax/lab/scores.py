@@ -10,6 +10,8 @@ import numpy as np
 from pgjax.lab import statistics
 from pgjax.lab.samples import Sample
 
+FEW = 10  # agents, for a bootstrap to be trusted
+
 
 class Table(NamedTuple):
     """A title, columns, rows of cells and a caption; a cell may have two lines."""
@@ -45,8 +47,24 @@ def scores(samples: Sequence[Sample], *, full: bool) -> Table:
         [[cell(sample) for cell in columns.values()] for sample in samples],
         "Brackets: 95% intervals over agents ("
         + ("IQM and mean: bootstrap; median: order statistics; " if full else "")
-        + ("steps: Kaplan-Meier)." if full else "bootstrap; Kaplan-Meier)."),
+        + ("steps: Kaplan-Meier)." if full else "bootstrap; Kaplan-Meier).")
+        + _about_solving(samples)
+        + _about_few(samples),
     )
+
+
+def _about_solving(samples: Sequence[Sample]) -> str:
+    levels = sorted({s.solved_return for s in samples} - {None})  # type: ignore
+    if not levels:
+        return ""
+    above = " or ".join(f"{level:g}" for level in levels)
+    return f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
+
+
+def _about_few(samples: Sequence[Sample]) -> str:
+    if min(len(sample.seeds) for sample in samples) >= FEW:
+        return ""
+    return f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
 
 
 def against_the_first(samples: Sequence[Sample]) -> Table:
@@ -62,7 +80,7 @@ def against_the_first(samples: Sequence[Sample]) -> Table:
             [
                 other.name,
                 statistics.text(better, ".2f"),
-                "" if p is None else f"{p:.2g}",
+                "none solved" if p is None else f"{p:.2g}",
             ]
         )
     return Table(

@@ -35,13 +35,15 @@ def text(interval: Interval, form: str) -> str:
     """An interval as two lines of a table's cell: 478.2, and below it [471.0, 483.9].
 
     Args:
-      interval: any; an infinite number of steps is one that is never reached.
+      interval: any; an infinite number of steps is one that is never reached, and an
+        interval that starts at -infinity is that of too few agents.
       form: how numbers are written, such as ".1f".
     """
     middle, low, high = (
-        format(x, form) if np.isfinite(x) else ("-inf" if x < 0 else "never")
-        for x in interval
+        format(x, form) if np.isfinite(x) else "never" for x in interval
     )
+    if interval.low == -np.inf:
+        return f"{middle}\n[too few]"
     return f"{middle}\n[{low}, {high}]"
 
 

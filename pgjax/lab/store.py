@@ -45,6 +45,8 @@ def choose_run(out: str | None, name: str) -> pathlib.Path:
     else:
         run = pathlib.Path(out)
     if run.exists():
+        if (run / "parts").is_dir():
+            raise UsageError(f"{run} is unfinished: `pgjax sweep --resume {run}`")
         raise UsageError(f"{run} exists already; pass another --out")
     parent = next(parent for parent in run.absolute().parents if parent.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
@@ -107,7 +109,7 @@ def load_record(run: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"{run} is not a run directory: it has no config.json; "
-            "`pgjax train` makes one"
+            "`pgjax train` and `pgjax sweep` make one"
         )
     try:
         record = json.loads(path.read_text())

@@ -51,8 +51,8 @@ def print_points(
         points.setdefault(tuple(row[name] for name in names), []).append(row)
     title = f"{config.algorithm}: {count(len(summary['agents']))} agents"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    if names:
+        table.add_column("settings", overflow="fold")
     for column in ("agents", "greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
         table.add_column(column, justify="right", no_wrap=True)
     level = config.solved_return
@@ -62,7 +62,11 @@ def print_points(
     for point, rows in points.items():
         diverged = sum(row["greedy_return"]["mean"] is None for row in rows)
         agents = f"{len(rows)}" + (f"\n{diverged} diverged" if diverged else "")
-        cells = [*map(str, point), agents]
+        settings = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in zip(names, point, strict=True)
+        ]
+        cells = [", ".join(settings)] * bool(names) + [agents]
         for kind in ("greedy_return", "sampled_return"):
             means = [row[kind]["mean"] for row in rows]
             returns = np.array([x for x in means if x is not None])

@@ -191,7 +191,8 @@ def _run(
                 rows = None
             if rows is None:
                 reporter.console.print(
-                    f"interrupted; finished batches are kept, and "
+                    f"interrupted; {_finished(parts)} of {len(plan.batches)} batches "
+                    "are finished and kept, and "
                     f"`pgjax sweep --resume {directory}` goes on",
                     soft_wrap=True,
                 )
@@ -201,6 +202,10 @@ def _run(
     if not quiet:
         print_points(directory, config, summary, list(plan.groups[0].agents.labels))
     return 0
+
+
+def _finished(parts: pathlib.Path) -> int:
+    return len(list(parts.glob("*/rows.json")))
 
 
 def _train(
