@@ -69,8 +69,9 @@ def critic_values(
     """V(s_t) and V(s'_t) of a batch, as constants.
 
     Within an episode, s'_t is s_{t+1}, and its value is not computed twice. At a time
-    limit, and at the end of the data, V(s'_t) is the value of `next_obs`, never that of
-    the observation after a reset. After a terminal step it is not defined.
+    limit, and where no step follows that counts, V(s'_t) is the value of `next_obs`,
+    never that of the observation after a reset. After a terminal step it is not
+    defined.
 
     Args:
       value_fn: maps (params, obs) to values.
@@ -81,7 +82,9 @@ def critic_values(
       value, next_value: (T, N) each.
     """
     counts = batch.weight > 0
-    cut = jnp.asarray(batch.truncated & ~batch.terminated & counts).at[-1].set(True)
+    # Where V(s') is not that of the following step: there may be none that counts.
+    goes_on = jnp.append(counts[1:], jnp.zeros_like(counts[:1]), axis=0)
+    cut = counts & ~batch.terminated & (batch.truncated | ~goes_on)
 
     def evaluate(obs: Array) -> Array:
         return value_fn(params, obs)

@@ -78,7 +78,7 @@ def test_no_block_is_evaluated_for_the_sake_of_a_terminal_step(truncated, monkey
     jax.effects_barrier()
     assert np.isfinite(next_value).all()
     # The first `obs` of each block of two, and of `next_obs` the last step's.
-    assert sorted(seen) == [0, 10, 21, 41, 1040]
+    assert sorted(seen) == [0, 10, 21, 41, 1041]
 
 
 def test_complete_episodes_of_different_lengths_get_their_own_ends(monkeypatch):

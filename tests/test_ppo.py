@@ -130,6 +130,7 @@ def tabular():
     batch = batches.rollout(obs, params)
     weight = np.ones((batches.T, batches.N), np.float32)
     weight[-1, :2] = 0.0  # some padding, which each minibatch must leave out
+    batch.truncated[-2, :2] = True  # after an episode's end, where padding is
     return params, batch._replace(weight=weight)
 
 
