@@ -231,6 +231,12 @@ def draw(path: pathlib.Path, mdps: list[dict], cartpole: list[dict]) -> None:
             )
         axis.set_title(f"{task}, exact gradient known", fontsize=9)
         axis.set_xlabel("episodes per batch")
+        sizes = sorted({row["episodes"] for row in mdps})
+        axis.set_xticks(sizes, map(str, sizes))
+        low, high = axis.get_ylim()
+        ticks = [x for x in (0.5, 1, 2, 5, 10, 20, 50) if low <= x <= high]
+        axis.set_yticks(ticks, map(str, ticks))
+        axis.minorticks_off()
         axis.set_ylabel("relative error of the gradient (RMS)")
     draw_noise(axes[-1], cartpole)
     axes[0].legend(frameon=False, fontsize=7)
@@ -258,9 +264,7 @@ def draw_noise(axis: Any, rows: list[dict[str, Any]], episodes: int = 4) -> None
         )
     axis.set_yscale("log")
     axis.set_xticks(range(len(stages)), [str(stage) for stage in stages])
-    axis.set_title(
-        f"CartPole-v1, {episodes} episodes: mean over agents, 95% interval", fontsize=9
-    )
+    axis.set_title(f"CartPole-v1, {episodes} episodes, 95% interval", fontsize=9)
     axis.set_xlabel("updates trained before")
     axis.set_ylabel("gradient variance, relative to no baseline")
 
