@@ -27,8 +27,14 @@ PACKAGES = {
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
 }
-_COLUMNS = ("seed", "update", "env_steps", "episodes", "episode_return")
-COLUMNS = (*_COLUMNS, "recent_return")
+COLUMNS = (
+    "seed",
+    "update",
+    "env_steps",
+    "episodes",
+    "episode_return",
+    "recent_return",
+)
 _COUNTS = ("seed", "update", "env_steps", "episodes")  # not curves of their own
 MOST_AGENTS = 128  # that may each have a file or a run of its own
 Rows = dict[str, np.ndarray]  # columns of equal length
