@@ -80,7 +80,7 @@ def against_the_first(samples: Sequence[Sample]) -> Table:
             [
                 other.name,
                 statistics.text(better, ".2f"),
-                "none solved" if p is None else f"{p:.2g}",
+                "no test" if p is None or np.isnan(p) else f"{p:.2g}",
             ]
         )
     return Table(

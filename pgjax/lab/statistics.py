@@ -242,8 +242,12 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
 def log_rank(
     steps: np.ndarray, last: np.ndarray, other: np.ndarray, other_last: np.ndarray
 ) -> float:
-    """The log-rank test's p-value for equal times to solve; arguments as `survival`."""
-    result = stats.logrank(censored(steps, last), censored(other, other_last))
+    """The log-rank test's p-value for equal times to solve; arguments as `survival`.
+
+    NaN where nobody solves the task while agents of both samples are still training.
+    """
+    with np.errstate(invalid="ignore"):
+        result = stats.logrank(censored(steps, last), censored(other, other_last))
     return float(result.pvalue)
 
 
