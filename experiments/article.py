@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from experiments.common import about_this_machine, read_json
+from experiments.common import read_json
 from experiments.gradient_variance import (
     LABELS,
     STAGES,
@@ -36,6 +36,7 @@ from experiments.gradient_variance import (
 )
 from experiments.gradients import BASELINES
 from pgjax.lab import figures, statistics
+from pgjax.lab.machine import about_this_machine
 from pgjax.lab.samples import Curves, Sample
 
 RESULTS = pathlib.Path("experiments/results/article")

@@ -6,14 +6,12 @@ import argparse
 import csv
 import json
 import pathlib
-import platform
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import pgjax as pg
-from pgjax.lab import store
 
 
 class RandomActions(NamedTuple):
@@ -79,16 +77,6 @@ def read_curves(path: pathlib.Path) -> tuple[list[np.ndarray], list[np.ndarray]]
     return [a["env_steps"] for a in agents], [a["recent_return"] for a in agents]
 
 
-def cpu_name() -> str:
-    """The processor's name."""
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-        model = next(line for line in text.splitlines() if "model name" in line)
-        return model.partition(":")[2].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def quick_and_out(doc: str, results: pathlib.Path) -> tuple[bool, pathlib.Path]:
     """What an experiment is told: --quick, and where its results go."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
@@ -98,16 +86,6 @@ def quick_and_out(doc: str, results: pathlib.Path) -> tuple[bool, pathlib.Path]:
     if arguments.out is None and arguments.quick:
         return True, pathlib.Path("runs") / f"{results.name}-quick"
     return arguments.quick, arguments.out or results
-
-
-def about_this_machine() -> dict[str, Any]:
-    """What a result was made with, for its record."""
-    return {
-        "cpu": cpu_name(),
-        "devices": [device.device_kind for device in jax.devices()],
-        "python": platform.python_version(),
-        "versions": store.versions(),
-    }
 
 
 def read_json(path: pathlib.Path) -> Any:

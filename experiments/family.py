@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.common import cpu_name, random_returns, read_json, thin_curves
+from experiments.common import random_returns, read_json, thin_curves
 from pgjax.lab import players, statistics
 from pgjax.lab.environments import TWINS
+from pgjax.lab.machine import cpu_name
 
 RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
 FIRST_SEED = 30_000

@@ -23,11 +23,12 @@ import optax
 from matplotlib.figure import Figure
 
 import pgjax as pg
-from experiments.common import about_this_machine, quick_and_out
+from experiments.common import quick_and_out
 from experiments.gradients import BASELINES, Moments, gradient_moments, recorder
 from experiments.mdps import GAMMA, MDP, chain, exact, make_env, random_mdp
 from pgjax.lab import statistics
 from pgjax.lab.figures import COLOURS
+from pgjax.lab.machine import about_this_machine
 from pgjax.train import recent_return
 
 RESULTS = pathlib.Path("experiments/results/gradient_variance")

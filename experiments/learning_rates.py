@@ -20,9 +20,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from experiments.common import about_this_machine, quick_and_out
+from experiments.common import quick_and_out
 from experiments.gradient_variance import LABELS
 from pgjax.lab import figures, statistics
+from pgjax.lab.machine import about_this_machine
 from pgjax.lab.samples import Sample, load_samples
 
 RESULTS = pathlib.Path("experiments/results/learning_rates")

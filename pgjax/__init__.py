@@ -14,6 +14,7 @@ from pgjax.baselines import (
     value_baseline,
 )
 from pgjax.critics import critic_values, estimate_advantages
+from pgjax.devices import check_replicas, over_environments
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.evaluate import evaluate
 from pgjax.groups import grpo_advantages, grpo_loss, rloo_advantages
@@ -57,7 +58,12 @@ turn_off_broken_fusions()  # nothing above starts JAX
 
 if TYPE_CHECKING:
     from pgjax.envs import env_names, make_env
-    from pgjax.networks import actor_critic, linear_softmax_policy, mlp_policy
+    from pgjax.networks import (
+        actor_critic,
+        at_precision,
+        linear_softmax_policy,
+        mlp_policy,
+    )
 
 __version__ = "0.1.0"
 
@@ -66,6 +72,7 @@ _LAZY = {
     "env_names": "pgjax.envs",
     "make_env": "pgjax.envs",
     "actor_critic": "pgjax.networks",
+    "at_precision": "pgjax.networks",
     "linear_softmax_policy": "pgjax.networks",
     "mlp_policy": "pgjax.networks",
 }
@@ -97,7 +104,9 @@ __all__ = [
     "Transition",
     "a2c",
     "actor_critic",
+    "at_precision",
     "batch_mean",
+    "check_replicas",
     "clipped_surrogate_loss",
     "clipped_value_loss",
     "critic_values",
@@ -122,6 +131,7 @@ __all__ = [
     "n_step_returns",
     "no_baseline",
     "normalize_observations",
+    "over_environments",
     "policy_gradient_loss",
     "ppo",
     "reinforce",

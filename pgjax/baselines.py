@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from pgjax.collectives import num_envs_of, total
 from pgjax.types import Array
 from pgjax.weighted import weighted_mean
 
@@ -112,12 +113,12 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
      [8.  1.  4.5]]
     """
     del value
-    if returns.shape[1] < 2:
+    if num_envs_of(returns) < 2:
         raise ValueError("leave_one_out needs at least two episodes per batch, got one")
     weighted = weight * returns
-    total = jnp.sum(weighted, axis=1, keepdims=True) - weighted
-    count = jnp.sum(weight, axis=1, keepdims=True) - weight
-    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), 0.0)
+    others = total(weighted, axis=1, keepdims=True) - weighted
+    count = total(weight, axis=1, keepdims=True) - weight
+    return jnp.where(count > 0, others / jnp.maximum(count, 1.0), 0.0)
 
 
 def value_baseline(returns: Array, weight: Array, value: Array | None = None) -> Array:

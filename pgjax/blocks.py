@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.batching import any_agent, zeros_like
+from pgjax.batching import any_agent, count_up_to, zeros_like
+from pgjax.collectives import sum_over_devices
 from pgjax.types import Array
 
 BLOCK_SAMPLES = 512  # at most
@@ -35,19 +36,29 @@ def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any
     Returns:
       What `fn` would return for one block of all the samples needed, up to rounding.
     """
-    order, take = _blocks(batch, needed)
+    return _sum(
+        lambda index: fn(_take(batch, index)),
+        _blocks(needed),
+        lambda index: any_agent(index[0] < needed.size),
+    )
 
-    def add(total: Any, index: Array) -> Any:
-        return jax.tree.map(jnp.add, total, fn(take(index)))
 
-    def skip(total: Any, index: Array) -> Any:
-        return total
+def sum_over_slices(fn: Callable[[Any], Any], samples: Any) -> Any:
+    """The sum of `fn(block)` over blocks of samples that follow each other.
 
-    def step(total: Any, index: Array) -> tuple[Any, None]:
-        return jax.lax.cond(_anyone(index, needed), add, skip, total, index), None
+    Args:
+      fn: as for `sum_over_samples`.
+      samples: a pytree of (M, ...) arrays; all of them count.
+    """
+    total = len(jax.tree.leaves(samples)[0])
+    size = min(BLOCK_SAMPLES, total)
+    missing = -total % size
 
-    zero = zeros_like(jax.eval_shape(lambda index: fn(take(index)), order[0]))
-    return jax.lax.scan(step, zero, order)[0]
+    def split(x: Array) -> Array:
+        filled = jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1))
+        return filled.reshape(-1, size, *x.shape[1:])
+
+    return _sum(fn, jax.tree.map(split, samples))
 
 
 def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
@@ -61,40 +72,77 @@ def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> A
     Returns:
       A (T, N, ...) array, zero where a sample is not needed.
     """
-    order, take = _blocks(batch, needed)
-    zero = zeros_like(jax.eval_shape(lambda index: fn(take(index)), order[0]))
+    order = _blocks(needed)
+    row = jax.eval_shape(lambda index: fn(_take(batch, index)), order[0])
+    whole = jnp.zeros((needed.size, *row.shape[1:]), row.dtype)
 
-    def step(index: Array) -> Array:
-        return jax.lax.cond(
-            _anyone(index, needed), lambda i: fn(take(i)), lambda _: zero, index
-        )
+    def step(whole: Array, index: Array) -> tuple[Array, None]:
+        def write(whole: Array) -> Array:
+            rows = fn(_take(batch, index))
+            return whole.at[index].set(rows, mode="drop")
 
-    rows = jax.lax.map(step, order)
-    rows = rows.reshape(-1, *rows.shape[2:])
-    whole = jnp.zeros((needed.size, *rows.shape[1:]), rows.dtype)
-    whole = whole.at[order.ravel()].set(rows, mode="drop")
-    return whole.reshape(*needed.shape, *rows.shape[1:])
+        used = any_agent(index[0] < needed.size)
+        return jax.lax.cond(used, write, lambda whole: whole, whole), None
+
+    whole, _ = jax.lax.scan(step, whole, order)
+    return whole.reshape(*needed.shape, *row.shape[1:])
 
 
-def _blocks(batch: Any, needed: Array) -> tuple[Array, Callable[[Array], Any]]:
-    """The numbers of the samples needed, (blocks, B), and what takes them by number.
+def _sum(
+    fn: Callable[[Any], Any],
+    blocks: Any,
+    used: Callable[[Any], Array] = lambda _: jnp.bool_(True),
+) -> Any:
+    """The sum of `fn` over the blocks that are used by any agent."""
+    first = jax.tree.map(lambda x: x[0], blocks)
+    if len(jax.tree.leaves(blocks)[0]) == 1:
+        return sum_over_devices(fn(first))
+
+    def add(sums: Any, block: Any) -> Any:
+        return jax.tree.map(jnp.add, sums, fn(block))
+
+    def step(sums: Any, block: Any) -> tuple[Any, None]:
+        return jax.lax.cond(used(block), add, lambda sums, _: sums, sums, block), None
+
+    zero = zeros_like(jax.eval_shape(fn, first))
+    return sum_over_devices(jax.lax.scan(step, zero, blocks)[0])
+
+
+def _blocks(needed: Array) -> Array:
+    """The numbers of the samples needed, (blocks, B), in order.
 
     After the last one comes T * N, which is no sample's number; it takes zeros.
     """
     total = needed.size
     size = min(BLOCK_SAMPLES, STEPS * needed.shape[1], total)
     room = -(-total // size) * size
-    order = jnp.nonzero(jnp.ravel(needed), size=room, fill_value=total)[0]
-    samples = jax.tree.map(lambda x: jnp.reshape(x, (total, *x.shape[2:])), batch)
+    flat = jnp.ravel(needed)
+    place = jnp.where(flat, count_up_to(flat) - 1, room)
+    numbers = jnp.full(room, total).at[place].set(jnp.arange(total), mode="drop")
+    return numbers.reshape(-1, size)
 
-    def take(index: Array) -> Any:
+
+def _take(batch: Any, index: Array) -> Any:
+    """The samples that have these numbers, which rise: a slice, where none is missing.
+
+    The number T * N takes zeros.
+    """
+    samples = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), batch)
+    total, size = len(jax.tree.leaves(samples)[0]), len(index)
+    some_missing = (index[-1] != index[0] + size - 1) | (index[-1] == total)
+
+    def slices(index: Array) -> Any:
         return jax.tree.map(
-            lambda x: jnp.asarray(x).at[index].get(mode="fill", fill_value=0), samples
+            lambda x: jax.lax.dynamic_slice_in_dim(x, index[0], size), samples
         )
 
-    return order.reshape(-1, size), take
+    return jax.lax.cond(
+        any_agent(some_missing), lambda index: _gather(samples, index), slices, index
+    )
 
 
-def _anyone(index: Array, needed: Array) -> Array:
-    """Whether any agent has a sample in this block."""
-    return any_agent(index[:1] < needed.size)
+def _gather(samples: Any, index: Array) -> Any:
+    """The samples that have these numbers; zeros for the number after the last one."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x).at[index].get(mode="fill", fill_value=0), samples
+    )

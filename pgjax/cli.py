@@ -21,6 +21,7 @@ _EPILOG = """examples:
   pgjax sweep ppo --learning-rate 0.001 0.003     combinations x seeds, in one table
   pgjax report RUN RUN                            intervals, tests and figures to send
   pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
+  pgjax bench --quick                             how fast it trains here, and why
   pgjax render RUN                                a GIF of what was learned
 """
 
@@ -131,6 +132,10 @@ def _dispatch(arguments: list[str]) -> int:
         from pgjax.lab import report
 
         return report.report(**parsed)
+    if command == "bench":
+        from pgjax.bench.command import bench
+
+        return bench(**parsed)
     if command == "evaluate":
         from pgjax.lab import players
 
@@ -222,6 +227,7 @@ def _parser(arguments: list[str]) -> Parser:
     _add_sweep(commands, arguments)
     _add_compare(commands)
     _add_report(commands)
+    _add_bench(commands)
     _add_evaluate(commands)
     _add_render(commands)
     commands.add_parser(
@@ -458,6 +464,60 @@ def _add_report(commands: Any) -> None:
         default="report.html",
         help="the file to write (default: report.html)",
     )
+
+
+def _add_bench(commands: Any) -> None:
+    from pgjax import algorithms
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure the speed of training, and what limits it",
+        description="Measures environment steps per second of whole training steps and "
+        "of their stages, beside what the machine can do at most. Without an algorithm "
+        "or a size, it measures the README's table. Several values are combined.",
+        epilog="examples:\n  pgjax bench --quick\n"
+        "  pgjax bench ppo --num-envs 64 1024 --against sb3\n"
+        "  pgjax bench reinforce --num-envs 1024 --against plain\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    bench.add_argument(
+        "algorithms", nargs="*", metavar="ALGORITHM", help=", ".join(algorithms.__all__)
+    )
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions")
+    sizes: dict[str, tuple[Any, str]] = {
+        "--num-envs": (_count, "environments per agent"),
+        "--num-steps": (_count, "steps per environment and update (REINFORCE: cut)"),
+        "--num-agents": (_count, "agents side by side"),
+        "--hidden": (_widths, "widths of the hidden layers, such as 64,64"),
+        "--precision": (str, "of the networks' arithmetic, such as bfloat16"),
+    }
+    for flag, (reader, text) in sizes.items():
+        metavar = reader.__name__.strip("_").upper()
+        bench.add_argument(flag, type=reader, nargs="+", metavar=metavar, help=text)
+    bench.add_argument(
+        "--devices", type=_count, metavar="INT", help="how many to use (default: all)"
+    )
+    bench.add_argument(
+        "--rounds", type=_count, metavar="INT", help="repetitions of everything"
+    )
+    bench.add_argument(
+        "--no-stages", dest="stages", action="store_false", help="whole steps only"
+    )
+    bench.add_argument(
+        "--against",
+        metavar="WHAT",
+        help="compare, in turns, with another revision or directory of pgjax, with "
+        "plain (how the field writes it), sb3 or sb3-best",
+    )
+    bench.add_argument("--out", help="the directory to make (default: runs/bench-...)")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(","))
+
+
+_widths.__name__ = "int,..."
 
 
 def _add_evaluate(commands: Any) -> None:

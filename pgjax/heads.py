@@ -22,6 +22,7 @@ class ActionHead(NamedTuple):
     num_outputs: int
     init: Callable[[], Params]
     distribution: Callable[[Params, Array], Any]
+    softmax: bool = False  # whether of the outputs only differences matter
 
 
 def action_head(
@@ -41,7 +42,10 @@ def action_head(
     """
     if isinstance(env.action_space, Discrete):
         return ActionHead(
-            env.action_space.n, dict, lambda _, logits: Categorical(logits)
+            env.action_space.n,
+            dict,
+            lambda _, logits: Categorical(logits),
+            softmax=True,
         )
     shape = env.action_space.shape
     size = math.prod(shape)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.blocks import sum_over_samples
+from pgjax.blocks import sum_over_samples, sum_over_slices
 from pgjax.checks import check_is
 from pgjax.losses import entropy_loss
 from pgjax.types import (
@@ -75,7 +76,7 @@ def descend_over_samples(
     batch: Any,
     needed: Array,
 ) -> tuple[Learner, Metrics]:
-    """One step along the gradient of a loss that is a sum over samples.
+    """One step along the gradient of a loss that is a sum over samples of a batch.
 
     Args:
       optimizer: what turns the gradient into a step.
@@ -88,9 +89,21 @@ def descend_over_samples(
     Returns:
       The next learner, and the metrics with gradient_norm.
     """
-    grads, metrics = sum_over_samples(
-        lambda block: jax.grad(loss, has_aux=True)(learner.params, block), batch, needed
-    )
+    grad = partial(jax.grad(loss, has_aux=True), learner.params)
+    grads, metrics = sum_over_samples(grad, batch, needed)
+    metrics |= {"gradient_norm": optax.tree.norm(grads)}
+    return descend(optimizer, learner, grads), metrics
+
+
+def descend_over_slices(
+    optimizer: optax.GradientTransformation,
+    learner: Learner,
+    loss: Callable[[Params, Any], tuple[Array, Metrics]],
+    samples: Any,
+) -> tuple[Learner, Metrics]:
+    """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays."""
+    grad = partial(jax.grad(loss, has_aux=True), learner.params)
+    grads, metrics = sum_over_slices(grad, samples)
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
     return descend(optimizer, learner, grads), metrics
 

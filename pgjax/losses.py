@@ -133,7 +133,7 @@ def value_loss(value: Array, target: Array) -> Array:
 
 
 def clipped_value_loss(
-    value: Array, old_value: Array, target: Array, *, clip: Numeric
+    value: Array, old_value: Array, target: Array, *, clip: Numeric | None
 ) -> Array:
     """The larger of two `value_loss`es: of V, and of V kept within `clip` of its old.
 
@@ -141,7 +141,8 @@ def clipped_value_loss(
       value: (...) V(s_t), differentiable.
       old_value: like `value`, before the update. A constant.
       target: like `value`; returns. A constant.
-      clip: how far V may move from its old value, > 0, in units of return.
+      clip: how far V may move from its old value, > 0, in units of return; None for as
+        far as it likes, which is `value_loss`.
 
     Returns:
       Losses, shaped like `value`, in squared units of return.
@@ -158,6 +159,8 @@ def clipped_value_loss(
     [0.125 2.   ]
     """
     check_same_shape(value=value, old_value=old_value, target=target)
+    if clip is None:
+        return value_loss(value, target)
     old_value = jax.lax.stop_gradient(old_value)
     near = old_value + jnp.clip(value - old_value, -clip, clip)
     return jnp.maximum(value_loss(value, target), value_loss(near, target))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from pgjax.collectives import own_key
 from pgjax.types import Array, Key, Metrics
 
 Carry = TypeVar("Carry")
@@ -28,6 +29,9 @@ def scan_minibatches(
     num_minibatches: int,
 ) -> tuple[Carry, Metrics]:
     """Scans `step` over minibatches; each epoch shuffles the samples anew.
+
+    Where environments are split over devices, each device shuffles its own samples, and
+    every minibatch has as many of each.
 
     Args:
       step: maps a carry and a minibatch to the next carry and metrics.
@@ -60,7 +64,7 @@ def scan_minibatches(
         )
     # One draw and one sort for all epochs; equal numbers, once in 2^32, keep their
     # order.
-    noise = jax.random.bits(key, (num_epochs, total))
+    noise = jax.random.bits(own_key(key), (num_epochs, total))
     order = jnp.argsort(noise, axis=1).reshape(num_epochs * num_minibatches, -1)
 
     def take(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:

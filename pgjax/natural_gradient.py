@@ -3,7 +3,8 @@
 Chained, they are TRPO's policy step: F^-1 g by conjugate gradients, scaled to the
 largest step that the KL bound allows, then shortened until the bound holds in truth.
 Their `update` takes functions of the parameters as extra arguments, as Optax's own line
-searches do.
+searches do. Where environments are split over devices, these functions give the share
+of a device's own samples, to be added up.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.collectives import sum_over_devices
 from pgjax.types import Array, Numeric, Params
 
 KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
@@ -42,6 +44,7 @@ def fisher_vector_product(
     [4. 1.]
     """
     _, product = jax.jvp(jax.grad(kl_fn), (params,), (vector,))
+    product = sum_over_devices(product)
     return jax.tree.map(lambda x, v: x + damping * v, product, vector)
 
 
@@ -130,11 +133,12 @@ def backtrack_to_kl(
         loss_fn: LossFn,
         **_: Any,
     ) -> tuple[Params, Any]:
-        loss = loss_fn(params)
+        loss = sum_over_devices(loss_fn(params))
 
         def acceptable(scale: Array) -> Array:
             new = optax.apply_updates(params, optax.tree.scale(scale, updates))
-            return (kl_fn(new) <= max_kl) & (loss_fn(new) <= loss)
+            new_kl, new_loss = sum_over_devices((kl_fn(new), loss_fn(new)))
+            return (new_kl <= max_kl) & (new_loss <= loss)
 
         def going_on(carry: tuple) -> Array:
             count, _, accepted = carry

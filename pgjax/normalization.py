@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.collectives import total
 from pgjax.types import (
     Algorithm,
     Array,
@@ -59,15 +60,15 @@ def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
       Sample Variances, 1979.
     """
     weight = weight.reshape(weight.shape + (1,) * (x.ndim - weight.ndim))
-    new = jnp.sum(weight)
-    total = moments.num_samples + new
-    mean = jnp.sum(weight * x, axis=(0, 1)) / jnp.maximum(new, 1.0)
+    new = total(weight)
+    num_samples = moments.num_samples + new
+    mean = total(weight * x, axis=(0, 1)) / jnp.maximum(new, 1.0)
     deviation = jnp.square(x - mean[None, None])
-    variance = jnp.sum(weight * deviation, axis=(0, 1)) / jnp.maximum(new, 1.0)
-    share = new / jnp.maximum(total, 1.0)
+    variance = total(weight * deviation, axis=(0, 1)) / jnp.maximum(new, 1.0)
+    share = new / jnp.maximum(num_samples, 1.0)
     shift = mean - moments.mean
     return Moments(
-        total,
+        num_samples,
         moments.mean + share * shift,
         moments.variance
         + share * (variance - moments.variance)

@@ -7,6 +7,7 @@ at a time with one key per step for the whole batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from pgjax.batching import any_agent
 from pgjax.checks import check_is
+from pgjax.collectives import own_key, share_of
 from pgjax.types import (
     Array,
     Env,
@@ -24,6 +26,8 @@ from pgjax.types import (
     Rollout,
     Transition,
 )
+
+SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
 
 
 class EnvsState(NamedTuple):
@@ -59,39 +63,54 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: tuple
     ) -> tuple[tuple, Transition, Episodes]:
-        reset_key, action_keys, env_keys = _split(key, env.max_steps)
-        start = _start(env, reset_key, num_envs)
-        inputs = _noise(policy, params, start.obs, action_keys), env_keys
+        reset_key, action_keys, env_keys = _split(own_key(key), env.max_steps)
+        start = _start(env, reset_key, share_of(num_envs))
         fresh = start.obs, start.env_state
+        alive = jnp.ones(share_of(num_envs), bool)
 
-        def play(envs: EnvsState, alive: Array, t: Array) -> tuple:
-            now = [x[t] for x in inputs]
-            envs, transition, ended = _step(env, policy, params, now, envs, fresh)
+        def play(envs: EnvsState, alive: Array, inputs: Sequence[Any]) -> tuple:
+            envs, transition, ended = _step(env, policy, params, inputs, envs, fresh)
             transition = transition._replace(weight=alive.astype(jnp.float32))
             ended = ended._replace(finished=ended.finished & alive)
             return envs, alive & ~ended.finished, (transition, ended)
 
-        def step(carry: tuple) -> tuple:
-            t, envs, alive, rows = carry
-            envs, alive, row = play(envs, alive, t)
-            rows = jax.tree.map(lambda rows, row: rows.at[t].set(row), rows, row)
-            return t + 1, envs, alive, rows
+        def segment(carry: tuple) -> tuple:
+            """A few steps, whose noise is drawn at once; it ends with the episodes."""
+            begin = jnp.minimum(carry[0], env.max_steps - size)
+            noise = _noise(policy, params, start.obs, _slice(action_keys, begin, size))
 
-        def goes_on(carry: tuple) -> Array:
+            def step(carry: tuple) -> tuple:
+                t, envs, alive, rows = carry
+                envs, alive, row = play(envs, alive, (noise[t - begin], env_keys[t]))
+                rows = jax.tree.map(lambda rows, row: rows.at[t].set(row), rows, row)
+                return t + 1, envs, alive, rows
+
+            return jax.lax.while_loop(partial(goes_on, begin + size), step, carry)
+
+        def goes_on(end: Any, carry: tuple) -> Array:
             t, _, alive, _ = carry
-            return (t < env.max_steps) & any_agent(alive)
+            return (t < end) & any_agent(alive)
 
-        alive = jnp.ones(num_envs, bool)
-        *_, row = jax.eval_shape(play, start, alive, 0)
+        size = min(SEGMENT, env.max_steps)
+        noise = jax.eval_shape(
+            lambda keys: _noise(policy, params, start.obs, keys), action_keys
+        )
+        row = jax.eval_shape(
+            lambda noise, key: play(start, alive, (noise[0], key[0]))[2],
+            noise,
+            env_keys,
+        )
         # Padding is what nobody writes to.
         rows = jax.tree.map(
             lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
         )
         carry = (jnp.int32(0), start, alive, rows)
-        *_, rows = jax.lax.while_loop(goes_on, step, carry)
+        *_, rows = jax.lax.while_loop(partial(goes_on, env.max_steps), segment, carry)
         return state, *rows
 
-    return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], True)
+    return Rollout(
+        init, collect, lambda key: env.reset(key, share_of(num_envs))[0], True
+    )
 
 
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
@@ -116,23 +135,22 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     """
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     _check_positive(num_envs=num_envs, num_steps=num_steps)
-    stride = -(-num_envs // 16)
 
     def init(key: Key) -> EnvsState:
-        return _start(env, key, num_envs)
+        return _start(env, own_key(key), share_of(num_envs))
 
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: EnvsState
     ) -> tuple[EnvsState, Transition, Episodes]:
-        reset_key, action_keys, env_keys = _split(key, num_steps)
+        reset_key, action_keys, env_keys = _split(own_key(key), num_steps)
         noise = _noise(policy, params, state.obs, action_keys)
-        pool = env.reset(reset_key, stride * (num_steps - 1) + num_envs)
+        size = share_of(num_envs)
+        stride = -(-size // 16)
+        pool = env.reset(reset_key, stride * (num_steps - 1) + size)
 
         def step(envs: EnvsState, inputs: tuple) -> tuple:
             t, *now = inputs
-            fresh = jax.tree.map(
-                lambda x: jax.lax.dynamic_slice_in_dim(x, stride * t, num_envs), pool
-            )
+            fresh = jax.tree.map(lambda x: _slice(x, stride * t, size), pool)
             envs, transition, ended = _step(env, policy, params, now, envs, fresh)
             return envs, (transition, ended)
 
@@ -141,7 +159,9 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
         state, rows = jax.lax.scan(step, state, inputs)
         return state, *rows
 
-    return Rollout(init, collect, lambda key: env.reset(key, num_envs)[0], False)
+    return Rollout(
+        init, collect, lambda key: env.reset(key, share_of(num_envs))[0], False
+    )
 
 
 def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:
@@ -163,6 +183,10 @@ def _noise(policy: PolicyFn, params: Params, obs: Array, keys: Key) -> Array:
     if not hasattr(distribution, "noise"):
         return keys
     return jax.vmap(distribution.noise)(keys)
+
+
+def _observe(env: Env, num_envs: int, key: Key) -> Array:
+    return env.reset(key, share_of(num_envs))[0]
 
 
 def _start(env: Env, key: Key, num_envs: int) -> EnvsState:
@@ -213,6 +237,10 @@ def _step(
         jnp.where(done, 0, ended.lengths),
     )
     return envs, transition, ended
+
+
+def _slice(x: Array, begin: Array, size: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, begin, size)
 
 
 def _like(mask: Array, x: Array) -> Array:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from pgjax.batching import count_up_to
 from pgjax.checks import check_is, check_key
+from pgjax.collectives import each_device, sum_over_devices
 from pgjax.types import (
     Algorithm,
     Array,
@@ -124,17 +126,26 @@ def train_step(
         rollout_key, algorithm.policy, state.learner.params, state.rollout_state
     )
     learner, metrics = algorithm.update(update_key, state.learner, batch)
-    count = jnp.sum(episodes.finished, dtype=jnp.int32)
+    finished = episodes.finished
+    # One sum for all of them, where environments are split over devices.
+    env_steps, count, returns, lengths = sum_over_devices(
+        (
+            jnp.sum(batch.weight > 0, dtype=jnp.int32),
+            jnp.sum(finished, dtype=jnp.int32),
+            jnp.sum(jnp.where(finished, episodes.returns, 0.0)),
+            jnp.sum(jnp.where(finished, episodes.lengths, 0)),
+        )
+    )
     num_episodes = state.num_episodes + count
-    recent = _push(state.recent_returns, episodes)
+    recent = _push(state.recent_returns, episodes, count)
     state = TrainState(
         learner, rollout_state, recent, num_episodes, state.num_updates + 1, key
     )
     metrics |= {
-        "env_steps": jnp.sum(batch.weight > 0, dtype=jnp.int32),
+        "env_steps": env_steps,
         "episodes": count,
-        "episode_return": _mean(episodes.returns, episodes.finished),
-        "episode_length": _mean(episodes.lengths, episodes.finished),
+        "episode_return": returns / count,
+        "episode_length": lengths / count,
         "recent_return": recent_return(state),
     }
     return state, metrics
@@ -142,20 +153,19 @@ def train_step(
 
 def recent_return(state: TrainState) -> Array:
     """The mean return of the last 100 episodes, or of as many as there were; or NaN."""
-    return _mean(state.recent_returns, jnp.arange(RECENT) < state.num_episodes)
+    known = jnp.arange(RECENT) < state.num_episodes
+    return jnp.sum(jnp.where(known, state.recent_returns, 0.0)) / jnp.sum(known)
 
 
-def _push(recent: Array, episodes: Episodes) -> Array:
-    """The last returns, newest first, after those of the episodes that just ended."""
-    # In reversed order of time, then of environment.
-    finished = episodes.finished.reshape(-1)[::-1]
-    newest = jnp.nonzero(finished, size=RECENT, fill_value=0)[0]
-    count = jnp.sum(finished)
+def _push(recent: Array, episodes: Episodes, count: Array) -> Array:
+    """The last returns, newest first, after those of the `count` that just ended."""
+    so_far = count_up_to(episodes.finished.ravel())  # by time, then by environment
     place = jnp.arange(RECENT)  # 0 for the newest
-    new = episodes.returns.reshape(-1)[::-1][newest]
+    known = place < so_far[-1]
+    step = jnp.searchsorted(so_far, so_far[-1] - place)
+    new = jnp.where(known, episodes.returns.ravel()[step], 0.0)
+    time = jnp.where(known, step // episodes.finished.shape[1], -1)
+    # Where environments are split over devices, the newest of all of them.
+    times, new = (x.ravel() for x in each_device((time, new)))
+    new = new[jnp.argsort(-times, stable=True)[:RECENT]]
     return jnp.where(place < count, new, recent[place - count])
-
-
-def _mean(x: Array, mask: Array) -> Array:
-    """The mean where `mask` holds; NaN where it holds nowhere."""
-    return jnp.sum(jnp.where(mask, x, 0.0)) / jnp.sum(mask)

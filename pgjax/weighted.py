@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from pgjax.collectives import each_device, total
 from pgjax.types import Array
 
 
@@ -19,8 +20,10 @@ def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
     2.0
     """
     keep = axis is not None
-    total = jnp.sum(weight * x, axis=axis, keepdims=keep)
-    return total / _positive(jnp.sum(weight, axis=axis, keepdims=keep))
+    add = jnp.sum if axis == 0 else total  # over time alone; over environments too
+    return add(weight * x, axis=axis, keepdims=keep) / _positive(
+        add(weight, axis=axis, keepdims=keep)
+    )
 
 
 def mean_weights(weight: Array) -> Array:
@@ -29,7 +32,7 @@ def mean_weights(weight: Array) -> Array:
     >>> print(mean_weights(jnp.array([1., 1., 0.])))
     [0.5 0.5 0. ]
     """
-    return weight / _positive(jnp.sum(weight))
+    return weight / _positive(total(weight))
 
 
 def moments(x: Array, weight: Array) -> tuple[Array, Array]:
@@ -38,10 +41,18 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
     >>> print(*moments(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
     2.0 2.0
     """
-    mean = weighted_mean(x, weight)
-    mean = mean + weighted_mean(x - mean, weight)  # what the first sum rounded away
+    count = jnp.sum(weight)
+    mean = jnp.sum(weight * x) / _positive(count)
+    mean = mean + jnp.sum(weight * (x - mean)) / _positive(
+        count
+    )  # what was rounded off
     squares = jnp.sum(weight * jnp.square(x - mean))
-    return mean, squares / jnp.maximum(jnp.sum(weight) - 1.0, 1.0)
+    # One exchange, where environments are split over devices; exact for any means.
+    counts, means, squares = each_device(jnp.stack([count, mean, squares])).T
+    count = jnp.sum(counts)
+    mean = jnp.sum(counts * means) / _positive(count)
+    between = counts * jnp.square(means - mean)
+    return mean, jnp.sum(squares + between) / jnp.maximum(count - 1.0, 1.0)
 
 
 def standardize(x: Array, weight: Array) -> Array:
@@ -57,6 +68,6 @@ def standardize(x: Array, weight: Array) -> Array:
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 
-def _positive(total: Array) -> Array:
-    """The total of some weights, or 1 where it is 0 and there is nothing to divide."""
-    return jnp.where(total > 0, total, 1.0)
+def _positive(weight: Array) -> Array:
+    """A total of weights, or 1 where it is 0 and there is nothing to divide."""
+    return jnp.where(weight > 0, weight, 1.0)

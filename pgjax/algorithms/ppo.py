@@ -10,13 +10,14 @@ import optax
 
 from pgjax.checks import check_choice, check_positive, check_unit_interval
 from pgjax.critics import Estimates, estimate_advantages
-from pgjax.learners import descend, learner_init, policy_of, total_loss, value_of
-from pgjax.losses import (
-    clipped_surrogate_loss,
-    clipped_value_loss,
-    kl_penalty,
-    value_loss,
+from pgjax.learners import (
+    descend_over_slices,
+    learner_init,
+    policy_of,
+    total_loss,
+    value_of,
 )
+from pgjax.losses import clipped_surrogate_loss, clipped_value_loss, kl_penalty
 from pgjax.minibatches import flatten_steps, scan_minibatches
 from pgjax.types import (
     Algorithm,
@@ -35,7 +36,7 @@ Normalization = Literal["minibatch", "batch", "none"]
 
 
 class Samples(NamedTuple):
-    """What a minibatch is made of; leaves (M, ...)."""
+    """What a minibatch is made of; leaves (B, ...)."""
 
     obs: Array
     action: Array
@@ -101,30 +102,41 @@ def ppo(
     value_fn = value_of(network)
 
     def loss(params: Params, samples: Samples) -> tuple[Array, Metrics]:
+        weight, old = samples.weight, samples.log_prob
         value_was, returns, advantage = samples.estimates
-        if advantage_normalization == "minibatch":
-            advantage = standardize(advantage, samples.weight)
         distribution, value = network.apply(params, samples.obs)
         log_prob = distribution.log_prob(samples.action)
-        if value_clip is None:
-            critic = value_loss(value, returns)
-        else:
-            critic = clipped_value_loss(value, value_was, returns, clip=value_clip)
-        weight = mean_weights(samples.weight)
         total, metrics = total_loss(
-            clipped_surrogate_loss(log_prob, samples.log_prob, advantage, clip=clip),
-            critic,
+            clipped_surrogate_loss(log_prob, old, advantage, clip=clip),
+            clipped_value_loss(value, value_was, returns, clip=value_clip),
             distribution.entropy(),
             weight=weight,
             value_coefficient=value_coefficient,
             entropy_coefficient=entropy_coefficient,
         )
-        change = jnp.abs(jnp.expm1(log_prob - samples.log_prob))
+        clipped = jnp.abs(jnp.expm1(log_prob - old)) > clip
         return total, metrics | {
             # Under the old policy, whose samples these are: KL(old || new).
-            "kl": jnp.sum(weight * kl_penalty(samples.log_prob, log_prob)),
-            "clip_fraction": jnp.sum(weight * (change > clip)),
+            "kl": jnp.sum(weight * kl_penalty(old, log_prob)),
+            "clip_fraction": jnp.sum(weight * clipped),
         }
+
+    def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
+        learner, stopped = carry
+        weight, advantage = samples.weight, samples.estimates.advantage
+        if advantage_normalization == "minibatch":
+            advantage = standardize(advantage, weight)
+        samples = samples._replace(
+            weight=mean_weights(weight),
+            estimates=samples.estimates._replace(advantage=advantage),
+        )
+        new, metrics = descend_over_slices(optimizer, learner, loss, samples)
+        if target_kl is not None:
+            stopped = stopped | (metrics["kl"] > target_kl)
+            new = jax.tree.map(
+                lambda old, new: jnp.where(stopped, old, new), learner, new
+            )
+        return (new, stopped), metrics | {"steps_taken": ~stopped}
 
     def update(
         key: Key, learner: Learner, batch: Transition
@@ -137,27 +149,11 @@ def ppo(
             lam=lam,
             normalize=advantage_normalization == "batch",
         )
-
-        def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
-            learner, stopped = carry
-            grads, metrics = jax.grad(loss, has_aux=True)(learner.params, samples)
-            metrics |= {"gradient_norm": optax.tree.norm(grads)}
-            new = descend(optimizer, learner, grads)
-            if target_kl is not None:
-                stopped = stopped | (metrics["kl"] > target_kl)
-                new = jax.tree.map(
-                    lambda old, new: jnp.where(stopped, old, new), learner, new
-                )
-            return (new, stopped), metrics | {"steps_taken": ~stopped}
-
-        samples = Samples(
-            batch.obs, batch.action, batch.log_prob, batch.weight, estimates
-        )
         (learner, _), metrics = scan_minibatches(
             step,
             (learner, jnp.bool_(False)),
             key,
-            flatten_steps(samples),
+            flatten_steps(Samples(*batch[:3], batch.weight, estimates)),
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )

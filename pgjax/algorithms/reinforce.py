@@ -10,6 +10,7 @@ import optax
 
 from pgjax.baselines import Baseline, no_baseline
 from pgjax.checks import check_broadcasts, check_choice, check_unit_interval
+from pgjax.collectives import num_envs_of
 from pgjax.critics import critic_values
 from pgjax.learners import (
     descend_over_samples,
@@ -114,7 +115,7 @@ def reinforce(
             advantage = standardize(advantage, batch.weight)
         step_weight = mean_weights(batch.weight)
         scale = {
-            "episodes": batch.weight / batch.weight.shape[1],
+            "episodes": batch.weight / num_envs_of(batch.weight),
             "steps": step_weight,
             "sum": batch.weight,
         }[reduction]

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.checks import check_positive, check_unit_interval
+from pgjax.collectives import sum_over_devices, total
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     critic_mask,
-    descend,
+    descend_over_slices,
     learner_init,
     policy_of,
     value_of,
@@ -91,14 +92,15 @@ def trpo(
         max_backtracks=max_backtracks,
     )
 
-    def critic_loss(params: Params, samples: tuple) -> Array:
+    def critic_loss(params: Params, samples: tuple) -> tuple[Array, Metrics]:
         obs, returns, weight = samples
-        loss = value_loss(value_fn(params, obs), returns)
-        return jnp.sum(mean_weights(weight) * loss)
+        loss = jnp.sum(weight * value_loss(value_fn(params, obs), returns))
+        return loss, {"value_loss": loss}
 
     def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
-        loss, grads = jax.value_and_grad(critic_loss)(learner.params, samples)
-        return descend(optimizer, learner, grads), {"value_loss": loss}
+        *rest, weight = samples
+        samples = *rest, mean_weights(weight)
+        return descend_over_slices(optimizer, learner, critic_loss, samples)
 
     def update(
         key: Key, learner: Learner, batch: Transition
@@ -125,7 +127,7 @@ def trpo(
             )
 
         params = learner.params
-        grads = jax.grad(loss_fn)(params)
+        grads = sum_over_devices(jax.grad(loss_fn)(params))
         steps, _ = policy_step.update(
             grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
         )
@@ -147,10 +149,10 @@ def trpo(
         )
         learner = learner._replace(params=params)
         return learner, {
-            "policy_loss": loss_fn(learner.params),
+            "policy_loss": sum_over_devices(loss_fn(learner.params)),
             "value_loss": jnp.mean(metrics["value_loss"]),
-            "entropy": jnp.sum(weight * old.entropy()),
-            "kl": kl_fn(learner.params),
+            "entropy": total(weight * old.entropy()),
+            "kl": sum_over_devices(kl_fn(learner.params)),
             "gradient_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(steps),
         }

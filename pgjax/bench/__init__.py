@@ -1,0 +1,1 @@
+"""The throughput benchmark: how fast training is, and what limits it."""

@@ -1,0 +1,91 @@
+"""What is benchmarked: named cases, with the speed that each one aims at."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pgjax.bench.against import Spec
+
+_POLICY = {"hidden": (128,), "activation": "relu", "initializer": "torch"}
+_ACTOR_CRITIC = {
+    "hidden": (64, 64),
+    "activation": "tanh",
+    "initializer": "orthogonal",
+    "max_gradient_norm": 0.5,
+}
+_ALGORITHMS: dict[str, dict[str, Any]] = {
+    "reinforce": _POLICY
+    | {"options": {"baseline": "leave_one_out"}, "learning_rate": 0.01},
+    "a2c": _ACTOR_CRITIC | {"options": {}, "learning_rate": 7e-4, "num_steps": 32},
+    "ppo": _ACTOR_CRITIC | {"options": {}, "learning_rate": 2.5e-4, "num_steps": 128},
+    "trpo": _ACTOR_CRITIC
+    | {
+        "options": {},
+        "learning_rate": 1e-3,
+        "num_steps": 128,
+        "max_gradient_norm": None,
+    },
+}
+SAMPLES = 400_000  # environment steps of a repetition, about
+
+
+class Case(NamedTuple):
+    """A training to be timed."""
+
+    name: str
+    spec: Spec
+    trained: int = 0  # updates before anything is timed
+    aim: float | None = None  # environment steps per second
+    precision: str = "float32"  # of the network's arithmetic
+
+
+def make_spec(algorithm: str, **given: Any) -> Spec:
+    """A spec with the network and settings that the literature gives the algorithm.
+
+    Args:
+      algorithm: its name.
+      **given: other fields of `Spec`; by default 1,024 CartPoles and one agent, and for
+        REINFORCE, complete episodes.
+    """
+    settings: dict[str, Any] = {
+        "algorithm": algorithm,
+        "env": "CartPole-v1",
+        "num_envs": 1024,
+        "num_steps": None,
+        "num_agents": 1,
+        "updates": 0,
+        **_ALGORITHMS[algorithm],
+        **given,
+    }
+    if not settings["updates"]:
+        steps = settings["num_steps"] or 50  # of an episode, when training begins
+        settings["updates"] = -(-SAMPLES // (settings["num_envs"] * steps))
+        settings["updates"] = max(1, settings["updates"] // settings["num_agents"])
+    return Spec(**settings)
+
+
+# What the README quotes. The aims are for two cores with AVX-512.
+TABLE = (
+    Case(
+        "REINFORCE, complete episodes, first updates", make_spec("reinforce", updates=3)
+    ),
+    Case(
+        "REINFORCE, complete episodes, trained",
+        make_spec("reinforce", updates=1),
+        trained=40,
+        aim=2.4e6,
+    ),
+    Case("REINFORCE, 128 steps", make_spec("reinforce", num_steps=128), aim=2.4e6),
+    Case("A2C, 32 steps", make_spec("a2c"), aim=7e5),
+    Case(
+        "PPO, 128 steps, 4 environments",
+        make_spec("ppo", num_envs=4, updates=100),
+        aim=2e5,
+    ),
+    Case("PPO, 128 steps", make_spec("ppo"), aim=2.5e5),
+    Case(
+        "sweep of REINFORCE, 256 agents x 4 environments",
+        make_spec("reinforce", num_agents=256, num_envs=4, updates=10),
+        aim=1e6,
+    ),
+)

@@ -1,0 +1,145 @@
+"""`pgjax bench`: measures, prints tables, and leaves JSON and a plot."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from pgjax.bench import against as ab
+from pgjax.bench import comparison, plots, table
+from pgjax.bench.cases import TABLE, Case, make_spec
+from pgjax.bench.ceilings import Ceilings, measure_ceilings
+from pgjax.bench.measure import Result, measure
+from pgjax.bench.targets import this
+from pgjax.lab import machine, store
+from pgjax.lab.errors import UsageError
+
+ROUNDS, QUICK_ROUNDS = 11, 5
+
+
+def bench(
+    algorithms: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    rounds: int | None = None,
+    stages: bool = True,
+    precision: Sequence[str] = ("float32",),
+    devices: int | None = None,
+    against: str | None = None,
+    out: str | None = None,
+    **grid: Sequence[Any],
+) -> int:
+    """Measures the table of the README, or the combinations that are asked for.
+
+    Args:
+      algorithms: names; with none, the README's table.
+      quick: fewer repetitions.
+      rounds: repetitions; by default 11, or 5 if quick.
+      stages: whether stages are measured apart, too.
+      precision: of the networks' arithmetic, several for each of them.
+      devices: how many to use; by default all.
+      against: another pgjax, Stable-Baselines3 or the plain twin, to compare with.
+      out: the directory for bench.json and bench.png; by default runs/bench-...
+      **grid: values of num_envs, num_steps, num_agents and hidden.
+    """
+    console = Console()
+    cases = _cases(algorithms, precision, grid)
+    chosen = jax.devices()[:devices]
+    if rounds is None:
+        rounds = QUICK_ROUNDS if quick else ROUNDS
+    if rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, got {rounds}")
+    if against is not None:
+        return _compare(console, cases, against, rounds)
+    run = store.choose_run(out, "bench")
+    run.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as cache:
+        # A cache of its own: what is compiled is compiled, and then read from disk.
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
+        ceilings = measure_ceilings(chosen, quick=quick)
+        table.print_ceilings(console, ceilings)
+        results = []
+        for case in cases:
+            with console.status(case.name):
+                results.append(
+                    measure(case, chosen, ceilings, rounds=rounds, with_stages=stages)
+                )
+    table.print_speeds(console, results)
+    if stages:
+        table.print_stages(console, results)
+    write(run, chosen, ceilings, results, rounds)
+    console.print(f"{run}: bench.json, bench.png", highlight=False)
+    return 0
+
+
+def describe(devices: Sequence[jax.Device]) -> str:
+    """The devices, in words."""
+    kind = devices[0].device_kind
+    return f"{len(devices)} x {machine.cpu_name() if kind == 'cpu' else kind}"
+
+
+def write(
+    run: pathlib.Path,
+    devices: Sequence[jax.Device],
+    ceilings: Ceilings,
+    results: Sequence[Result],
+    rounds: int,
+) -> None:
+    """Writes bench.json and bench.png."""
+    record = {
+        "pgjax": this().name,
+        "devices": describe(devices),
+        **machine.about_this_machine(),
+        "rounds": rounds,
+        "ceilings": comparison.plain(ceilings),
+        "results": [comparison.plain(result) for result in results],
+    }
+    (run / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+    plots.speeds(run / "bench.png", results, title=describe(devices))
+
+
+def _cases(
+    algorithms: Sequence[str], precision: Sequence[str], grid: dict[str, Sequence[Any]]
+) -> list[Case]:
+    """The README's table, or a case for each combination."""
+    names = [name for name, values in grid.items() if len(values) > 1]
+    names += ["precision"] if len(precision) > 1 else []
+    if not algorithms and not grid and tuple(precision) == ("float32",):
+        return list(TABLE)
+    cases = []
+    for algorithm in algorithms or ("reinforce",):
+        for values in itertools.product(*grid.values(), precision):
+            given = dict(zip((*grid, "precision"), values, strict=True))
+            told = ", ".join(f"{_words(name)} {given[name]}" for name in names)
+            kind = given.pop("precision")
+            spec = make_spec(algorithm, **given)
+            cases.append(Case(f"{algorithm} {told}".strip(), spec, precision=kind))
+    return cases
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("num_")
+
+
+def _compare(console: Console, cases: Sequence[Case], target: str, rounds: int) -> int:
+    for case in cases:  # before any long work
+        ab.check(case.spec, target)
+    for case in cases:
+        with console.status(case.name) as status:
+            outcome = ab.compare(
+                case.spec,
+                target,
+                repetitions=rounds,
+                on_progress=lambda done, of, doing: status.update(doing),
+            )
+        console.print(f"{case.name}. {comparison.describe(outcome)}", highlight=False)
+    return 0

@@ -1,0 +1,208 @@
+"""The stages of a training step as programs of their own.
+
+Each stage works on the share of one device, on all devices at once: its environments,
+or as many of its agents as run side by side. Stages do not exchange anything between
+devices; the whole step does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import pgjax as pg
+from pgjax.agents import over_active, over_agents
+from pgjax.bench.cases import Case
+from pgjax.bench.workers.pgjax_worker import (
+    algorithm_of,
+    network_of,
+    optimizer_of,
+    rollout_of,
+    worth_splitting,
+)
+from pgjax.lab.memory import block_size
+from pgjax.networks import at_precision
+from pgjax.types import Array, Discrete, Key, Space
+
+ENVIRONMENT_STEPS = 128  # of environments alone, where episodes are complete
+
+
+class Pieces(NamedTuple):
+    """What a case is made of."""
+
+    env: pg.Env
+    algorithm: pg.Algorithm
+    free: pg.Algorithm  # the same, with an optimizer that does next to nothing
+    optimizer: optax.GradientTransformation
+    rollout: pg.Rollout  # of all environments
+    share: pg.Rollout  # of those of one device
+    devices: tuple[jax.Device, ...]
+    at_once: int  # agents of a device that run side by side
+    num_blocks: int  # that the agents of a device make
+
+
+class Experience(NamedTuple):
+    """Where the stages start: each device's share, leaves (workers, ...)."""
+
+    state: pg.TrainState
+    batch: pg.Transition
+    steps: np.ndarray  # (workers,) that count
+    played: int  # steps of each environment until the last one was done
+
+
+def pieces_of(case: Case, devices: Sequence[jax.Device]) -> Pieces:
+    """Builds a case; one agent stays on one device where its share would be small."""
+    spec = case.spec._asdict()
+    env = pg.make_env(case.spec.env)
+    network = at_precision(network_of(pg, spec, env), case.precision)
+    optimizer = optimizer_of(spec)
+    at_once, num_blocks, num_envs = 1, 1, case.spec.num_envs
+    if case.spec.num_agents == 1:
+        devices = devices if worth_splitting(spec, len(devices)) else devices[:1]
+        num_envs //= len(devices)
+    else:
+        devices = devices[: case.spec.num_agents]
+        agents = -(-case.spec.num_agents // len(devices))
+        at_once = min(agents, block_size(num_envs))
+        num_blocks = -(-agents // at_once)
+    return Pieces(
+        env,
+        algorithm_of(pg, spec, network, optimizer),
+        algorithm_of(pg, spec, network, optax.identity()),
+        optimizer,
+        rollout_of(pg, spec, env, case.spec.num_envs),
+        rollout_of(pg, spec, env, num_envs),
+        tuple(devices),
+        at_once,
+        num_blocks,
+    )
+
+
+def whole_step(case: Case, pieces: Pieces) -> tuple[Callable, Callable]:
+    """From a seed to a state, and from a state to the next and metrics; to be jitted.
+
+    The second one takes the number of updates too.
+    """
+    algorithm, devices = pieces.algorithm, pieces.devices
+    if case.spec.num_agents == 1:
+        training = pg.over_environments(pieces.rollout, algorithm, devices)
+        return lambda seed: training.init(jax.random.key(seed)), training.steps
+    count = -(-case.spec.num_agents // len(devices)) * len(devices)
+
+    def init(seed: Array) -> pg.TrainState:
+        def one(seed: Array) -> pg.TrainState:
+            return pg.init_train_state(jax.random.key(seed), pieces.rollout, algorithm)
+
+        return over_agents(one, devices)(seed + jnp.arange(count))
+
+    def steps(state: pg.TrainState, updates: int) -> tuple[pg.TrainState, pg.Metrics]:
+        def one(state: pg.TrainState) -> tuple[pg.TrainState, pg.Metrics]:
+            return pg.train_steps(state, pieces.rollout, algorithm, num_updates=updates)
+
+        everyone = jnp.arange(count) < case.spec.num_agents
+        run = over_active(one, devices, block=pieces.at_once)
+        return run(everyone.astype(jnp.int32), state)
+
+    return init, steps
+
+
+def gather(case: Case, pieces: Pieces, params: Any) -> Experience:
+    """A rollout of each device's share, under trained parameters.
+
+    Args:
+      case: what is benchmarked.
+      pieces: as `pieces_of` made them.
+      params: of one agent.
+    """
+    workers = len(pieces.devices) * pieces.at_once
+
+    def start(key: Key) -> tuple[pg.TrainState, pg.Transition]:
+        state = pg.init_train_state(key, pieces.share, pieces.algorithm)
+        state = state._replace(learner=state.learner._replace(params=params))
+        rollout_state, batch, _ = _collect(pieces, state)
+        return state._replace(rollout_state=rollout_state), batch
+
+    keys = jax.random.split(jax.random.key(case.spec.seed), workers)
+    state, batch = jax.jit(over_agents(start, pieces.devices))(keys)
+    counts = np.asarray(batch.weight) > 0
+    return Experience(state, batch, counts.sum((1, 2)), int(counts.any((0, 2)).sum()))
+
+
+def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]:
+    """The stages by name, each lowered, with its arguments: (lowered, arguments)."""
+    options = case.spec.options
+    repeats = options.get("num_epochs", 4) * options.get("num_minibatches", 4)
+    repeats = repeats if case.spec.algorithm in ("ppo", "trpo") else 1
+    num_envs = experience.batch.reward.shape[2]
+    alone = pieces.share
+    if case.spec.num_steps is None:
+        alone = pg.unroll(pieces.env, num_envs, ENVIRONMENT_STEPS)
+
+    def environment(key: Key) -> Any:
+        policy = _random_policy(pieces.env.action_space)
+        state, batch, _ = alone.collect(key, policy, None, alone.init(key))
+        return state, jnp.sum(batch.reward)
+
+    def returns(batch: pg.Transition) -> Array:
+        steps = batch.reward, jnp.zeros_like(batch.reward)
+        flags = batch.terminated, batch.truncated
+        return pg.lambda_returns(*steps, *flags, gamma=0.99, lam=0.95)
+
+    def gradient(state: pg.TrainState, batch: pg.Transition) -> Any:
+        learner = pg.Learner(state.learner.params, optax.EmptyState())
+        return pieces.free.update(state.key, learner, batch)
+
+    def optimizer(state: pg.TrainState) -> Any:
+        def step(learner: pg.Learner, _: None) -> tuple[pg.Learner, None]:
+            updates, opt_state = pieces.optimizer.update(
+                learner.params, learner.opt_state, learner.params
+            )
+            params = optax.apply_updates(learner.params, updates)
+            return pg.Learner(params, opt_state), None
+
+        return jax.lax.scan(step, state.learner, length=repeats)[0]
+
+    state, batch = experience.state, experience.batch
+    programs: dict[str, tuple[Callable, tuple]] = {
+        "environment": (environment, (state.key,)),
+        "rollout": (lambda state: _collect(pieces, state), (state,)),
+        "returns": (returns, (batch,)),
+        "gradient": (gradient, (state, batch)),
+        "optimizer": (optimizer, (state,)),
+    }
+    return {
+        name: (jax.jit(over_agents(fn, pieces.devices)).lower(*arguments), arguments)
+        for name, (fn, arguments) in programs.items()
+    }
+
+
+def _collect(pieces: Pieces, state: pg.TrainState) -> Any:
+    return pieces.share.collect(
+        state.key, pieces.algorithm.policy, state.learner.params, state.rollout_state
+    )
+
+
+def _random_policy(space: Space) -> Callable[[None, Array], Any]:
+    """A policy for which all actions are equally likely."""
+
+    class RandomActions(NamedTuple):
+        obs: Array
+
+        def noise(self, key: Key) -> Array:
+            shape = len(self.obs), *space.shape
+            if isinstance(space, Discrete):
+                return jax.random.randint(key, shape, 0, space.n)
+            return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+        def from_noise(self, action: Array) -> Array:
+            return action
+
+        def log_prob(self, action: Array) -> Array:
+            return jnp.zeros(len(action))
+
+    return lambda _, obs: RandomActions(obs)

@@ -1,0 +1,1 @@
+"""Stand-alone scripts that train and are timed, each in a process of its own."""

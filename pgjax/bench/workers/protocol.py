@@ -1,0 +1,61 @@
+"""How a worker answers its parent; like all workers, it runs where pgjax does not.
+
+A worker is started with its spec, as JSON, for its only argument. It prints one line of
+JSON when it is ready, and one for each line "go" on its standard input, when it has
+trained once more; or a line with an "error". At the end of its input, which comes when
+the parent is gone, it exits at once, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Work(NamedTuple):
+    """What a worker does, compiled and warm."""
+
+    about: dict[str, Any]  # compile_seconds, versions, and what it is in words
+    reset: Callable[[], None]  # to the same start, before every repetition; untimed
+    train: Callable[[], int]  # one repetition; returns its environment steps
+
+
+def serve(build: Callable[[dict[str, Any]], Work]) -> None:
+    """Builds what the spec asks for, and trains whenever the parent says so."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+
+    def say(**answer: Any) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    try:
+        work = build(json.loads(sys.argv[1]))
+        say(ready=True, **work.about)
+        while lines.get() == "go":
+            work.reset()
+            start = time.perf_counter()
+            steps = work.train()
+            say(seconds=time.perf_counter() - start, steps=steps)
+    except BrokenPipeError:  # nobody is listening any more
+        os._exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        say(error=f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _listen(lines: queue.SimpleQueue[str]) -> None:
+    """Reads lines, in a thread of its own, and ends the process after the last."""
+    for line in sys.stdin:
+        lines.put(line.strip())
+    os._exit(0)

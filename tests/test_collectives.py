@@ -1,0 +1,196 @@
+"""An agent whose environments are split over devices learns as one whose are not."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import batches
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import probes
+import pytest
+
+import pgjax as pg
+from pgjax import collectives
+from pgjax.baselines import BASELINES
+from pgjax.weighted import moments
+
+NETWORK = probes.linear_network(critic=True)
+ADAM = optax.adam(0.1)
+SHARES = 2
+
+
+def split(fn, *args):
+    """What each of two shares of the environments, the second axis, makes of it.
+
+    `vmap` with a named axis stands for devices: sums over them are the same.
+    """
+
+    def cut(x):
+        x = jnp.asarray(x)
+        return x.reshape(len(x), SHARES, -1, *x.shape[2:])
+
+    with collectives.split_environments(SHARES):
+        mapped = jax.vmap(fn, in_axes=1, axis_name=collectives.AXIS)
+        return jax.jit(mapped)(*jax.tree.map(cut, args))
+
+
+def learn(make, batch, *, whole, **options):
+    """The parameters and metrics after one update."""
+    algorithm = make(NETWORK, ADAM, **options)
+    learner = pg.Learner(batches.PARAMS, ADAM.init(batches.PARAMS))
+
+    def update(batch):
+        return algorithm.update(jax.random.key(0), learner, batch)
+
+    learner, metrics = jax.jit(update)(batch) if whole else split(update, batch)
+    return learner.params, metrics
+
+
+CASES = {
+    **{
+        f"reinforce {name} {reduction}": (
+            pg.reinforce,
+            {"baseline": baseline, "reduction": reduction},
+        )
+        for name, baseline, reduction in [
+            (name, baseline, "episodes") for name, baseline in BASELINES.items()
+        ]
+        + [("none", pg.no_baseline, "steps"), ("none", pg.no_baseline, "sum")]
+    },
+    "reinforce normalized": (pg.reinforce, {"normalize_advantage": True}),
+    "a2c": (pg.a2c, {"normalize_advantage": True}),
+    # Whole batches: minibatches of a split batch are other samples.
+    "ppo": (pg.ppo, {"num_minibatches": 1, "num_epochs": 2, "clip": 0.05}),
+    "ppo of a batch": (
+        pg.ppo,
+        {"num_minibatches": 1, "advantage_normalization": "batch"},
+    ),
+    "trpo": (pg.trpo, {"num_minibatches": 1, "normalize_advantage": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_split_batch_teaches_the_same(case):
+    make, options = CASES[case]
+    batch = batches.episodes() if make is pg.reinforce else batches.rollout()
+    expected, metrics = learn(make, batch, whole=True, **options)
+    params, split_metrics = learn(make, batch, whole=False, **options)
+    for name, x in expected.items():
+        assert not np.array_equal(x, batches.PARAMS[name])  # something was learned
+        for share in params[name]:  # all devices agree
+            np.testing.assert_allclose(share, x, rtol=2e-5, atol=1e-6)
+    for name, x in metrics.items():
+        np.testing.assert_allclose(
+            split_metrics[name], np.full(SHARES, x), rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+def test_statistics_are_those_of_all_environments(wrap):
+    batch = batches.rollout()
+    algorithm = wrap(pg.a2c(NETWORK, ADAM))
+    obs = jnp.asarray(batch.obs[0])
+
+    def update(batch):
+        learner = algorithm.init(jax.random.key(0), batch.obs[0])
+        return algorithm.update(jax.random.key(1), learner, batch)[0]
+
+    expected = jax.jit(update)(batch)
+    shares = split(update, batch)
+    assert len(obs) == batches.N
+    for share in range(SHARES):
+        part = jax.tree.map(lambda x, share=share: x[share], shares)
+        jax.tree.map(
+            lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-6),
+            part.params,
+            expected.params,
+        )
+        if wrap is pg.scale_rewards:
+            np.testing.assert_allclose(
+                part.opt_state.moments.variance,
+                expected.opt_state.moments.variance,
+                rtol=1e-5,
+            )
+
+
+def test_moments_of_shares_far_apart_are_exact():
+    x = np.float32([[1000.0, 1001.0, -5.0, -6.0], [1002.0, 1000.0, -5.5, 0.0]])
+    weight = np.float32([[1, 1, 1, 1], [1, 0, 1, 0]])
+    mean, variance = split(lambda x, w: moments(x, w), x, weight)
+    counted = x[weight > 0].astype(np.float64)
+    np.testing.assert_allclose(mean, np.full(2, counted.mean()), rtol=1e-6)
+    np.testing.assert_allclose(variance, np.full(2, counted.var(ddof=1)), rtol=1e-6)
+
+
+def test_environments_that_cannot_be_split_are_an_error():
+    env = pg.make_env("CartPole-v1")
+    algorithm = pg.a2c(pg.actor_critic(env), ADAM)
+    devices = [jax.devices()[0]] * 3  # not used: the number is seen first
+    with pytest.raises(ValueError, match="4 environments cannot be split"):
+        pg.over_environments(pg.unroll(env, 4, 8), algorithm, devices)
+
+
+SCRIPT = """
+import jax, jax.numpy as jnp, numpy as np, optax
+import pgjax as pg
+
+assert jax.device_count() == 2
+env = pg.make_env("CartPole-v1")
+network, optimizer = pg.actor_critic(env, (8,)), optax.adam(1e-3)
+for algorithm, rollout in (
+    (pg.scale_rewards(pg.ppo(network, optimizer)), pg.unroll(env, 8, 16)),
+    (pg.reinforce(network, optimizer, baseline=pg.value_baseline), pg.episodes(env, 8)),
+):
+    training = pg.over_environments(rollout, algorithm, jax.devices())
+    state = jax.block_until_ready(jax.jit(training.init)(jax.random.key(0)))
+    steps = jax.jit(training.steps, static_argnums=1)
+    state, metrics = jax.block_until_ready(steps(state, 2))
+    state, metrics = jax.block_until_ready(steps(state, 2))
+    pg.check_replicas(state.learner.params)
+    whole = jax.eval_shape(
+        lambda: pg.init_train_state(jax.random.key(0), rollout, algorithm)
+    )
+    assert jax.tree.map(lambda x: x.shape, state) == jax.tree.map(
+        lambda x: x.shape, whole
+    )
+    assert int(state.num_updates) == 4
+    assert np.isfinite(np.asarray(metrics["gradient_norm"])).all()
+    obs = getattr(state.rollout_state, "obs", None)
+    if obs is not None:  # both halves have lives of their own
+        assert metrics["env_steps"].tolist() == [128, 128]
+        assert len(np.unique(np.asarray(obs)[:, 0])) == 8
+
+
+def careless(key, learner, batch):  # a plain mean, of one device's share
+    params = jax.tree.map(lambda x: x + jnp.mean(batch.obs), learner.params)
+    return learner._replace(params=params), {}
+
+
+algorithm = pg.a2c(network, optimizer)._replace(update=careless)
+training = pg.over_environments(pg.unroll(env, 8, 16), algorithm, jax.devices())
+state = jax.block_until_ready(jax.jit(training.init)(jax.random.key(0)))
+state, _ = jax.block_until_ready(jax.jit(training.steps, static_argnums=1)(state, 1))
+try:
+    pg.check_replicas(state.learner.params)
+except RuntimeError as error:
+    assert "disagree" in str(error), error
+else:
+    raise AssertionError("nobody noticed")
+print("fine")
+"""
+
+
+def test_training_on_two_devices():
+    flags = "--xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        env=os.environ | {"XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.stdout.endswith("fine\n"), result.stderr[-2000:]
