@@ -60,7 +60,7 @@ def over_agents(
     Returns:
       A function of agents, to be jitted.
     """
-    return _over_devices(jax.vmap(fn), devices)
+    return over_devices(jax.vmap(fn), devices)
 
 
 def over_active(
@@ -110,13 +110,13 @@ def over_active(
         num_blocks = -(-jnp.sum(work > 0) // size)
         return jax.lax.fori_loop(0, num_blocks, step, (state, outputs))
 
-    return _over_devices(run, devices)
+    return over_devices(run, devices)
 
 
-def _over_devices(
+def over_devices(
     batched: Callable[..., Any], devices: Sequence[jax.Device]
 ) -> Callable[..., Any]:
-    """A function of agents, on each device for its share of them."""
+    """A function of agents, leaves (S, ...), on each device for its share of them."""
     if len(devices) == 1:
         return batched
     spec = PartitionSpec("agent")

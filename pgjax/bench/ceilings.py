@@ -28,10 +28,10 @@ LITTLE = (
 )
 WORDS = {
     "matmul": "matrix products",
-    "elementwise": "elementwise arithmetic",
-    "transcendentals": "exp, tanh and the like",
-    "bytes": "memory traffic",
-    "operations": "dispatch of operations",
+    "elementwise": "other arithmetic",
+    "transcendentals": "exp and tanh",
+    "bytes": "memory",
+    "operations": "dispatch",
 }
 
 
@@ -182,5 +182,5 @@ def limit(shares: Shares) -> str:
     Where all of them together explain little of the time, that is what it says.
     """
     if sum(shares) < LITTLE:
-        return "no ceiling: latency, or other work"
+        return "none"
     return WORDS[shares._fields[shares.index(max(shares))]]

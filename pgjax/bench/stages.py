@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import pgjax as pg
-from pgjax.agents import over_active, over_agents
+from pgjax.agents import over_active, over_agents, over_devices
 from pgjax.bench.cases import Case
 from pgjax.bench.workers.pgjax_worker import (
     algorithm_of,
@@ -128,7 +128,7 @@ def gather(case: Case, pieces: Pieces, params: Any) -> Experience:
         return state._replace(rollout_state=rollout_state), batch
 
     keys = jax.random.split(jax.random.key(case.spec.seed), workers)
-    state, batch = jax.jit(over_agents(start, pieces.devices))(keys)
+    state, batch = jax.jit(_everywhere(start, pieces))(keys)
     counts = np.asarray(batch.weight) > 0
     return Experience(state, batch, counts.sum((1, 2)), int(counts.any((0, 2)).sum()))
 
@@ -176,9 +176,21 @@ def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]
         "optimizer": (optimizer, (state,)),
     }
     return {
-        name: (jax.jit(over_agents(fn, pieces.devices)).lower(*arguments), arguments)
+        name: (jax.jit(_everywhere(fn, pieces)).lower(*arguments), arguments)
         for name, (fn, arguments) in programs.items()
     }
+
+
+def _everywhere(fn: Callable[..., Any], pieces: Pieces) -> Callable[..., Any]:
+    """A stage of every worker, leaves (workers, ...); alone on its device, unmapped."""
+    if pieces.at_once > 1:
+        return over_agents(fn, pieces.devices)
+
+    def alone(*arguments: Any) -> Any:
+        result = fn(*jax.tree.map(lambda x: x[0], arguments))
+        return jax.tree.map(lambda x: x[None], result)
+
+    return over_devices(alone, pieces.devices)
 
 
 def _collect(pieces: Pieces, state: pg.TrainState) -> Any:

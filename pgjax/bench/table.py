@@ -31,44 +31,43 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
     table = Table(
         title="Environment steps per second, whole training step", title_justify="left"
     )
-    table.add_column("what", ratio=3)
-    for name in ("median", "range", "aim", "compile\n(cached), s", "padding", "memory"):
+    table.add_column("what")
+    for name in ("median", "range", "aim", "compile\n(cached)"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         speed, aim = result.steps_per_second, result.case.aim
         table.add_row(
-            f"{result.case.name} [dim]({result.num_devices} devices)[/dim]",
+            result.case.name,
             short(speed.median),
             between(speed),
             "" if aim is None else short(aim),
-            f"{result.compile_seconds:.1f} ({result.cached_seconds:.1f})",
-            f"{result.padding:.0%}" if result.padding else "",
-            f"{result.stages[-1].memory / 2**20:,.0f} MiB",
+            f"{result.compile_seconds:.1f} s ({result.cached_seconds:.1f} s)",
         )
     console.print(table)
 
 
 def print_stages(console: Console, results: Sequence[Result]) -> None:
     """What each stage takes, and the shares of the ceilings that it reaches."""
-    table = Table(
-        title="Nanoseconds per environment step, and shares of the ceilings",
-        title_justify="left",
-    )
-    table.add_column("stage")
-    for name in ("ns", "matmul", "other", "exp", "memory", "dispatch"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("limited by", ratio=1)
     for result in results:
-        table.add_section()
-        table.add_row(f"[bold]{result.case.name}[/bold]")
+        about = [
+            result.case.name,
+            f"{result.num_devices} devices" if result.num_devices > 1 else "1 device",
+            f"{result.padding:.0%} padding",
+            f"{result.stages[-1].memory / 2**20:,.0f} MiB",
+        ]
+        table = Table(title=", ".join(about), title_justify="left")
+        table.add_column("stage", no_wrap=True)
+        for name in ("ns/step", "matmul", "other", "exp", "memory", "dispatch"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("nearest ceiling")
         for stage in result.stages:
             table.add_row(
                 stage.name,
-                f"{stage.nanoseconds.median:,.0f}",
+                f"{stage.nanoseconds.median:,.1f}",
                 *(f"{share:.0%}" for share in stage.shares),
                 stage.limit,
             )
-    console.print(table)
+        console.print(table)
 
 
 def between(spread: Spread) -> str:
