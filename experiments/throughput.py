@@ -1,9 +1,10 @@
 """How fast pgjax trains, what limits it, how cost grows, and what others reach.
 
-Three parts, each with a file of its own: `bench.json`, the README's table with stages
+Four parts, each with a file of its own: `bench.json`, the README's table with stages
 and shares of the machine's ceilings; `scaling.json`, steps per second and memory by
 number of environments, agents, steps and width; `against.json`, the plain twin, and
-where it is installed Stable-Baselines3, in turns with pgjax.
+where it is installed Stable-Baselines3, in turns with pgjax; `twin.json`, where time
+goes in the plain twin and in pgjax.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
+import optax
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
-from pgjax.bench import against, command, comparison, table
+from pgjax.bench import against, command, comparison, plain, table, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.ceilings import Ceilings, measure_ceilings
 from pgjax.bench.comparison import Comparison
 from pgjax.bench.measure import Result, measure
+from pgjax.bench.stages import gather, pieces_of, stages, whole_step
 from pgjax.cli import prepare_jax
 from pgjax.lab.machine import about_this_machine
 from pgjax.lab.plots import BLUE, GREY, ORANGE
@@ -87,6 +92,8 @@ def main() -> None:
             command.write(out, devices, ceilings, results, rounds)
         if "scaling" in arguments.only:
             _scaling(console, out, ceilings, quick=arguments.quick)
+    if "twin" in arguments.only:
+        _twin(console, out, rounds)
     if "against" in arguments.only:
         _against(console, out, arguments, rounds)
 
@@ -94,7 +101,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only to see it run")
-    parts = ("table", "scaling", "against")
+    parts = ("table", "scaling", "twin", "against")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--out", type=pathlib.Path, default=None)
     parser.add_argument(
@@ -176,6 +183,41 @@ def _plot_scaling(
     )
     figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     figure.savefig(path)
+
+
+def _twin(console: Console, out: pathlib.Path, rounds: int) -> None:
+    """Rollout, update and both of REINFORCE, 1,024 environments x 128 steps."""
+    case = Case("REINFORCE", make_spec("reinforce", num_steps=128, updates=1))
+    pieces = pieces_of(case, jax.devices())
+    init, steps = whole_step(case, pieces)
+    state = jax.jit(init)(0)
+    experience = gather(case, pieces, jax.tree.map(np.asarray, state.learner.params))
+    ours = stages(case, pieces, experience)
+    twin = plain.reinforce("CartPole-v1", optax.adam(0.01), 1024, 128)
+    start = jax.jit(twin.init)(jax.random.key(0))
+    batch = jax.jit(twin.collect)(start)[1]
+    update = jax.jit(twin.update)
+    programs = {
+        "plain: rollout": partial(jax.jit(twin.collect), start),
+        "plain: update": partial(update, start.key, start.learner, batch),
+        "plain: whole step": partial(jax.jit(twin.step), start),
+        "pgjax: rollout": partial(ours["rollout"][0].compile(), *ours["rollout"][1]),
+        "pgjax: update": partial(ours["gradient"][0].compile(), *ours["gradient"][1]),
+        "pgjax: whole step": partial(jax.jit(partial(steps, updates=1)), state),
+    }
+    seconds = timing.take_turns(programs, rounds=rounds)
+    nanoseconds = {
+        name: timing.spread(x / (1024 * 128) * 1e9) for name, x in seconds.items()
+    }
+    for name, x in nanoseconds.items():
+        console.print(f"{name}: {x.median:,.0f} ns per step", highlight=False)
+    record = {
+        "command": "python -m experiments.throughput --only twin",
+        **about_this_machine(),
+        "rounds": rounds,
+        "nanoseconds per step": comparison.plain(nanoseconds),
+    }
+    (out / "twin.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _against(

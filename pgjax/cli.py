@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
-import itertools
-import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jax
-
-_EPILOG = """examples:
-  pgjax train                                     REINFORCE on CartPole, 8 seeds
-  pgjax train reinforce --preset article          the article's recipe, to the letter
-  pgjax train ppo --env Pendulum-v1               another algorithm and environment
-  pgjax sweep ppo --learning-rate 0.001 0.003     combinations x seeds, in one table
-  pgjax report RUN RUN                            intervals, tests and figures to send
-  pgjax evaluate RUN --backend gymnasium          the same policies in the real thing
-  pgjax bench --quick                             how fast it trains here, and why
-  pgjax render RUN                                a GIF of what was learned
-"""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the message, and the way to help; exits with code 2."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,13 +84,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    from pgjax.arguments import about_unknown, algorithm_first, make_parser
     from pgjax.lab.config import make_config
 
-    arguments = _algorithm_first(arguments)
-    parser = _parser(arguments)
+    arguments = algorithm_first(arguments)
+    parser = make_parser(arguments)
     namespace, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(_about_unknown(unknown, namespace))
+        parser.error(about_unknown(unknown, namespace))
     parsed = vars(namespace)
     command = parsed.pop("command")
     if command == "train":
@@ -152,6 +131,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _sweep(parsed: dict[str, Any]) -> int:
     import pathlib
 
+    from pgjax.arguments import Values
     from pgjax.lab import sweeps
     from pgjax.lab.errors import UsageError
 
@@ -166,7 +146,7 @@ def _sweep(parsed: dict[str, Any]) -> int:
         return sweeps.resume(pathlib.Path(directory), quiet=quiet)
     out, at_once = parsed.pop("out", None), parsed.pop("agents_at_once", None)
     log = parsed.pop("log", ())
-    several = {k: x for k, x in parsed.items() if isinstance(x, _Values)}
+    several = {k: x for k, x in parsed.items() if isinstance(x, Values)}
     given = {k: x for k, x in parsed.items() if k not in several}
     given |= {k: x[0] for k, x in several.items() if len(x) == 1}
     grid = {k: list(x) for k, x in several.items() if len(x) > 1}
@@ -179,380 +159,6 @@ def _sweep(parsed: dict[str, Any]) -> int:
         agents_at_once=at_once,
         log=log,
         quiet=quiet,
-    )
-
-
-def _algorithm_first(arguments: list[str]) -> list[str]:
-    """The arguments of `train`, with the algorithm's name before its options."""
-    from pgjax import algorithms
-
-    if arguments[:1] not in (["train"], ["sweep"]):
-        return arguments
-    for i, argument in enumerate(arguments[1:], 1):
-        if argument in algorithms.__all__ and arguments[i - 1] not in _TAKE_A_NAME:
-            return [arguments[0], argument, *arguments[1:i], *arguments[i + 1 :]]
-    return arguments
-
-
-_TAKE_A_NAME = ("--out", "--preset", "--env", "--resume")
-
-
-def _about_unknown(unknown: list[str], namespace: argparse.Namespace) -> str:
-    """Says whose option it is, where it is an option of another algorithm."""
-    from pgjax import algorithms
-    from pgjax.lab.options import algorithm_options
-
-    algorithm = getattr(namespace, "algorithm", None)
-    flag = unknown[0].partition("=")[0]
-    name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-    owners = [other for other in algorithms.__all__ if name in algorithm_options(other)]
-    if algorithm is None or not flag.startswith("--") or not owners:
-        return f"unrecognized arguments: {' '.join(unknown)}"
-    verb = "has" if len(owners) == 1 else "have"
-    return f"{algorithm} has no option {flag}, which {' and '.join(owners)} {verb}"
-
-
-def _parser(arguments: list[str]) -> Parser:
-    import pgjax
-
-    parser = Parser(
-        prog="pgjax",
-        description="Policy-gradient methods as pure JAX functions.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=pgjax.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands, arguments)
-    _add_sweep(commands, arguments)
-    _add_compare(commands)
-    _add_report(commands)
-    _add_bench(commands)
-    _add_evaluate(commands)
-    _add_render(commands)
-    commands.add_parser(
-        "envs", help="list the environments, with their spaces and presets"
-    )
-    return parser
-
-
-def _add_train(commands: Any, arguments: list[str]) -> None:
-    train = commands.add_parser(
-        "train",
-        help="train agents, several seeds side by side",
-        description="Trains agents, evaluates them, and leaves a run directory.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    train.add_argument("--out", help="the run directory to make (default: runs/...)")
-    _add_settings(train, arguments, grid=False)
-
-
-def _add_sweep(commands: Any, arguments: list[str]) -> None:
-    sweep = commands.add_parser(
-        "sweep",
-        help="train every combination of settings for every seed",
-        description="Trains every combination of the values given, for every seed. "
-        "Values of numbers with a point train in one compiled program; other settings "
-        "take a compilation each. Seeds are the same for every combination.",
-        epilog="example:\n  pgjax sweep reinforce --seeds 64 "
-        "--learning-rate 0.003 0.01 --baseline none leave_one_out\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    sweep.add_argument("--out", help="the directory to make (default: runs/...)")
-    sweep.add_argument(
-        "--resume", metavar="RUN", help="go on with a sweep that was stopped"
-    )
-    sweep.add_argument(
-        "--agents-at-once",
-        type=_count,
-        metavar="INT",
-        help="agents that train side by side (default: as many as memory holds)",
-    )
-    _add_settings(sweep, arguments, grid=True)
-
-
-def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
-    """The algorithm, its preset, and every setting; in a grid, with several values."""
-    from pgjax import algorithms
-    from pgjax.lab.config import run_options
-    from pgjax.lab.loggers import PACKAGES
-    from pgjax.lab.options import algorithm_factory, algorithm_options
-    from pgjax.lab.presets import PRESETS, choose_preset
-
-    names = algorithms.__all__
-    parser.add_argument(
-        "algorithm",
-        nargs="?",
-        default=names[0],
-        help=f"one of {', '.join(names)} (default: {names[0]})",
-    )
-    own = arguments[:1] == [parser.prog.split()[-1]]
-    if own and not "".join(arguments[1:2]).startswith("-"):
-        for name in arguments[1:2]:  # a wrong one is told before its options are
-            algorithm_factory(name)
-    given = [argument for argument in arguments[1:2] if argument in names]
-    algorithm = given[0] if given else names[0]
-    presets = ", ".join(("general", *PRESETS.get(algorithm, {})))
-    parser.add_argument(
-        "--preset",
-        default="default",
-        help=f"named settings: {presets} (default: the environment's own, or general)",
-    )
-    parser.add_argument(
-        "--log",
-        nargs="+",
-        choices=tuple(PACKAGES),
-        help="where metrics go beside metrics.csv; none: not even there",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print only errors")
-    # The defaults that --help shows are those of the preset and environment given.
-    preset = _given(arguments, "--preset") or "default"
-    known = own or arguments[:1] not in (["train"], ["sweep"])
-    env = _given(arguments, "--env") if known else None
-    _, defaults = choose_preset(algorithm, preset if known else "default", env)
-    group = parser.add_argument_group("the run")
-    _add_options(group, run_options(), defaults, grid=grid)
-    group = parser.add_argument_group(f"the algorithm, {algorithm}")
-    _add_options(group, algorithm_options(algorithm), defaults, grid=grid)
-
-
-def _given(arguments: list[str], flag: str) -> str | None:
-    """The value of a flag, as far as one can tell before the arguments are parsed."""
-    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
-        if argument == flag:
-            return following
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _add_options(
-    group: Any, options: dict, defaults: dict[str, Any], *, grid: bool
-) -> None:
-    from pgjax.lab.grid import ONE_VALUE
-
-    for name, option in options.items():
-        flag = "--" + name.replace("_", "-")
-        default = defaults.get(name, option.default)
-        text = option.help.replace("%", "%%")
-        several = grid and name not in ONE_VALUE
-        if option.type is bool:
-            text += f" (default: {'yes' if default else 'no'})"
-            if not several:
-                action = argparse.BooleanOptionalAction
-                group.add_argument(flag, action=action, help=text)
-                continue
-        elif option.type is dict:
-            group.add_argument(flag, action=_Options, nargs="+", help=text)
-            continue
-        elif default is not None:
-            shown = " ".join(map(str, default)) if option.several else default
-            text += f" (default: {shown})"
-        elif option.optional and "none" not in text and "default" not in text:
-            text += " (default: none)"
-        metavar = None if option.choices else option.type.__name__.upper()
-        if several and option.several:
-            metavar = f"{metavar},{metavar}"
-        group.add_argument(
-            flag,
-            type=_reader(option, grid=several),
-            choices=option.choices or None,
-            metavar="YES/NO" if option.type is bool else metavar,
-            nargs="+" if option.several or several else None,
-            action=_Collect if several else "store",
-            help=text,
-        )
-
-
-class _Values(list):
-    """Values of a setting in a grid."""
-
-
-class _Collect(argparse.Action):
-    """Collects the values of a setting, each once."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        setattr(namespace, self.dest, _Values(dict.fromkeys(values)))
-
-
-class _Options(argparse.Action):
-    """Collects NAME=VALUE, the value as JSON, or else as text."""
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs, metavar="NAME=VALUE")
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        options = dict(getattr(namespace, self.dest, None) or {})
-        for text in values:
-            name, separator, value = text.partition("=")
-            if not separator or not name.isidentifier():
-                parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
-            try:
-                options[name] = json.loads(value, parse_constant=str)
-            except ValueError:
-                options[name] = value
-        setattr(namespace, self.dest, options)
-
-
-def _reader(option: Any, *, grid: bool) -> Any:
-    """What turns the text of an option into its value."""
-    readers = {int: _count, bool: _yes_or_no}
-    read = readers.get(option.type, option.type)
-    if grid and option.several:
-
-        def read_tuple(text: str) -> tuple:
-            return tuple(read(part) for part in text.split(","))
-
-        read_tuple.__name__ = f"{option.type.__name__},..."
-        return read_tuple
-    if not option.optional:
-        return read
-
-    def read_optional(text: str) -> Any:
-        return None if text == "none" else read(text)
-
-    read_optional.__name__ = option.type.__name__
-    return read_optional
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(text)
-    return text == "yes"
-
-
-_yes_or_no.__name__ = "yes or no"
-
-
-def _count(text: str) -> int:
-    """An integer, also one written as 300_000 or 3e5."""
-    number = float(text)
-    if not number.is_integer():
-        raise ValueError(text)
-    return int(text) if text.lstrip("+-").replace("_", "").isdigit() else int(number)
-
-
-_count.__name__ = "int"  # what argparse calls it in its messages
-
-
-def _add_compare(commands: Any) -> None:
-    compare = commands.add_parser(
-        "compare",
-        help="runs side by side, with intervals and tests",
-        description="Prints what runs and sweeps came to: interquartile means "
-        "(IQM) of the greedy policies' returns, steps to solve with unsolved "
-        "agents as censored, and comparisons with the first.",
-    )
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")
-    compare.add_argument("--out", metavar="DIRECTORY", help="draws figures there")
-
-
-def _add_report(commands: Any) -> None:
-    report = commands.add_parser(
-        "report",
-        help="runs side by side, as one HTML file to send",
-        description="Writes what `pgjax compare` prints and draws, with an explanation "
-        "and every setting, into one HTML file that needs no network.",
-    )
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a run or a sweep")
-    report.add_argument(
-        "--out",
-        metavar="FILE",
-        default="report.html",
-        help="the file to write (default: report.html)",
-    )
-
-
-def _add_bench(commands: Any) -> None:
-    from pgjax import algorithms
-
-    bench = commands.add_parser(
-        "bench",
-        help="measure the speed of training, and what limits it",
-        description="Measures environment steps per second of whole training steps and "
-        "of their stages, beside what the machine can do at most. Without an algorithm "
-        "or a size, it measures the README's table. Several values are combined.",
-        epilog="examples:\n  pgjax bench --quick\n"
-        "  pgjax bench ppo --num-envs 64 1024 --against sb3\n"
-        "  pgjax bench reinforce --num-envs 1024 --against plain\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    bench.add_argument(
-        "algorithms", nargs="*", metavar="ALGORITHM", help=", ".join(algorithms.__all__)
-    )
-    bench.add_argument("--quick", action="store_true", help="fewer repetitions")
-    sizes: dict[str, tuple[Any, str]] = {
-        "--num-envs": (_count, "environments per agent"),
-        "--num-steps": (_count, "steps per environment and update (REINFORCE: cut)"),
-        "--num-agents": (_count, "agents side by side"),
-        "--hidden": (_widths, "widths of the hidden layers, such as 64,64"),
-        "--precision": (str, "of the networks' arithmetic, such as bfloat16"),
-    }
-    for flag, (reader, text) in sizes.items():
-        metavar = reader.__name__.strip("_").upper()
-        bench.add_argument(flag, type=reader, nargs="+", metavar=metavar, help=text)
-    bench.add_argument(
-        "--devices", type=_count, metavar="INT", help="how many to use (default: all)"
-    )
-    bench.add_argument(
-        "--rounds", type=_count, metavar="INT", help="repetitions of everything"
-    )
-    bench.add_argument(
-        "--no-stages", dest="stages", action="store_false", help="whole steps only"
-    )
-    bench.add_argument(
-        "--against",
-        metavar="WHAT",
-        help="compare, in turns, with another revision or directory of pgjax, with "
-        "plain (how the field writes it), sb3 or sb3-best",
-    )
-    bench.add_argument("--out", help="the directory to make (default: runs/bench-...)")
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    return tuple(_count(part) for part in text.split(","))
-
-
-_widths.__name__ = "int,..."
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="play complete episodes with a run's policies",
-        description="Plays complete episodes with every agent of a run, once greedily "
-        "and once with sampled actions.",
-    )
-    evaluate.add_argument("run", help="a run directory, as made by pgjax train")
-    evaluate.add_argument(
-        "--backend",
-        choices=("gymnax", "gymnasium"),
-        default="gymnax",
-        help="where to play: as trained, or in the real Gymnasium (default: gymnax)",
-    )
-    evaluate.add_argument(
-        "--episodes", type=int, default=100, help="for each agent (default: 100)"
-    )
-    evaluate.add_argument("--seed", type=int, default=0, help="(default: 0)")
-
-
-def _add_render(commands: Any) -> None:
-    render = commands.add_parser(
-        "render",
-        help="write a GIF of a run's policy",
-        description="Plays one episode in the real Gymnasium and writes it as a GIF.",
-    )
-    render.add_argument("run", help="a run directory, as made by pgjax train")
-    render.add_argument("--out", help="the GIF to write (default: RUN/policy.gif)")
-    render.add_argument(
-        "--agent", type=int, help="the agent's seed (default: the run's first)"
-    )
-    render.add_argument(
-        "--seed", type=int, default=0, help="of the episode (default: 0)"
     )
 
 

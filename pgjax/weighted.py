@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from pgjax.collectives import each_device, total
+from pgjax.collectives import each_device, num_envs_of, total
 from pgjax.types import Array
 
 
@@ -33,6 +33,11 @@ def mean_weights(weight: Array) -> Array:
     [0.5 0.5 0. ]
     """
     return weight / _positive(total(weight))
+
+
+def per_episode(weight: Array) -> Array:
+    """(T, N) weights that turn a sum into the mean over N episodes of their sums."""
+    return weight / num_envs_of(weight)
 
 
 def moments(x: Array, weight: Array) -> tuple[Array, Array]:

@@ -251,7 +251,7 @@ def test_a_wrong_algorithm_is_told_before_help(capsys):
 
 
 def test_counts_may_be_written_with_an_exponent():
-    from pgjax.cli import _count
+    from pgjax.arguments import _count
 
     assert [_count(text) for text in ("12", "1e5", "300_000", "-3")] == [
         12,

@@ -15,7 +15,6 @@ import pytest
 
 import pgjax as pg
 from pgjax import collectives
-from pgjax.baselines import BASELINES
 from pgjax.weighted import moments
 
 NETWORK = probes.linear_network(critic=True)
@@ -51,17 +50,14 @@ def learn(make, batch, *, whole, **options):
 
 
 CASES = {
-    **{
-        f"reinforce {name} {reduction}": (
-            pg.reinforce,
-            {"baseline": baseline, "reduction": reduction},
-        )
-        for name, baseline, reduction in [
-            (name, baseline, "episodes") for name, baseline in BASELINES.items()
-        ]
-        + [("none", pg.no_baseline, "steps"), ("none", pg.no_baseline, "sum")]
-    },
-    "reinforce normalized": (pg.reinforce, {"normalize_advantage": True}),
+    "reinforce": (pg.reinforce, {}),
+    "reinforce batch_mean": (pg.reinforce, {"baseline": pg.batch_mean}),
+    "reinforce leave_one_out": (pg.reinforce, {"baseline": pg.leave_one_out}),
+    "reinforce value": (pg.reinforce, {"baseline": pg.value_baseline}),
+    "reinforce steps": (
+        pg.reinforce,
+        {"reduction": "steps", "normalize_advantage": True},
+    ),
     "a2c": (pg.a2c, {"normalize_advantage": True}),
     # Whole batches: minibatches of a split batch are other samples.
     "ppo": (pg.ppo, {"num_minibatches": 1, "num_epochs": 2, "clip": 0.05}),

@@ -31,11 +31,12 @@ LAYERS = (
     {"sweep"},
     {"lab"},
     {"bench"},
+    {"arguments"},
     {"cli"},
     {"__main__"},
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-HOST = {"lab", "bench", "cli", "__main__"}
+HOST = {"lab", "bench", "arguments", "cli", "__main__"}
 CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy"}
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -25,11 +25,11 @@ def test_every_python_block_runs():
     "command", sorted(set(re.findall(r"^pgjax .*$", README, re.M)))
 )
 def test_every_command_parses(command):
-    from pgjax.cli import _parser
+    from pgjax.arguments import make_parser
 
     words = shlex.split(command, comments=True)[1:]
     words = [word for word in words if word != "--help"]  # it would exit
-    assert vars(_parser(words).parse_args(words))["command"] == words[0]
+    assert vars(make_parser(words).parse_args(words))["command"] == words[0]
 
 
 def test_every_picture_exists():

@@ -10,7 +10,6 @@ import optax
 
 from pgjax.baselines import Baseline, no_baseline
 from pgjax.checks import check_broadcasts, check_choice, check_unit_interval
-from pgjax.collectives import num_envs_of
 from pgjax.critics import critic_values
 from pgjax.learners import (
     descend_over_samples,
@@ -32,7 +31,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, moments, standardize
+from pgjax.weighted import mean_weights, moments, per_episode, standardize
 
 Reduction = Literal["episodes", "steps", "sum"]
 
@@ -115,7 +114,7 @@ def reinforce(
             advantage = standardize(advantage, batch.weight)
         step_weight = mean_weights(batch.weight)
         scale = {
-            "episodes": batch.weight / num_envs_of(batch.weight),
+            "episodes": per_episode(batch.weight),
             "steps": step_weight,
             "sum": batch.weight,
         }[reduction]

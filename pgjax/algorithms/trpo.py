@@ -98,8 +98,7 @@ def trpo(
         return loss, {"value_loss": loss}
 
     def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
-        *rest, weight = samples
-        samples = *rest, mean_weights(weight)
+        samples = *samples[:-1], mean_weights(samples[-1])
         return descend_over_slices(optimizer, learner, critic_loss, samples)
 
     def update(
@@ -147,12 +146,11 @@ def trpo(
             params,
             steps,
         )
-        learner = learner._replace(params=params)
-        return learner, {
-            "policy_loss": sum_over_devices(loss_fn(learner.params)),
+        return learner._replace(params=params), {
+            "policy_loss": sum_over_devices(loss_fn(params)),
             "value_loss": jnp.mean(metrics["value_loss"]),
             "entropy": total(weight * old.entropy()),
-            "kl": sum_over_devices(kl_fn(learner.params)),
+            "kl": sum_over_devices(kl_fn(params)),
             "gradient_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(steps),
         }

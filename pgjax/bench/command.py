@@ -12,14 +12,17 @@ from typing import Any
 import jax
 from rich.console import Console
 
+import pgjax as pg
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.ceilings import Ceilings, measure_ceilings
 from pgjax.bench.measure import Result, measure
+from pgjax.bench.stages import pieces_of
 from pgjax.bench.targets import this
 from pgjax.lab import machine, store
 from pgjax.lab.errors import UsageError
+from pgjax.lab.options import algorithm_factory
 
 ROUNDS, QUICK_ROUNDS = 11, 5
 
@@ -47,15 +50,20 @@ def bench(
       devices: how many to use; by default all.
       against: another pgjax, Stable-Baselines3 or the plain twin, to compare with.
       out: the directory for bench.json and bench.png; by default runs/bench-...
-      **grid: values of num_envs, num_steps, num_agents and hidden.
+      **grid: values of env, num_envs, num_steps, num_agents and hidden.
+
+    Raises:
+      UsageError: for a name that is not known, or a number that cannot be; before any
+        long work.
     """
     console = Console()
+    for option, values in {**grid, "rounds": [rounds], "devices": [devices]}.items():
+        _check_positive(option, values)
     cases = _cases(algorithms, precision, grid)
     chosen = jax.devices()[:devices]
-    if rounds is None:
-        rounds = QUICK_ROUNDS if quick else ROUNDS
-    if rounds < 1:
-        raise UsageError(f"--rounds must be at least 1, got {rounds}")
+    if devices is not None and devices > len(chosen):
+        raise UsageError(f"--devices {devices}, but there are {len(chosen)}")
+    rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     if against is not None:
         return _compare(console, cases, against, rounds)
     run = store.choose_run(out, "bench")
@@ -107,23 +115,53 @@ def write(
     plots.speeds(run / "bench.png", results, title=describe(devices))
 
 
+def _check_positive(option: str, values: Sequence[Any]) -> None:
+    for value in values:
+        sizes = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(size, int) and size < 1 for size in sizes):
+            flag = option.replace("_", "-")
+            raise UsageError(f"--{flag} must be at least 1, got {value}")
+
+
 def _cases(
     algorithms: Sequence[str], precision: Sequence[str], grid: dict[str, Sequence[Any]]
 ) -> list[Case]:
-    """The README's table, or a case for each combination."""
-    names = [name for name, values in grid.items() if len(values) > 1]
-    names += ["precision"] if len(precision) > 1 else []
+    """The README's table, or a case for each combination, each of which can be built.
+
+    Raises:
+      UsageError: for one that cannot.
+    """
     if not algorithms and not grid and tuple(precision) == ("float32",):
         return list(TABLE)
+    axes = {**grid, "precision": precision}
+    several = [name for name, values in axes.items() if len(values) > 1]
     cases = []
     for algorithm in algorithms or ("reinforce",):
-        for values in itertools.product(*grid.values(), precision):
-            given = dict(zip((*grid, "precision"), values, strict=True))
-            told = ", ".join(f"{_words(name)} {given[name]}" for name in names)
+        algorithm_factory(algorithm)  # or it is told which ones there are
+        for values in itertools.product(*axes.values()):
+            given = dict(zip(axes, values, strict=True))
+            told = [f"{_words(name)} {given[name]}" for name in several]
             kind = given.pop("precision")
-            spec = make_spec(algorithm, **given)
-            cases.append(Case(f"{algorithm} {told}".strip(), spec, precision=kind))
+            name = ", ".join((algorithm, *told))
+            cases.append(Case(name, make_spec(algorithm, **given), precision=kind))
+    for case in cases:
+        try:
+            _trace(case)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     return cases
+
+
+def _trace(case: Case) -> None:
+    """Goes through a training step without compiling it."""
+    pieces = pieces_of(case, jax.devices()[:1])
+    rollout, algorithm = pieces.share, pieces.algorithm
+
+    def step(key: Any) -> Any:
+        state = pg.init_train_state(key, rollout, algorithm)
+        return pg.train_step(state, rollout, algorithm)
+
+    jax.eval_shape(step, jax.random.key(0))
 
 
 def _words(name: str) -> str:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import platform
+import sys
 import time
 from typing import Any
 
@@ -72,6 +73,7 @@ def _plain_module() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look
     spec.loader.exec_module(module)
     return module
 

@@ -1,0 +1,178 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pgjax as pg
+from pgjax.bench import command, comparison, hlo, timing
+from pgjax.bench.cases import TABLE, Case, make_spec
+from pgjax.bench.ceilings import Ceilings
+from pgjax.bench.command import bench
+from pgjax.bench.measure import measure
+from pgjax.lab.errors import UsageError
+
+MACHINE = Ceilings(1e11, 1e11, 1e9, 1e10, 1e11, 1e7)
+
+
+def test_programs_take_turns_and_order_changes():
+    calls = []
+
+    def program(name):
+        def run():
+            calls.append(name)
+            return jnp.zeros(())
+
+        return run
+
+    timing_was, timing.LEAST = timing.LEAST, 0.0
+    try:
+        seconds = timing.take_turns({"a": program("a"), "b": program("b")}, rounds=3)
+    finally:
+        timing.LEAST = timing_was
+    assert "".join(calls) == "aabb" + "ab" + "ba" + "ab"  # warm up, estimate, rounds
+    assert {name: x.shape for name, x in seconds.items()} == {"a": (3,), "b": (3,)}
+
+
+def test_what_is_over_at_once_is_run_several_times():
+    calls = []
+    timing.take_turns({"a": lambda: calls.append(0) or jnp.zeros(())}, rounds=1)
+    assert len(calls) > 10
+
+
+def test_nested_loops_of_unknown_length_are_told_apart():
+    def inner(x):
+        return jax.lax.while_loop(lambda x: x[0] < 9.0, lambda x: jnp.tanh(x) + 1.0, x)
+
+    def outer(x):
+        return jax.lax.while_loop(lambda x: x[0] < 5.0, inner, x)
+
+    text = jax.jit(outer).lower(jnp.zeros(64)).compile().as_text()
+    found = hlo.count(text, loops=(3, 7))
+    assert found.transcendentals == 3 * 7 * 64
+    assert hlo.count(text, loops=5).transcendentals == 5 * 5 * 64
+
+
+def small(algorithm, **sizes):
+    return Case("small", make_spec(algorithm, updates=2, **sizes))
+
+
+def check(result, stages):
+    names = ["environment", "rollout", "returns", "gradient", "optimizer"]
+    assert [s.name for s in result.stages] == (names if stages else []) + ["whole step"]
+    assert result.steps_per_second.minimum > 0
+    assert result.steps_per_second.median <= result.steps_per_second.maximum
+    assert result.compile_seconds > 0
+    for stage in result.stages:
+        assert stage.nanoseconds.minimum > 0
+        assert min(stage.shares) >= 0
+        assert stage.memory > 0
+    record = json.loads(json.dumps(comparison.plain(result), allow_nan=False))
+    assert record["case"]["spec"]["algorithm"] == result.case.spec.algorithm
+
+
+def test_a_case_is_measured_with_its_stages():
+    result = measure(
+        small("reinforce", num_envs=16), jax.devices()[:1], MACHINE, rounds=2
+    )
+    check(result, stages=True)
+    # 16 episodes of different lengths, until the last one is over.
+    assert 0.2 < result.padding < 0.95
+    assert 9 < result.episode_length < 60
+    whole, rollout = result.stages[-1].cost, result.stages[1].cost
+    # The policy's last layer: a product with 128 weights for each step played, which
+    # are as many as the padding says.
+    played = 1 / (1 - result.padding)
+    assert rollout.matmul_flops == pytest.approx(2 * 128 * played, rel=0.3)
+    assert whole.matmul_flops > rollout.matmul_flops
+
+
+def test_many_agents_are_measured():
+    case = small("a2c", num_envs=2, num_steps=4, num_agents=3, hidden=(8,))
+    result = measure(case, jax.devices()[:1], MACHINE, rounds=1, with_stages=False)
+    check(result, stages=False)
+    assert result.padding == 0.0
+
+
+def test_the_work_of_a_step_is_that_of_the_networks():
+    case = small("ppo", num_envs=64, num_steps=8)
+    result = measure(case, jax.devices()[:1], MACHINE, rounds=1, with_stages=False)
+    # Per step: the actor acts; the critic says V(s); both learn, 4 times. A layer
+    # 64 x 64 costs 2 * 64 * 64 forward, and twice that backward.
+    layer, first, last = 2 * 64 * 64, 2 * 4 * 64, 2 * 64
+    acting = layer + last  # the first layer is multiplied out
+    learning = 2 * (3 * layer + first + 2 * last)
+    expected = 2 * acting + 4 * learning
+    assert result.stages[-1].cost.matmul_flops == pytest.approx(expected, rel=0.1)
+
+
+def test_the_readmes_table_is_what_the_aims_are_for():
+    aims = {
+        (c.spec.algorithm, c.spec.num_envs, c.spec.num_agents): c.aim for c in TABLE[1:]
+    }
+    assert aims == {
+        ("reinforce", 1024, 1): 2.4e6,
+        ("a2c", 1024, 1): 7e5,
+        ("ppo", 4, 1): 2e5,
+        ("ppo", 1024, 1): 2.5e5,
+        ("reinforce", 4, 256): 1e6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"algorithms": ["sarsa"]}, "unknown algorithm 'sarsa'; choose from reinforce"),
+        ({"num_envs": [16, 0]}, "--num-envs must be at least 1, got 0"),
+        ({"hidden": [(64, -1)]}, "--hidden must be at least 1"),
+        ({"rounds": 0}, "--rounds must be at least 1"),
+        ({"devices": 100}, "--devices 100, but there"),
+        ({"precision": ["int8"]}, "dtype must be a floating type, got 'int8'"),
+        ({"env": ["CartPole"]}, "did you mean CartPole-v1"),
+        ({"num_envs": [1]}, "leave_one_out needs at least two"),
+        ({"algorithms": ["reinforce"], "against": "sb3"}, "has no reinforce"),
+        ({"algorithms": ["a2c"], "against": "no-such"}, "no-such"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(arguments, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        bench(**arguments, out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_leaves_json_and_a_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "measure_ceilings", lambda *_, **__: MACHINE)
+    sizes = {"num_envs": [4], "num_steps": [4, 8], "hidden": [(8,)]}
+    out = tmp_path / "out"
+    cache = jax.config.jax_compilation_cache_dir
+    try:
+        code = bench(
+            ["reinforce"], rounds=1, stages=False, devices=1, out=str(out), **sizes
+        )
+    finally:
+        jax.config.update("jax_compilation_cache_dir", cache)
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "steps 4" in printed
+    assert "steps 8" in printed
+    record = json.loads((out / "bench.json").read_text())
+    assert len(record["results"]) == 2
+    assert record["versions"]["jax"] == jax.__version__
+    assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_half_precision_is_near_and_comes_out_whole():
+    env = pg.make_env("CartPole-v1")
+    network = pg.actor_critic(env)
+    half = pg.at_precision(network, "bfloat16")
+    params = half.init(jax.random.key(0), jnp.zeros((1, 4)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    obs = jax.random.normal(jax.random.key(1), (32, 4))
+    policy, value = half.apply(params, obs)
+    expected_policy, expected = network.apply(params, obs)
+    assert policy.logits.dtype == value.dtype == jnp.float32
+    np.testing.assert_allclose(value, expected, atol=0.05)
+    assert not np.array_equal(value, expected)  # it was rounded
+    np.testing.assert_allclose(policy.probs, expected_policy.probs, atol=0.01)
+    assert pg.at_precision(network, "float32") is network
