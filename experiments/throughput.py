@@ -13,7 +13,6 @@ import argparse
 import json
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -79,9 +78,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     devices = jax.devices()
     rounds = 3 if arguments.quick else 11
-    with tempfile.TemporaryDirectory() as cache:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with timing.own_cache():
         ceilings = measure_ceilings(devices, quick=arguments.quick)
         table.print_ceilings(console, ceilings)
         if "table" in arguments.only:
@@ -92,8 +89,8 @@ def main() -> None:
             command.write(out, devices, ceilings, results, rounds)
         if "scaling" in arguments.only:
             _scaling(console, out, ceilings, quick=arguments.quick)
-    if "twin" in arguments.only:
-        _twin(console, out, rounds)
+        if "twin" in arguments.only:
+            _twin(console, out, rounds)
     if "against" in arguments.only:
         _against(console, out, arguments, rounds)
 
@@ -203,7 +200,7 @@ def _twin(console: Console, out: pathlib.Path, rounds: int) -> None:
         "plain: whole step": partial(jax.jit(twin.step), start),
         "pgjax: rollout": partial(ours["rollout"][0].compile(), *ours["rollout"][1]),
         "pgjax: update": partial(ours["gradient"][0].compile(), *ours["gradient"][1]),
-        "pgjax: whole step": partial(jax.jit(partial(steps, updates=1)), state),
+        "pgjax: whole step": partial(jax.jit(lambda state: steps(state, 1)), state),
     }
     seconds = timing.take_turns(programs, rounds=rounds)
     nanoseconds = {

@@ -146,13 +146,11 @@ def test_the_command_leaves_json_and_a_picture(tmp_path, monkeypatch, capsys):
     sizes = {"num_envs": [4], "num_steps": [4, 8], "hidden": [(8,)]}
     out = tmp_path / "out"
     cache = jax.config.jax_compilation_cache_dir
-    try:
-        code = bench(
-            ["reinforce"], rounds=1, stages=False, devices=1, out=str(out), **sizes
-        )
-    finally:
-        jax.config.update("jax_compilation_cache_dir", cache)
+    code = bench(
+        ["reinforce"], rounds=1, stages=False, devices=1, out=str(out), **sizes
+    )
     assert code == 0
+    assert jax.config.jax_compilation_cache_dir == cache
     printed = capsys.readouterr().out
     assert "steps 4" in printed
     assert "steps 8" in printed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.console import Console
 
 import pgjax as pg
 from pgjax.bench import against as ab
-from pgjax.bench import comparison, plots, table
+from pgjax.bench import comparison, plots, table, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.ceilings import Ceilings, measure_ceilings
 from pgjax.bench.measure import Result, measure
@@ -68,10 +67,7 @@ def bench(
         return _compare(console, cases, against, rounds)
     run = store.choose_run(out, "bench")
     run.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as cache:
-        # A cache of its own: what is compiled is compiled, and then read from disk.
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with timing.own_cache():
         console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
         ceilings = measure_ceilings(chosen, quick=quick)
         table.print_ceilings(console, ceilings)
@@ -105,7 +101,7 @@ def write(
     """Writes bench.json and bench.png."""
     record = {
         "pgjax": this().name,
-        "devices": describe(devices),
+        "device": describe(devices),
         **machine.about_this_machine(),
         "rounds": rounds,
         "ceilings": comparison.plain(ceilings),

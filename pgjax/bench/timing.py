@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +13,22 @@ import numpy as np
 
 from pgjax.bench.comparison import Spread
 
+_CACHE = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 LEAST = 0.02  # seconds of a measurement; what is faster is run several times over
+
+
+@contextlib.contextmanager
+def own_cache() -> Iterator[None]:
+    """A compilation cache that is empty at first: what is compiled, is compiled."""
+    was = {name: getattr(jax.config, name) for name in _CACHE}
+    with tempfile.TemporaryDirectory() as directory:
+        for name, value in zip(_CACHE, (directory, 0.0), strict=True):
+            jax.config.update(name, value)
+        try:
+            yield
+        finally:
+            for name, value in was.items():
+                jax.config.update(name, value)
 
 
 def take_turns(
