@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from rich.console import Console
 
 from pgjax.bench import against, command, comparison, plain, table, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
-from pgjax.bench.ceilings import Ceilings, measure_ceilings
+from pgjax.bench.ceilings import Ceilings
 from pgjax.bench.comparison import Comparison
 from pgjax.bench.measure import Result, measure
 from pgjax.bench.stages import gather, pieces_of, stages, whole_step
@@ -78,19 +79,19 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     devices = jax.devices()
     rounds = 3 if arguments.quick else 11
-    with timing.own_cache():
-        ceilings = measure_ceilings(devices, quick=arguments.quick)
-        table.print_ceilings(console, ceilings)
-        if "table" in arguments.only:
-            cases = TABLE[2:3] if arguments.quick else TABLE
-            results = [measure(c, devices, ceilings, rounds=rounds) for c in cases]
-            table.print_speeds(console, results)
-            table.print_stages(console, results)
-            command.write(out, devices, ceilings, results, rounds)
-        if "scaling" in arguments.only:
-            _scaling(console, out, ceilings, quick=arguments.quick)
-        if "twin" in arguments.only:
-            _twin(console, out, rounds)
+    ceilings_of = command.cached_ceilings(devices, quick=arguments.quick)
+    ceilings = ceilings_of(len(devices))
+    table.print_ceilings(console, ceilings)
+    if "table" in arguments.only:
+        cases = TABLE[2:3] if arguments.quick else TABLE
+        results = [measure(c, devices, ceilings_of, rounds=rounds) for c in cases]
+        table.print_speeds(console, results)
+        table.print_stages(console, results)
+        command.write(out, devices, ceilings, results, rounds)
+    if "scaling" in arguments.only:
+        _scaling(console, out, ceilings_of, quick=arguments.quick)
+    if "twin" in arguments.only:
+        _twin(console, out, rounds)
     if "against" in arguments.only:
         _against(console, out, arguments, rounds)
 
@@ -112,12 +113,16 @@ def _arguments() -> argparse.Namespace:
 
 
 def _scaling(
-    console: Console, out: pathlib.Path, ceilings: Ceilings, *, quick: bool
+    console: Console,
+    out: pathlib.Path,
+    ceilings_of: Callable[[int], Ceilings],
+    *,
+    quick: bool,
 ) -> None:
     devices, curves = jax.devices(), {}
     for title, (name, values, given) in AXES.items():
         curves[title] = [
-            (value, measure(case, devices, ceilings, rounds=5, with_stages=False))
+            (value, measure(case, devices, ceilings_of, rounds=5, with_stages=False))
             for value in (values[:2] if quick else values)
             for case in [_case(name, value, given)]
         ]
@@ -128,7 +133,7 @@ def _scaling(
     record = {
         "command": "python -m experiments.throughput",
         **about_this_machine(),
-        "ceilings": comparison.plain(ceilings),
+        "ceilings": comparison.plain(ceilings_of(len(devices))),
         "curves": {
             title: [
                 {"value": value, **comparison.plain(result)} for value, result in curve
@@ -212,6 +217,7 @@ def _twin(console: Console, out: pathlib.Path, rounds: int) -> None:
         "command": "python -m experiments.throughput --only twin",
         **about_this_machine(),
         "rounds": rounds,
+        "flags of both": os.environ.get("XLA_FLAGS", ""),
         "nanoseconds per step": comparison.plain(nanoseconds),
     }
     (out / "twin.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -37,7 +37,8 @@ def over_environments(
     Every number of devices draws other random numbers, so a seed gives another agent,
     of the same distribution. An algorithm of your own must reduce over environments
     with `pgjax.weighted`, `pgjax.blocks` and `pgjax.collectives`, as those here do: a
-    plain mean would be that of one device's share; see `check_replicas`.
+    plain mean would be that of one device's share; see `check_replicas`. Nor may an
+    `update` be jitted by itself: JAX would take what it traced for one device.
 
     On a CPU, wait for each call of `steps` (`jax.block_until_ready`) before the next:
     XLA's CPU devices can block each other for ever where two programs that exchange

@@ -311,6 +311,8 @@ def at_precision(network: Network, dtype: str) -> Network:
         floating = False
     if not floating:
         raise ValueError(f"dtype must be a floating type, got {dtype!r}")
+    if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
+        raise ValueError(f"JAX computes in {dtype} only with jax_enable_x64")
     if dtype == "float32":
         return network
 

@@ -108,9 +108,7 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         *_, rows = jax.lax.while_loop(partial(goes_on, env.max_steps), segment, carry)
         return state, *rows
 
-    return Rollout(
-        init, collect, lambda key: env.reset(key, share_of(num_envs))[0], True
-    )
+    return Rollout(init, collect, partial(_observe, env, num_envs), True)
 
 
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
@@ -159,9 +157,7 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
         state, rows = jax.lax.scan(step, state, inputs)
         return state, *rows
 
-    return Rollout(
-        init, collect, lambda key: env.reset(key, share_of(num_envs))[0], False
-    )
+    return Rollout(init, collect, partial(_observe, env, num_envs), False)
 
 
 def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:

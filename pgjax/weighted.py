@@ -48,14 +48,14 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
     """
     count = jnp.sum(weight)
     mean = jnp.sum(weight * x) / _positive(count)
-    mean = mean + jnp.sum(weight * (x - mean)) / _positive(
-        count
-    )  # what was rounded off
+    # What the first sum has rounded away.
+    mean = mean + jnp.sum(weight * (x - mean)) / _positive(count)
     squares = jnp.sum(weight * jnp.square(x - mean))
-    # One exchange, where environments are split over devices; exact for any means.
+    # One exchange, where environments are split over devices.
     counts, means, squares = each_device(jnp.stack([count, mean, squares])).T
     count = jnp.sum(counts)
-    mean = jnp.sum(counts * means) / _positive(count)
+    pivot = means[jnp.argmax(counts)]  # of one device, it is the mean, to the bit
+    mean = pivot + jnp.sum(counts * (means - pivot)) / _positive(count)
     between = counts * jnp.square(means - mean)
     return mean, jnp.sum(squares + between) / jnp.maximum(count - 1.0, 1.0)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pgjax import blocks
+from pgjax.batching import count_up_to
 
 rng = np.random.default_rng(0)
 T, N = 7, 3
@@ -140,3 +141,16 @@ def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
         in_parallel(lambda b, needed: blocks.map_over_samples(rows, b, needed)),
     ):
         assert "stablehlo.case" in program  # and not a choice between two results
+
+
+@each_block_size
+def test_a_sum_over_slices_is_the_sum_over_all(samples, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    flat = {name: x.reshape(T * N, *x.shape[2:]) for name, x in BATCH.items()}
+    assert_close(blocks.sum_over_slices(sums, flat), sums(BATCH))
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
+def test_counting_is_a_cumulative_sum(size):
+    flags = rng.random(size) < 0.5
+    np.testing.assert_array_equal(count_up_to(jnp.asarray(flags)), np.cumsum(flags))

@@ -416,3 +416,34 @@ def test_small_layers_multiplied_out_are_matrix_products(lead, features, width):
     kernel = rng.normal(size=(features, width)).astype(np.float32)
     product = networks._matmul(jnp.asarray(x), jnp.asarray(kernel))
     np.testing.assert_allclose(product, x @ kernel, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("agents", [None, 3])
+def test_derivatives_of_small_layers_are_those_of_matrix_products(agents):
+    rng = np.random.default_rng(0)
+    lead = () if agents is None else (agents,)
+    x, first, last = (
+        jnp.asarray(rng.normal(size=(*lead, *shape)).astype(np.float32))
+        for shape in ((5, 4), (4, 16), (16, 2))
+    )
+
+    def derivatives(layer, contrast):
+        def loss(kernels, x):
+            outputs = contrast(jnp.tanh(layer(x, kernels[0])), kernels[1])
+            return jnp.sum(jax.nn.log_softmax(outputs)[..., 0] ** 2)
+
+        def of_one(x, *kernels):
+            def grad(kernels):
+                return jax.grad(loss)(kernels, x)
+
+            return grad(kernels), jax.jvp(grad, (kernels,), (kernels,))[1]
+
+        return (of_one if agents is None else jax.vmap(of_one))(x, first, last)
+
+    found = derivatives(networks._matmul, networks._contrast)
+    expected = derivatives(jnp.matmul, jnp.matmul)
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4),
+        found,
+        expected,
+    )

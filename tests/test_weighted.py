@@ -97,3 +97,12 @@ def test_each_agent_has_its_own_moments():
     together = jax.vmap(standardize)(agents, np.stack([WEIGHT, 1.0 - WEIGHT]))
     for result, x, weight in zip(together, agents, (WEIGHT, 1.0 - WEIGHT), strict=True):
         np.testing.assert_allclose(result, standardize(x, weight), rtol=1e-5, atol=1e-6)
+
+
+def test_equal_samples_of_any_value_and_number_become_zero():
+    rng = np.random.default_rng(0)
+    for count in (*range(1, 40), 57, 1000):
+        for value in np.float32(rng.normal(size=20) * 10.0 ** rng.integers(-3, 5, 20)):
+            x = np.full(count, value)
+            result = standardize(x, np.ones_like(x))
+            assert np.abs(result).max() < 1e-2, (count, value)

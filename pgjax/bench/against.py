@@ -13,10 +13,10 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 from pgjax.bench import processes, targets
+from pgjax.bench.cases import Spec, make_spec
 from pgjax.bench.comparison import Comparison, summarize
 from pgjax.bench.processes import Repetition, Worker
 from pgjax.bench.targets import PLAIN, SB3, Target
@@ -26,24 +26,6 @@ from pgjax.lab.options import algorithm_options
 WORKERS = pathlib.Path(__file__).parent / "workers"
 
 Progress = Callable[[int, int, str], None]  # rounds done, of how many, and what is next
-
-
-class Spec(NamedTuple):
-    """What both sides train, as plain data."""
-
-    algorithm: str
-    env: str
-    num_envs: int  # of each agent
-    num_steps: int | None  # per environment and update; None for complete episodes
-    num_agents: int  # mapped side by side; 1 is one that is not mapped
-    hidden: tuple[int, ...]
-    activation: str
-    initializer: str
-    options: Mapping[str, Any]  # of the algorithm; a baseline by its name
-    learning_rate: float
-    updates: int  # in a repetition
-    max_gradient_norm: float | None = None
-    seed: int = 0
 
 
 def compare(
@@ -96,6 +78,14 @@ def check(ours: Spec, target: str, *, python: str = sys.executable) -> Target:
             "the plain twin is one agent of reinforce, a2c or ppo at a time; compare "
             "those with it, without --num-agents"
         )
+    if found.name == PLAIN:
+        as_it_is = make_spec(ours.algorithm)
+        for name in ("env", "hidden", "activation", "initializer", "options"):
+            if getattr(ours, name) != getattr(as_it_is, name):
+                raise UsageError(
+                    f"the plain twin has {name} {getattr(as_it_is, name)} only, not "
+                    f"{getattr(ours, name)}"
+                )
     if found.name not in SB3:
         return found
     if ours.algorithm not in ("a2c", "ppo"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-from pgjax.bench.against import Spec
 
 _POLICY = {"hidden": (128,), "activation": "relu", "initializer": "torch"}
 _ACTOR_CRITIC = {
@@ -17,7 +16,13 @@ _ALGORITHMS: dict[str, dict[str, Any]] = {
     "reinforce": _POLICY
     | {"options": {"baseline": "leave_one_out"}, "learning_rate": 0.01},
     "a2c": _ACTOR_CRITIC | {"options": {}, "learning_rate": 7e-4, "num_steps": 32},
-    "ppo": _ACTOR_CRITIC | {"options": {}, "learning_rate": 2.5e-4, "num_steps": 128},
+    # PureJaxRL's settings.
+    "ppo": _ACTOR_CRITIC
+    | {
+        "options": {"value_clip": 0.2, "entropy_coefficient": 0.01},
+        "learning_rate": 2.5e-4,
+        "num_steps": 128,
+    },
     "trpo": _ACTOR_CRITIC
     | {
         "options": {},
@@ -27,6 +32,24 @@ _ALGORITHMS: dict[str, dict[str, Any]] = {
     },
 }
 SAMPLES = 400_000  # environment steps of a repetition, about
+
+
+class Spec(NamedTuple):
+    """What both sides train, as plain data."""
+
+    algorithm: str
+    env: str
+    num_envs: int  # of each agent
+    num_steps: int | None  # per environment and update; None for complete episodes
+    num_agents: int  # mapped side by side; 1 is one that is not mapped
+    hidden: tuple[int, ...]
+    activation: str
+    initializer: str
+    options: Mapping[str, Any]  # of the algorithm; a baseline by its name
+    learning_rate: float
+    updates: int  # in a repetition
+    max_gradient_norm: float | None = None
+    seed: int = 0
 
 
 class Case(NamedTuple):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from rich.console import Console
 
-import pgjax as pg
 from pgjax.bench import against as ab
-from pgjax.bench import comparison, plots, table, timing
+from pgjax.bench import comparison, plots, table
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.ceilings import Ceilings, measure_ceilings
 from pgjax.bench.measure import Result, measure
-from pgjax.bench.stages import pieces_of
+from pgjax.bench.stages import pieces_of, whole_step
 from pgjax.bench.targets import this
 from pgjax.lab import machine, store
 from pgjax.lab.errors import UsageError
@@ -58,31 +58,41 @@ def bench(
     console = Console()
     for option, values in {**grid, "rounds": [rounds], "devices": [devices]}.items():
         _check_positive(option, values)
-    cases = _cases(algorithms, precision, grid)
     chosen = jax.devices()[:devices]
+    cases = _cases(algorithms, precision, grid, chosen)
     if devices is not None and devices > len(chosen):
         raise UsageError(f"--devices {devices}, but there are {len(chosen)}")
     rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
-    if against is not None:
-        return _compare(console, cases, against, rounds)
+    if against is not None and (devices or set(precision) != {"float32"}):
+        raise UsageError(
+            "--against compares float32 on all devices; leave --precision and --devices"
+        )
     run = store.choose_run(out, "bench")
+    if against is not None:
+        return _compare(console, cases, against, rounds, run)
     run.mkdir(parents=True)
-    with timing.own_cache():
-        console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
-        ceilings = measure_ceilings(chosen, quick=quick)
-        table.print_ceilings(console, ceilings)
-        results = []
-        for case in cases:
-            with console.status(case.name):
-                results.append(
-                    measure(case, chosen, ceilings, rounds=rounds, with_stages=stages)
-                )
+    console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
+    ceilings_of = cached_ceilings(chosen, quick=quick)
+    table.print_ceilings(console, ceilings_of(len(chosen)))
+    results = []
+    for case in cases:
+        with console.status(case.name):
+            results.append(
+                measure(case, chosen, ceilings_of, rounds=rounds, with_stages=stages)
+            )
     table.print_speeds(console, results)
     if stages:
         table.print_stages(console, results)
-    write(run, chosen, ceilings, results, rounds)
+    write(run, chosen, ceilings_of(len(chosen)), results, rounds)
     console.print(f"{run}: bench.json, bench.png", highlight=False)
     return 0
+
+
+def cached_ceilings(
+    devices: Sequence[jax.Device], *, quick: bool
+) -> Callable[[int], Ceilings]:
+    """The ceilings of the first so many devices, each measured once."""
+    return functools.cache(lambda count: measure_ceilings(devices[:count], quick=quick))
 
 
 def describe(devices: Sequence[jax.Device]) -> str:
@@ -120,7 +130,10 @@ def _check_positive(option: str, values: Sequence[Any]) -> None:
 
 
 def _cases(
-    algorithms: Sequence[str], precision: Sequence[str], grid: dict[str, Sequence[Any]]
+    algorithms: Sequence[str],
+    precision: Sequence[str],
+    grid: dict[str, Sequence[Any]],
+    devices: Sequence[jax.Device],
 ) -> list[Case]:
     """The README's table, or a case for each combination, each of which can be built.
 
@@ -142,31 +155,32 @@ def _cases(
             cases.append(Case(name, make_spec(algorithm, **given), precision=kind))
     for case in cases:
         try:
-            _trace(case)
+            _trace(case, devices)
         except ValueError as error:
             raise UsageError(str(error)) from error
     return cases
 
 
-def _trace(case: Case) -> None:
+def _trace(case: Case, devices: Sequence[jax.Device]) -> None:
     """Goes through a training step without compiling it."""
-    pieces = pieces_of(case, jax.devices()[:1])
-    rollout, algorithm = pieces.share, pieces.algorithm
-
-    def step(key: Any) -> Any:
-        state = pg.init_train_state(key, rollout, algorithm)
-        return pg.train_step(state, rollout, algorithm)
-
-    jax.eval_shape(step, jax.random.key(0))
+    init, steps = whole_step(case, pieces_of(case, devices))
+    jax.eval_shape(lambda: steps(init(case.spec.seed), 1))
 
 
 def _words(name: str) -> str:
     return name.removeprefix("num_")
 
 
-def _compare(console: Console, cases: Sequence[Case], target: str, rounds: int) -> int:
+def _compare(
+    console: Console,
+    cases: Sequence[Case],
+    target: str,
+    rounds: int,
+    run: pathlib.Path,
+) -> int:
     for case in cases:  # before any long work
         ab.check(case.spec, target)
+    found = []
     for case in cases:
         with console.status(case.name) as status:
             outcome = ab.compare(
@@ -176,4 +190,10 @@ def _compare(console: Console, cases: Sequence[Case], target: str, rounds: int) 
                 on_progress=lambda done, of, doing: status.update(doing),
             )
         console.print(f"{case.name}. {comparison.describe(outcome)}", highlight=False)
+        found.append({"what": case.name, "spec": comparison.plain(case.spec)})
+        found[-1] |= comparison.to_json(outcome)
+    run.mkdir(parents=True)
+    record = {"against": target, **machine.about_this_machine(), "duels": found}
+    (run / "against.json").write_text(json.dumps(record, indent=1) + "\n")
+    console.print(f"{run}: against.json", highlight=False)
     return 0

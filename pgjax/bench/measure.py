@@ -58,7 +58,7 @@ class Result(NamedTuple):
 def measure(
     case: Case,
     devices: Sequence[jax.Device],
-    ceilings: Ceilings,
+    ceilings_of: Callable[[int], Ceilings],
     *,
     rounds: int,
     with_stages: bool = True,
@@ -71,11 +71,12 @@ def measure(
     Args:
       case: what to measure.
       devices: where to run.
-      ceilings: of the same devices.
+      ceilings_of: those of so many of the devices; not every case uses all of them.
       rounds: repetitions of everything, in turns.
       with_stages: whether stages are measured apart, too.
     """
     pieces = pieces_of(case, devices)
+    ceilings = ceilings_of(len(pieces.devices))
     init, steps = whole_step(case, pieces)
     state = jax.jit(init)(case.spec.seed)
     compiled, seconds, cached = _compile(steps, state, case.spec.updates)
@@ -120,12 +121,13 @@ def _compile(fn: Callable, state: Any, updates: int) -> tuple[Any, float, float]
       The program, the seconds that it took at first, and those of the second time.
     """
     seconds = []
-    for _ in range(2):
-        jax.clear_caches()
-        start = time.perf_counter()
-        jitted = jax.jit(lambda state: fn(state, updates))
-        compiled = jitted.lower(state).compile()
-        seconds.append(time.perf_counter() - start)
+    with timing.own_cache():
+        for _ in range(2):
+            jax.clear_caches()
+            start = time.perf_counter()
+            jitted = jax.jit(lambda state: fn(state, updates))
+            compiled = jitted.lower(state).compile()
+            seconds.append(time.perf_counter() - start)
     return compiled, seconds[0], seconds[1]
 
 
@@ -175,17 +177,15 @@ def _stage(
         taken=float(experience.steps.sum()) / weight.size,
     )
     cost = hlo.times(cost, len(pieces.devices))
-    memory = _memory(compiled)
-    reached = shares(
-        cost, float(np.median(seconds)), ceilings, working_set=_memory(compiled)
-    )
+    memory = _memory(compiled) * len(pieces.devices)
+    reached = shares(cost, float(np.median(seconds)), ceilings, working_set=memory)
     return Stage(
         name,
         timing.spread(seconds / steps * 1e9),
         hlo.times(cost, 1 / steps),
         reached,
         limit(reached),
-        memory * len(pieces.devices),
+        memory,
     )
 
 

@@ -26,6 +26,7 @@ from pgjax.bench.workers.pgjax_worker import (
     worth_splitting,
 )
 from pgjax.lab.memory import block_size
+from pgjax.lab.options import algorithm_options
 from pgjax.networks import at_precision
 from pgjax.types import Array, Discrete, Key, Space
 
@@ -135,9 +136,11 @@ def gather(case: Case, pieces: Pieces, params: Any) -> Experience:
 
 def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]:
     """The stages by name, each lowered, with its arguments: (lowered, arguments)."""
-    options = case.spec.options
-    repeats = options.get("num_epochs", 4) * options.get("num_minibatches", 4)
-    repeats = repeats if case.spec.algorithm in ("ppo", "trpo") else 1
+    options = {
+        name: x.default for name, x in algorithm_options(case.spec.algorithm).items()
+    }
+    options |= case.spec.options
+    repeats = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
     num_envs = experience.batch.reward.shape[2]
     alone = pieces.share
     if case.spec.num_steps is None:

@@ -48,6 +48,13 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
 
 def print_stages(console: Console, results: Sequence[Result]) -> None:
     """What each stage takes, and the shares of the ceilings that it reaches."""
+    console.print(
+        "Stages overlap: the rollout contains the environment (which alone takes random "
+        "actions), the gradient all of the update but the optimizer's steps, the whole "
+        "step all of it. Shares are of the work counted in the compiled program, on "
+        "the devices that the case uses.",
+        highlight=False,
+    )
     for result in results:
         about = [
             result.case.name,

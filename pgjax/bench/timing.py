@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from pgjax.bench.comparison import Spread
 
@@ -21,6 +22,7 @@ LEAST = 0.02  # seconds of a measurement; what is faster is run several times ov
 def own_cache() -> Iterator[None]:
     """A compilation cache that is empty at first: what is compiled, is compiled."""
     was = {name: getattr(jax.config, name) for name in _CACHE}
+    reset_cache()  # JAX keeps the first one that it has used
     with tempfile.TemporaryDirectory() as directory:
         for name, value in zip(_CACHE, (directory, 0.0), strict=True):
             jax.config.update(name, value)
@@ -29,6 +31,7 @@ def own_cache() -> Iterator[None]:
         finally:
             for name, value in was.items():
                 jax.config.update(name, value)
+            reset_cache()
 
 
 def take_turns(
