@@ -49,7 +49,7 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
 def print_stages(console: Console, results: Sequence[Result]) -> None:
     """What each stage takes, and the shares of the ceilings that it reaches."""
     console.print(
-        "Stages overlap: the rollout contains the environment (which alone takes random "
+        "Stages overlap: the rollout contains the environment (alone, it takes random "
         "actions), the gradient all of the update but the optimizer's steps, the whole "
         "step all of it. Shares are of the work counted in the compiled program, on "
         "the devices that the case uses.",
