@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
-from pgjax.bench import against, command, comparison, plain, table, timing
+from pgjax.bench import against, command, comparison, table, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.ceilings import Ceilings
 from pgjax.bench.comparison import Comparison
@@ -189,6 +189,10 @@ def _plot_scaling(
 
 def _twin(console: Console, out: pathlib.Path, rounds: int) -> None:
     """Rollout, update and both of REINFORCE, 1,024 environments x 128 steps."""
+    from pgjax.bench import (
+        plain,
+    )  # its gymnax starts JAX, which has flags to read first
+
     case = Case("REINFORCE", make_spec("reinforce", num_steps=128, updates=1))
     pieces = pieces_of(case, jax.devices())
     init, steps = whole_step(case, pieces)
