@@ -197,7 +197,7 @@ def test_a_comparison_is_json_and_a_table():
     [(120.4, "120"), (1234.0, "1.23 k"), (999_900.0, "1.00 M"), (2.5e8, "250 M")],
 )
 def test_speeds_have_three_digits(speed, text):
-    assert comparison._count(speed) == text
+    assert comparison.short(speed) == text
 
 
 @pytest.fixture
