@@ -242,7 +242,7 @@ def _against(
         steps = f"{spec.num_steps} steps" if spec.num_steps else "complete episodes"
         what = f"{algorithm}, {spec.num_envs} environments, {steps}"
         found.append((what, target, outcome))
-        console.print(f"{what}. {comparison.describe(outcome)}", highlight=False)
+        console.print(f"{what}. {comparison.describe(outcome)}", markup=False)
     record = {
         "command": "python -m experiments.throughput",
         **about_this_machine(),

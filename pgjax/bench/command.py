@@ -189,7 +189,7 @@ def _compare(
                 repetitions=rounds,
                 on_progress=lambda done, of, doing: status.update(doing),
             )
-        console.print(f"{case.name}. {comparison.describe(outcome)}", highlight=False)
+        console.print(f"{case.name}. {comparison.describe(outcome)}", markup=False)
         found.append({"what": case.name, "spec": comparison.plain(case.spec)})
         found[-1] |= comparison.to_json(outcome)
     run.mkdir(parents=True)

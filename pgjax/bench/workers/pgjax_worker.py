@@ -6,8 +6,6 @@ It uses only what pgjax has had from the start, so that old revisions run too.
 from __future__ import annotations
 
 import pathlib
-import platform
-import time
 from typing import Any
 
 BASELINES = {
@@ -26,14 +24,13 @@ def build(spec: dict[str, Any]) -> Any:
     """Compiles `updates` train steps in one program, and runs it once.
 
     Args:
-      spec: that of `pgjax.bench.against.Spec`, and
+      spec: that of `pgjax.bench.cases.Spec`, and
         directory: where pgjax must come from;
         revision: what to call it.
     """
     import jax
-    import jaxlib
     import numpy as np
-    from protocol import Work  # type: ignore[import-not-found]
+    from protocol import compiled_work  # type: ignore[import-not-found]
 
     import pgjax as pg
 
@@ -43,29 +40,9 @@ def build(spec: dict[str, Any]) -> Any:
     init, run = _programs(pg, spec)
     seeds = spec["seed"] + np.arange(spec["num_agents"])
     start = jax.jit(init)(seeds if spec["num_agents"] > 1 else seeds[0])
-    began = time.perf_counter()
-    compiled = jax.jit(run).lower(start).compile()
-    seconds = time.perf_counter() - began
-
-    def train() -> int:
-        _, metrics = jax.block_until_ready(compiled(start))
-        return int(np.asarray(metrics["env_steps"]).sum(dtype=np.int64))
-
-    train()
     version = f"{pg.__version__} ({spec['revision']})"
-    versions = {
-        "pgjax": version,
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "python": platform.python_version(),
-    }
-    devices = f"{len(jax.devices())} {jax.devices()[0].device_kind}"
-    about = {
-        "compile_seconds": seconds,
-        "versions": versions,
-        "what": f"pgjax {version}, {spec['algorithm']} on {devices}",
-    }
-    return Work(about, lambda: None, train)
+    what = f"pgjax {version}, {spec['algorithm']}"
+    return compiled_work(run, start, what=what, pgjax=version)
 
 
 def _programs(pg: Any, spec: dict[str, Any]) -> tuple[Any, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
-import platform
 import sys
-import time
 from typing import Any
 
 TIME_LIMIT = 500  # of CartPole-v1
@@ -17,14 +15,12 @@ def build(spec: dict[str, Any]) -> Any:
     """Compiles `updates` train steps in one program, and runs it once.
 
     Args:
-      spec: that of `pgjax.bench.against.Spec`.
+      spec: that of `pgjax.bench.cases.Spec`.
     """
     os.environ.pop("XLA_FLAGS", None)  # those that suit pgjax
     import jax
-    import jaxlib
-    import numpy as np
     import optax
-    from protocol import Work  # type: ignore[import-not-found]
+    from protocol import compiled_work  # type: ignore[import-not-found]
 
     plain = _plain_module()
     optimizer = optax.adam(spec["learning_rate"])
@@ -42,26 +38,7 @@ def build(spec: dict[str, Any]) -> Any:
             lambda state, _: twin.step(state), state, length=spec["updates"]
         )
 
-    began = time.perf_counter()
-    compiled = jax.jit(run).lower(start).compile()
-    seconds = time.perf_counter() - began
-
-    def train() -> int:
-        _, metrics = jax.block_until_ready(compiled(start))
-        return int(np.asarray(metrics["env_steps"]).sum(dtype=np.int64))
-
-    train()
-    versions = {
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "python": platform.python_version(),
-    }
-    about = {
-        "compile_seconds": seconds,
-        "versions": versions,
-        "what": f"plain {spec['algorithm']}, one {jax.devices()[0].device_kind} device",
-    }
-    return Work(about, lambda: None, train)
+    return compiled_work(run, start, what=f"plain {spec['algorithm']}")
 
 
 def _plain_module() -> Any:

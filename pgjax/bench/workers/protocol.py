@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import queue
 import sys
 import threading
@@ -25,6 +26,42 @@ class Work(NamedTuple):
     about: dict[str, Any]  # compile_seconds, versions, and what it is in words
     reset: Callable[[], None]  # to the same start, before every repetition; untimed
     train: Callable[[], int]  # one repetition; returns its environment steps
+
+
+def compiled_work(run: Any, start: Any, *, what: str, **versions: str) -> Work:
+    """Compiles a function from states to states and metrics, and runs it once.
+
+    Args:
+      run: what is timed; its metrics have env_steps.
+      start: the state that every repetition starts from.
+      what: it is, in words; the device is added.
+      **versions: of what it is made of, besides JAX and Python.
+    """
+    import jax
+    import jaxlib
+    import numpy as np
+
+    began = time.perf_counter()
+    compiled = jax.jit(run).lower(start).compile()
+    seconds = time.perf_counter() - began
+
+    def train() -> int:
+        _, metrics = jax.block_until_ready(compiled(start))
+        return int(np.asarray(metrics["env_steps"]).sum(dtype=np.int64))
+
+    train()
+    versions |= {
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "python": platform.python_version(),
+    }
+    devices = f"{len(jax.devices())} {jax.devices()[0].device_kind}"
+    about = {
+        "compile_seconds": seconds,
+        "versions": versions,
+        "what": f"{what} on {devices}",
+    }
+    return Work(about, lambda: None, train)
 
 
 def serve(build: Callable[[dict[str, Any]], Work]) -> None:

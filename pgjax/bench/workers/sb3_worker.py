@@ -61,7 +61,7 @@ def build(spec: dict[str, Any]) -> Any:
     """Makes a model, and lets it learn for a moment.
 
     Args:
-      spec: that of `pgjax.bench.against.Spec`, with all options of the algorithm, and
+      spec: that of `pgjax.bench.cases.Spec`, with all options of the algorithm, and
         best: whether to use Stable-Baselines3's tuned settings for CartPole-v1 instead,
           and its SubprocVecEnv where that is faster.
     """
