@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,10 @@ from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
 from pgjax.bench import against, command, comparison, table, timing
-from pgjax.bench.cases import TABLE, Case, make_spec
-from pgjax.bench.ceilings import Ceilings
+from pgjax.bench.cases import TABLE, Case, make_spec, title_of
+from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Comparison
-from pgjax.bench.measure import Result, measure
+from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import gather, pieces_of, stages, whole_step
 from pgjax.cli import prepare_jax
 from pgjax.lab.machine import about_this_machine
@@ -79,17 +79,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     devices = jax.devices()
     rounds = 3 if arguments.quick else 11
-    ceilings_of = command.cached_ceilings(devices, quick=arguments.quick)
-    ceilings = ceilings_of(len(devices))
-    table.print_ceilings(console, ceilings)
+    gauges = Gauges(devices)
     if "table" in arguments.only:
         cases = TABLE[2:3] if arguments.quick else TABLE
-        results = [measure(c, devices, ceilings_of, rounds=rounds) for c in cases]
+        results = [measure(c, devices, gauges, rounds=rounds) for c in cases]
         table.print_speeds(console, results)
-        table.print_stages(console, results)
-        command.write(out, devices, ceilings, results, rounds)
+        table.print_ceilings(console, gauges)
+        table.print_stages(console, results, gauges)
+        command.write(out, devices, gauges, results, rounds)
     if "scaling" in arguments.only:
-        _scaling(console, out, ceilings_of, quick=arguments.quick)
+        _scaling(console, out, gauges, quick=arguments.quick)
     if "twin" in arguments.only:
         _twin(console, out, rounds)
     if "against" in arguments.only:
@@ -115,14 +114,14 @@ def _arguments() -> argparse.Namespace:
 def _scaling(
     console: Console,
     out: pathlib.Path,
-    ceilings_of: Callable[[int], Ceilings],
+    gauges: Gauges,
     *,
     quick: bool,
 ) -> None:
     devices, curves = jax.devices(), {}
     for title, (name, values, given) in AXES.items():
         curves[title] = [
-            (value, measure(case, devices, ceilings_of, rounds=5, with_stages=False))
+            (value, measure(case, devices, gauges, rounds=5, with_stages=False))
             for value in (values[:2] if quick else values)
             for case in [_case(name, value, given)]
         ]
@@ -133,16 +132,20 @@ def _scaling(
     record = {
         "command": "python -m experiments.throughput",
         **about_this_machine(),
-        "ceilings": comparison.plain(ceilings_of(len(devices))),
+        "ceilings": [gauge.to_json() for gauge in gauges.made()],
         "curves": {
             title: [
-                {"value": value, **comparison.plain(result)} for value, result in curve
+                {
+                    "value": value,
+                    **to_json(result, gauges.of(result.num_devices).ceilings),
+                }
+                for value, result in curve
             ]
             for title, curve in curves.items()
         },
     }
     (out / "scaling.json").write_text(json.dumps(record, indent=1) + "\n")
-    _plot_scaling(out / "scaling.png", curves)
+    _plot_scaling(out / "scaling.png", curves, gauges)
 
 
 def _case(name: str, value: int, given: dict[str, Any]) -> Case:
@@ -152,7 +155,9 @@ def _case(name: str, value: int, given: dict[str, Any]) -> Case:
 
 
 def _plot_scaling(
-    path: pathlib.Path, curves: dict[str, list[tuple[int, Result]]]
+    path: pathlib.Path,
+    curves: dict[str, list[tuple[int, Result]]],
+    gauges: Gauges,
 ) -> None:
     figure = Figure(figsize=(12.0, 5.6), dpi=150, layout="constrained")
     panels = figure.subplots(2, len(curves), squeeze=False, sharey="row")
@@ -163,7 +168,7 @@ def _plot_scaling(
         top.plot(values, [s.median for s in speeds], "o-", color=BLUE, ms=4)
         low, high = [s.minimum for s in speeds], [s.maximum for s in speeds]
         top.fill_between(values, low, high, color=BLUE, alpha=0.25, lw=0)
-        bounds = [result.bound for _, result in curve]
+        bounds = [bound(x, gauges.of(x.num_devices).ceilings) for _, x in curve]
         top.plot(values, bounds, "--", color=ORANGE)
         memory = [result.stages[-1].memory for _, result in curve]
         bottom.plot(values, memory, "o-", color=GREY, ms=4)
@@ -239,10 +244,8 @@ def _against(
     for target, algorithm, sizes in duels[:1] if arguments.quick else duels:
         spec = make_spec(algorithm, **sizes)
         outcome = against.compare(spec, target, repetitions=rounds, python=python)
-        steps = f"{spec.num_steps} steps" if spec.num_steps else "complete episodes"
-        what = f"{algorithm}, {spec.num_envs} environments, {steps}"
-        found.append((what, target, outcome))
-        console.print(f"{what}. {comparison.describe(outcome)}", markup=False)
+        found.append((title_of(spec), target, outcome))
+        console.print(f"{title_of(spec)}. {comparison.describe(outcome)}", markup=False)
     record = {
         "command": "python -m experiments.throughput",
         **about_this_machine(),

@@ -9,16 +9,33 @@ import pytest
 import pgjax as pg
 from pgjax.bench import command, comparison, hlo, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
-from pgjax.bench.ceilings import Ceilings
 from pgjax.bench.command import bench
-from pgjax.bench.measure import measure
+from pgjax.bench.measure import measure, to_json
+from pgjax.bench.roofline import Ceilings
 from pgjax.lab.errors import UsageError
 
 MACHINE = Ceilings(1e11, 1e11, 1e9, 1e10, 1e11, 1e7)
 
 
-def ceilings_of(count):
-    return MACHINE
+class Known:
+    """Gauges of a machine whose ceilings are known."""
+
+    num_devices, ceilings, measured = 1, MACHINE, [MACHINE]
+
+    def __init__(self, devices=()):
+        self.times = 0
+
+    def of(self, count):
+        return self
+
+    def made(self):
+        return [self]
+
+    def measure(self):
+        self.times += 1
+
+    def to_json(self):
+        return comparison.plain(MACHINE)
 
 
 def test_programs_take_turns_and_order_changes():
@@ -71,16 +88,24 @@ def check(result, stages):
     assert result.compile_seconds > 0
     for stage in result.stages:
         assert stage.nanoseconds.minimum > 0
-        assert min(stage.shares) >= 0
         assert stage.memory > 0
-    record = json.loads(json.dumps(comparison.plain(result), allow_nan=False))
+    record = json.loads(json.dumps(to_json(result, MACHINE), allow_nan=False))
+    assert all(min(stage["shares"].values()) >= 0 for stage in record["stages"])
+    assert record["bound"] > 0
     assert record["case"]["spec"]["algorithm"] == result.case.spec.algorithm
 
 
-def test_a_case_is_measured_with_its_stages():
-    result = measure(
-        small("reinforce", num_envs=16), jax.devices()[:1], ceilings_of, rounds=2
-    )
+@pytest.fixture(scope="module")
+def measured():
+    gauges = Known()
+    case = small("reinforce", num_envs=16)
+    result = measure(case, jax.devices()[:1], gauges, rounds=2)
+    assert gauges.times == 1  # once more when the case was done
+    return result
+
+
+def test_a_case_is_measured_with_its_stages(measured):
+    result = measured
     check(result, stages=True)
     # 16 episodes of different lengths, until the last one is over.
     assert 0.2 < result.padding < 0.95
@@ -95,14 +120,14 @@ def test_a_case_is_measured_with_its_stages():
 
 def test_many_agents_are_measured():
     case = small("a2c", num_envs=2, num_steps=4, num_agents=3, hidden=(8,))
-    result = measure(case, jax.devices()[:1], ceilings_of, rounds=1, with_stages=False)
+    result = measure(case, jax.devices()[:1], Known(), rounds=1, with_stages=False)
     check(result, stages=False)
     assert result.padding == 0.0
 
 
 def test_the_work_of_a_step_is_that_of_the_networks():
     case = small("ppo", num_envs=64, num_steps=8)
-    result = measure(case, jax.devices()[:1], ceilings_of, rounds=1, with_stages=False)
+    result = measure(case, jax.devices()[:1], Known(), rounds=1, with_stages=False)
     # Per step: the actor acts; the critic says V(s); both learn, 4 times. A layer
     # 64 x 64 costs 2 * 64 * 64 forward, and twice that backward.
     layer, first, last = 2 * 64 * 64, 2 * 4 * 64, 2 * 64
@@ -151,22 +176,23 @@ def test_mistakes_are_told_before_any_work(arguments, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_leaves_json_and_a_picture(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "measure_ceilings", lambda *_, **__: MACHINE)
+def test_the_command_leaves_json_and_a_picture(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Gauges", Known)
+    monkeypatch.setattr(
+        command, "measure", lambda case, *_, **__: measured._replace(case=case)
+    )
     sizes = {"num_envs": [4], "num_steps": [4, 8], "hidden": [(8,)]}
     out = tmp_path / "out"
-    cache = jax.config.jax_compilation_cache_dir
-    code = bench(
-        ["reinforce"], rounds=1, stages=False, devices=1, out=str(out), **sizes
-    )
-    assert code == 0
-    assert jax.config.jax_compilation_cache_dir == cache
+    assert bench(["reinforce"], rounds=1, devices=1, out=str(out), **sizes) == 0
     printed = capsys.readouterr().out
-    assert "steps 4" in printed
-    assert "steps 8" in printed
+    assert "REINFORCE, 4 envs x 4 steps" in printed
+    assert "REINFORCE, 4 envs x 8 steps" in printed
+    assert "1 device reaches 100 GFLOP/s" in printed
+    assert "whole step" in printed
     record = json.loads((out / "bench.json").read_text())
     assert len(record["results"]) == 2
     assert record["versions"]["jax"] == jax.__version__
+    assert record["rounds"] == 1
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from pgjax.bench import ceilings
-from pgjax.bench.ceilings import CACHE, Ceilings, Shares, limit, shares
+from pgjax.bench.ceilings import Gauge
 from pgjax.bench.hlo import Cost
+from pgjax.bench.roofline import CACHE, Ceilings, judge
 
 MACHINE = Ceilings(
     matmul_flops=1e11,
@@ -26,41 +26,51 @@ COST = Cost(
 
 
 def test_shares_are_predicted_by_measured_seconds():
-    found = shares(COST, 2.0, MACHINE)
-    np.testing.assert_allclose(found, (0.25, 0.05, 0.1, 0.2, 0.015))
+    found = judge(COST, 2.0, MACHINE)
+    np.testing.assert_allclose(found.shares, (0.25, 0.05, 0.1, 0.2, 0.015))
+    assert found.limit == "matrix products"
+    assert found.bound == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize(
     ("working_set", "share"), [(CACHE, 0.04), (CACHE + 1, 0.2), (1e12, 0.2)]
 )
 def test_traffic_of_a_small_working_set_is_held_against_the_caches(working_set, share):
-    found = shares(COST, 2.0, MACHINE, working_set=working_set)
-    assert found.bytes == pytest.approx(share)
+    found = judge(COST, 2.0, MACHINE, working_set=working_set)
+    assert found.shares.bytes == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("part", "words"),
     [
-        ("matmul", "matrix products"),
+        ("matmul_flops", "matrix products"),
         ("elementwise", "other arithmetic"),
         ("transcendentals", "exp and tanh"),
         ("bytes", "memory"),
         ("operations", "dispatch"),
     ],
 )
-def test_limit_is_the_largest_share(name, words):
-    reached = Shares(0.1, 0.1, 0.1, 0.1, 0.1)._replace(**{name: 0.57})
-    assert limit(reached) == words
+def test_limit_is_the_largest_share(part, words):
+    ceilings = Ceilings(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    cost = Cost(0.1, 0.1, 0.1, 0.1, 0.1)._replace(**{part: 0.57})
+    assert judge(cost, 1.0, ceilings).limit == words
 
 
 def test_nothing_limits_what_no_ceiling_explains():
-    found = limit(Shares(0.05, 0.02, 0.0, 0.03, 0.01))
-    assert found == "none"
+    ceilings = Ceilings(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert judge(Cost(0.05, 0.02, 0.0, 0.03, 0.01), 1.0, ceilings).limit == "none"
     # Together they may explain what none does alone.
-    assert limit(Shares(0.05, 0.1, 0.05, 0.05, 0.05)) == "other arithmetic"
+    cost = Cost(0.05, 0.1, 0.05, 0.05, 0.05)
+    assert judge(cost, 1.0, ceilings).limit == "other arithmetic"
 
 
-def test_a_machine_has_ceilings():
-    found = ceilings.measure_ceilings(jax.devices(), quick=True)
-    assert np.all(np.isfinite(found))
-    assert min(found) > 0
+def test_a_machine_has_ceilings_and_the_best_of_them_count():
+    gauge = Gauge(jax.devices()[:1])
+    gauge.measure(0.01)
+    assert len(gauge.measured) == 2
+    assert np.all(np.isfinite(gauge.ceilings))
+    assert min(gauge.ceilings) > 0
+    first, second = gauge.measured
+    assert gauge.ceilings == tuple(np.maximum(first, second))
+    record = gauge.to_json()
+    assert record["bytes"] == max(record["measured"]["bytes"])

@@ -1,15 +1,12 @@
-"""What a machine can do at most, and what share of that a measured program reached.
+"""What a machine can do at most: each rate where nothing else limits it.
 
-A roofline: each part of a program's `hlo.Cost`, divided by the rate that the machine
-reaches where nothing else limits it, is a time; the largest says what limits the
-program. The parts overlap, so their sum may exceed what was measured, and a ceiling is
-not always within reach: that of elementwise arithmetic is for multiply-adds in
-registers, and a comparison or a division takes longer.
+What else runs on a shared machine lowers a ceiling that is measured meanwhile, and a
+program that is then held against it looks better than it is. So ceilings are measured
+again and again, between the programs, and the best is what counts.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,40 +17,28 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgjax.bench.hlo import Cost, count, times
+from pgjax.bench.roofline import Ceilings
 from pgjax.types import Array
 
-CACHE = 16 * 2**20  # bytes; what a program touches stays in the caches if it is less
-LITTLE = (
-    0.25  # a program that no ceiling explains better than that is limited by others
-)
-WORDS = {
-    "matmul": "matrix products",
-    "elementwise": "other arithmetic",
-    "transcendentals": "exp and tanh",
-    "bytes": "memory",
-    "operations": "dispatch",
-}
+SECONDS = 0.2  # of each probe, in each measurement
 
 
-class Ceilings(NamedTuple):
-    """Rates per second, of all devices together."""
+class Gauges:
+    """The gauges of the first so many devices, each made when it is first asked for."""
 
-    matmul_flops: float  # of a large product of float32 matrices
-    elementwise: float  # results of multiply-adds on what stays in registers and caches
-    transcendentals: float  # results of tanh, likewise
-    bytes: float  # read and written in arrays far larger than the caches
-    cache_bytes: float  # likewise in arrays that stay in the caches
-    operations: float  # of the smallest operations in a loop
+    def __init__(self, devices: Sequence[jax.Device]):
+        self._devices = devices
+        self._made: dict[int, Gauge] = {}
 
+    def of(self, count: int) -> Gauge:
+        """That of the first `count` devices."""
+        if count not in self._made:
+            self._made[count] = Gauge(self._devices[:count])
+        return self._made[count]
 
-class Shares(NamedTuple):
-    """Seconds that a part of the work takes at its ceiling, by seconds measured."""
-
-    matmul: float
-    elementwise: float
-    transcendentals: float
-    bytes: float
-    operations: float
+    def made(self) -> list[Gauge]:
+        """All there are, by their number of devices."""
+        return [self._made[count] for count in sorted(self._made)]
 
 
 class _Probe(NamedTuple):
@@ -66,27 +51,53 @@ class _Probe(NamedTuple):
     value: float = 1.0  # of all elements at the start
 
 
-def measure_ceilings(devices: Sequence[jax.Device], *, quick: bool = False) -> Ceilings:
-    """Measures each rate on all devices at once; the best of several repetitions.
+class Gauge:
+    """The ceilings of some devices, which every measurement may raise.
 
-    It takes about 8 seconds, or 4 if `quick`, and 64 MiB per device of a CPU, 512 MiB
-    on others. What else runs on the machine meanwhile lowers the ceilings.
+    A measurement takes about 2 seconds, and 64 MiB per device of a CPU, 512 MiB on
+    others.
 
     Args:
-      devices: of one platform; those that the program in question runs on.
-      quick: to repeat less.
+      devices: of one platform; those that the programs in question run on.
+
+    Attributes:
+      num_devices: how many they are.
+      measured: what each measurement found; the first one is made at once.
     """
-    seconds = 0.25 if quick else 1.0
-    probes = _probes(on_cpu=devices[0].platform == "cpu")
-    costs = {name: _rates(probe, devices, seconds) for name, probe in probes.items()}
-    return Ceilings(
-        costs["matmul"].matmul_flops,
-        costs["elementwise"].elementwise,
-        costs["transcendentals"].transcendentals,
-        costs["bytes"].bytes,
-        costs["cache_bytes"].bytes,
-        costs["operations"].operations,
-    )
+
+    def __init__(self, devices: Sequence[jax.Device]):
+        probes = _probes(on_cpu=devices[0].platform == "cpu")
+        self._loops = {name: _Loop(probe, devices) for name, probe in probes.items()}
+        self.num_devices = len(devices)
+        self.measured: list[Ceilings] = []
+        self.measure()
+
+    def measure(self, seconds: float = SECONDS) -> None:
+        """Measures each rate on all devices at once, for so many seconds each."""
+        rates = {name: loop.rates(seconds) for name, loop in self._loops.items()}
+        found = Ceilings(
+            rates["matmul"].matmul_flops,
+            rates["elementwise"].elementwise,
+            rates["transcendentals"].transcendentals,
+            rates["bytes"].bytes,
+            rates["cache_bytes"].bytes,
+            rates["operations"].operations,
+        )
+        self.measured.append(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data: the ceilings, and all that was measured of each."""
+        measured = {
+            name: [getattr(found, name) for found in self.measured]
+            for name in Ceilings._fields
+        }
+        best = self.ceilings._asdict()
+        return {"devices": self.num_devices, **best, "measured": measured}
+
+    @property
+    def ceilings(self) -> Ceilings:
+        """The best of all measurements."""
+        return Ceilings(*map(max, zip(*self.measured, strict=True)))
 
 
 def _probes(*, on_cpu: bool) -> dict[str, _Probe]:
@@ -118,69 +129,42 @@ def _probes(*, on_cpu: bool) -> dict[str, _Probe]:
     }
 
 
-def _rates(probe: _Probe, devices: Sequence[jax.Device], seconds: float) -> Cost:
-    """All that a probe does, per second; one of the rates is a ceiling."""
-    mesh = Mesh(np.array(devices), ("devices",))
-    spread = PartitionSpec("devices")
+class _Loop:
+    """A probe, compiled for some devices."""
 
-    def loop(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return jax.lax.fori_loop(
-            0, probe.iterations, lambda _, xs: tuple(map(probe.step, xs)), arrays
+    def __init__(self, probe: _Probe, devices: Sequence[jax.Device]):
+        mesh = Mesh(np.array(devices), ("devices",))
+        spread = PartitionSpec("devices")
+
+        def loop(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+            return jax.lax.fori_loop(
+                0, probe.iterations, lambda _, xs: tuple(map(probe.step, xs)), arrays
+            )
+
+        self._probe = probe
+        self._shape = (len(devices) * probe.shape[0], *probe.shape[1:])
+        self._sharding = NamedSharding(mesh, spread)
+        mapped = jax.shard_map(loop, mesh=mesh, in_specs=(spread,), out_specs=spread)
+        # Donated: pages of memory that are new at every call cost more than a copy.
+        jitted = jax.jit(mapped, donate_argnums=0)
+        self._compiled = jitted.lower(self._arrays()).compile()
+        cost = count(self._compiled.as_text() or "")
+        self._cost = times(cost, len(devices))
+
+    def rates(self, seconds: float) -> Cost:
+        """All that the probe does, per second, in the fastest of at least 3 runs."""
+        arrays = jax.block_until_ready(self._compiled(self._arrays()))
+        end = time.perf_counter() + seconds
+        durations: list[float] = []
+        while len(durations) < 3 or time.perf_counter() < end:
+            start = time.perf_counter()
+            arrays = jax.block_until_ready(self._compiled(arrays))
+            durations.append(time.perf_counter() - start)
+        return times(self._cost, 1 / min(durations))
+
+    def _arrays(self) -> tuple[Array, ...]:
+        shape, value = self._shape, self._probe.value
+        return tuple(
+            jnp.full(shape, value, jnp.float32, device=self._sharding)
+            for _ in range(self._probe.arrays)
         )
-
-    shape = (len(devices) * probe.shape[0], *probe.shape[1:])
-    sharding = NamedSharding(mesh, spread)
-    arrays = tuple(
-        jnp.full(shape, probe.value, jnp.float32, device=sharding)
-        for _ in range(probe.arrays)
-    )
-    mapped = jax.shard_map(loop, mesh=mesh, in_specs=(spread,), out_specs=spread)
-    # Donated: pages of memory that are new at every call would cost more than a copy.
-    compiled = jax.jit(mapped, donate_argnums=0).lower(arrays).compile()
-    cost = times(count(compiled.as_text() or ""), len(devices))
-    return times(cost, 1 / _fastest(compiled, arrays, seconds))
-
-
-def _fastest(run: Callable[[Any], Any], x: Any, seconds: float) -> float:
-    """The shortest time of at least 3 runs, each from the last, in about `seconds`."""
-    x = jax.block_until_ready(run(x))
-    end = time.perf_counter() + seconds
-    durations: list[float] = []
-    while len(durations) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        x = jax.block_until_ready(run(x))
-        durations.append(time.perf_counter() - start)
-    return min(durations)
-
-
-def shares(
-    cost: Cost, seconds: float, ceilings: Ceilings, *, working_set: float = math.inf
-) -> Shares:
-    """The share of each ceiling that a program reached.
-
-    Args:
-      cost: of what ran in that time on all devices: `hlo.times(hlo.count(text),
-        len(devices))`.
-      seconds: that it took; > 0.
-      ceilings: of the same devices.
-      working_set: bytes that the program touches again and again, on all devices; where
-        they are at most `CACHE`, traffic is held against `cache_bytes`.
-    """
-    traffic = ceilings.cache_bytes if working_set <= CACHE else ceilings.bytes
-    return Shares(
-        cost.matmul_flops / ceilings.matmul_flops / seconds,
-        cost.elementwise / ceilings.elementwise / seconds,
-        cost.transcendentals / ceilings.transcendentals / seconds,
-        cost.bytes / traffic / seconds,
-        cost.operations / ceilings.operations / seconds,
-    )
-
-
-def limit(shares: Shares) -> str:
-    """What limits a program, in words: the ceiling that it is nearest to.
-
-    Where all of them together explain little of the time, that is what it says.
-    """
-    if sum(shares) < LITTLE:
-        return "none"
-    return WORDS[shares._fields[shares.index(max(shares))]]

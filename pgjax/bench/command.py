@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,9 +13,9 @@ from rich.console import Console
 
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
-from pgjax.bench.cases import TABLE, Case, make_spec
-from pgjax.bench.ceilings import Ceilings, measure_ceilings
-from pgjax.bench.measure import Result, measure
+from pgjax.bench.cases import TABLE, Case, make_spec, title_of
+from pgjax.bench.ceilings import Gauges
+from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import pieces_of, whole_step
 from pgjax.bench.targets import this
 from pgjax.lab import machine, store
@@ -72,27 +71,20 @@ def bench(
         return _compare(console, cases, against, rounds, run)
     run.mkdir(parents=True)
     console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
-    ceilings_of = cached_ceilings(chosen, quick=quick)
-    table.print_ceilings(console, ceilings_of(len(chosen)))
+    gauges = Gauges(chosen)
     results = []
     for case in cases:
         with console.status(case.name):
             results.append(
-                measure(case, chosen, ceilings_of, rounds=rounds, with_stages=stages)
+                measure(case, chosen, gauges, rounds=rounds, with_stages=stages)
             )
     table.print_speeds(console, results)
+    table.print_ceilings(console, gauges)
     if stages:
-        table.print_stages(console, results)
-    write(run, chosen, ceilings_of(len(chosen)), results, rounds)
+        table.print_stages(console, results, gauges)
+    write(run, chosen, gauges, results, rounds)
     console.print(f"{run}: bench.json, bench.png", highlight=False)
     return 0
-
-
-def cached_ceilings(
-    devices: Sequence[jax.Device], *, quick: bool
-) -> Callable[[int], Ceilings]:
-    """The ceilings of the first so many devices, each measured once."""
-    return functools.cache(lambda count: measure_ceilings(devices[:count], quick=quick))
 
 
 def describe(devices: Sequence[jax.Device]) -> str:
@@ -104,21 +96,23 @@ def describe(devices: Sequence[jax.Device]) -> str:
 def write(
     run: pathlib.Path,
     devices: Sequence[jax.Device],
-    ceilings: Ceilings,
+    gauges: Gauges,
     results: Sequence[Result],
     rounds: int,
 ) -> None:
     """Writes bench.json and bench.png."""
+    ceilings = [gauges.of(result.num_devices).ceilings for result in results]
     record = {
         "pgjax": this().name,
         "device": describe(devices),
         **machine.about_this_machine(),
         "rounds": rounds,
-        "ceilings": comparison.plain(ceilings),
-        "results": [comparison.plain(result) for result in results],
+        "ceilings": [x.to_json() for x in gauges.made()],
+        "results": list(map(to_json, results, ceilings)),
     }
     (run / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
-    plots.speeds(run / "bench.png", results, title=describe(devices))
+    bounds = list(map(bound, results, ceilings))
+    plots.speeds(run / "bench.png", results, bounds, title=describe(devices))
 
 
 def _check_positive(option: str, values: Sequence[Any]) -> None:
@@ -143,16 +137,18 @@ def _cases(
     if not algorithms and not grid and tuple(precision) == ("float32",):
         return list(TABLE)
     axes = {**grid, "precision": precision}
-    several = [name for name, values in axes.items() if len(values) > 1]
+    untold = {"num_envs", "num_steps", "num_agents"}  # those are in the title
+    several = [name for name in axes if len(axes[name]) > 1 and name not in untold]
     cases = []
     for algorithm in algorithms or ("reinforce",):
         algorithm_factory(algorithm)  # or it is told which ones there are
         for values in itertools.product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
-            told = [f"{_words(name)} {given[name]}" for name in several]
+            told = [f"{name} {given[name]}" for name in several]
             kind = given.pop("precision")
-            name = ", ".join((algorithm, *told))
-            cases.append(Case(name, make_spec(algorithm, **given), precision=kind))
+            spec = make_spec(algorithm, **given)
+            name = ", ".join((title_of(spec), *told))
+            cases.append(Case(name, spec, precision=kind))
     for case in cases:
         try:
             _trace(case, devices)
@@ -165,10 +161,6 @@ def _trace(case: Case, devices: Sequence[jax.Device]) -> None:
     """Goes through a training step without compiling it."""
     init, steps = whole_step(case, pieces_of(case, devices))
     jax.eval_shape(lambda: steps(init(case.spec.seed), 1))
-
-
-def _words(name: str) -> str:
-    return name.removeprefix("num_")
 
 
 def _compare(

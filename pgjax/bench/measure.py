@@ -13,8 +13,9 @@ import numpy as np
 
 from pgjax.bench import hlo, timing
 from pgjax.bench.cases import Case
-from pgjax.bench.ceilings import Ceilings, Shares, limit, shares
-from pgjax.bench.comparison import Spread
+from pgjax.bench.ceilings import Gauges
+from pgjax.bench.comparison import Spread, plain
+from pgjax.bench.roofline import Ceilings, Verdict, judge
 from pgjax.bench.stages import (
     ENVIRONMENT_STEPS,
     Experience,
@@ -36,8 +37,6 @@ class Stage(NamedTuple):
     name: str
     nanoseconds: Spread
     cost: hlo.Cost  # per environment step
-    shares: Shares
-    limit: str
     memory: int  # bytes of the program's arguments, results and temporaries
 
 
@@ -51,14 +50,13 @@ class Result(NamedTuple):
     cached_seconds: float  # the same, from the compilation cache on disk
     padding: float  # share of the steps taken that follow an episode's end
     episode_length: float  # mean length of those that ended; NaN without any
-    bound: float  # steps per second at the ceiling that is met first
     stages: tuple[Stage, ...]  # the last one is the whole step
 
 
 def measure(
     case: Case,
     devices: Sequence[jax.Device],
-    ceilings_of: Callable[[int], Ceilings],
+    gauges: Gauges,
     *,
     rounds: int,
     with_stages: bool = True,
@@ -71,12 +69,15 @@ def measure(
     Args:
       case: what to measure.
       devices: where to run.
-      ceilings_of: those of so many of the devices; not every case uses all of them.
+      gauges: that of so many of the devices, since not every case uses all of them;
+        its ceilings are measured anew when the case is done.
       rounds: repetitions of everything, in turns.
       with_stages: whether stages are measured apart, too.
     """
     pieces = pieces_of(case, devices)
-    ceilings = ceilings_of(len(pieces.devices))
+    gauge = gauges.of(
+        len(pieces.devices)
+    )  # measures, if it is the first case of so many
     init, steps = whole_step(case, pieces)
     state = jax.jit(init)(case.spec.seed)
     compiled, seconds, cached = _compile(steps, state, case.spec.updates)
@@ -98,9 +99,10 @@ def measure(
         rounds=rounds,
     )
     measured = tuple(
-        _stage(name, programs[name], durations[name], pieces, experience, ceilings)
+        _stage(name, programs[name], durations[name], pieces, experience)
         for name in (*list(programs)[1:], WHOLE)
     )
+    gauge.measure()
     return Result(
         case,
         len(pieces.devices),
@@ -109,9 +111,29 @@ def measure(
         cached,
         _padding(experience),
         float(np.nansum(lengths) / episodes.sum()) if episodes.sum() else math.nan,
-        _bound(measured[-1], ceilings),
         measured,
     )
+
+
+def verdict(stage: Stage, ceilings: Ceilings) -> Verdict:
+    """How near a stage comes to the ceilings of the devices that it ran on."""
+    seconds = stage.nanoseconds.median * 1e-9
+    return judge(stage.cost, seconds, ceilings, working_set=stage.memory)
+
+
+def bound(result: Result, ceilings: Ceilings) -> float:
+    """Environment steps per second if the ceiling met first were all that limits."""
+    whole = result.stages[-1]
+    return 1e9 / whole.nanoseconds.median * verdict(whole, ceilings).bound
+
+
+def to_json(result: Result, ceilings: Ceilings) -> dict[str, Any]:
+    """A result as plain JSON data, each stage with its shares of the ceilings."""
+    record = plain(result) | {"bound": bound(result, ceilings)}
+    for stage, told in zip(result.stages, record["stages"], strict=True):
+        found = verdict(stage, ceilings)
+        told |= {"shares": plain(found.shares), "limit": found.limit}
+    return record
 
 
 def _compile(fn: Callable, state: Any, updates: int) -> tuple[Any, float, float]:
@@ -167,7 +189,6 @@ def _stage(
     seconds: np.ndarray,
     pieces: Pieces,
     experience: Experience,
-    ceilings: Ceilings,
 ) -> Stage:
     compiled, _, steps = program
     weight = experience.batch.weight
@@ -177,15 +198,11 @@ def _stage(
         taken=float(experience.steps.sum()) / weight.size,
     )
     cost = hlo.times(cost, len(pieces.devices))
-    memory = _memory(compiled) * len(pieces.devices)
-    reached = shares(cost, float(np.median(seconds)), ceilings, working_set=memory)
     return Stage(
         name,
         timing.spread(seconds / steps * 1e9),
         hlo.times(cost, 1 / steps),
-        reached,
-        limit(reached),
-        memory,
+        _memory(compiled) * len(pieces.devices),
     )
 
 
@@ -210,8 +227,3 @@ def _memory(compiled: Any) -> int:
         + analysis.temp_size_in_bytes
         - analysis.alias_size_in_bytes
     )
-
-
-def _bound(whole: Stage, ceilings: Ceilings) -> float:
-    """Steps per second if the ceiling that is met first were all that limits."""
-    return 1e9 / (whole.nanoseconds.median * max(whole.shares))

@@ -12,26 +12,33 @@ from pgjax.bench.measure import Result
 from pgjax.lab.plots import BLUE, GREY, ORANGE
 
 
-def speeds(path: pathlib.Path, results: Sequence[Result], *, title: str) -> None:
+def speeds(
+    path: pathlib.Path,
+    results: Sequence[Result],
+    bounds: Sequence[float],
+    *,
+    title: str,
+) -> None:
     """Draws each case's speed, with its range, its aim and its roofline.
 
     Args:
       path: the PNG to write.
       results: of which each gets a row.
+      bounds: steps per second that the ceilings allow each of them.
       title: the device, in words.
     """
     height = 1.6 + 0.45 * len(results)
     figure = Figure(figsize=(8.0, height), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     rows = range(len(results))
-    for row, result in zip(rows, results, strict=True):
+    for row, result, bound in zip(rows, results, bounds, strict=True):
         speed = result.steps_per_second
-        axes.barh(row, speed.median, color=BLUE, height=0.55)
-        axes.plot([speed.minimum, speed.maximum], [row, row], color="black", lw=1.2)
-        axes.plot([result.bound] * 2, [row - 0.4, row + 0.4], color=ORANGE, lw=2)
+        axes.plot([speed.minimum, speed.maximum], [row, row], color=BLUE, lw=2)
+        axes.plot(speed.median, row, "o", color=BLUE, markersize=7)
+        axes.plot([bound] * 2, [row - 0.35, row + 0.35], color=ORANGE, lw=2)
         if result.case.aim is not None:
             axes.plot(result.case.aim, row, "v", color=GREY, markersize=6)
-    axes.barh([0], [0], color=BLUE, label="measured, median and range")
+    axes.plot([], [], "o-", color=BLUE, lw=2, label="measured, median and range")
     axes.plot([], [], color=ORANGE, lw=2, label="roofline: the ceiling met first")
     axes.plot([], [], "v", color=GREY, label="aim")
     axes.set_yticks(list(rows), [result.case.name for result in results], fontsize=8)

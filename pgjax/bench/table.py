@@ -7,23 +7,30 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from pgjax.bench.ceilings import Ceilings
+from pgjax.bench.cases import AIMED_AT
+from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Spread, short
-from pgjax.bench.measure import Result
+from pgjax.bench.measure import Result, verdict
+from pgjax.bench.roofline import CACHE
+
+HEADS = "matmul", "other", "exp", "memory", "dispatch"  # as roofline.Shares
 
 
-def print_ceilings(console: Console, ceilings: Ceilings) -> None:
+def print_ceilings(console: Console, gauges: Gauges) -> None:
     """What the machine reaches where nothing else limits it."""
-    console.print(
-        "This machine reaches, all devices together: "
-        f"{short(ceilings.matmul_flops)}FLOP/s in float32 matrix products, "
-        f"{short(ceilings.elementwise)} other results/s, "
-        f"{short(ceilings.transcendentals)} exp or tanh/s, "
-        f"{short(ceilings.bytes)}B/s from memory, "
-        f"{short(ceilings.cache_bytes)}B/s in the caches, "
-        f"{short(ceilings.operations)} operations/s.",
-        highlight=False,
-    )
+    for gauge in gauges.made():
+        ceilings, count = gauge.ceilings, gauge.num_devices
+        devices = f"{count} devices together reach" if count > 1 else "1 device reaches"
+        console.print(
+            f"Ceilings, the best of {len(gauge.measured)} measurements: {devices} "
+            f"{short(ceilings.matmul_flops)}FLOP/s in float32 matrix products, "
+            f"{short(ceilings.elementwise)} other results/s, "
+            f"{short(ceilings.transcendentals)} exp or tanh/s, "
+            f"{short(ceilings.bytes)}B/s from memory, "
+            f"{short(ceilings.cache_bytes)}B/s in the caches, "
+            f"{short(ceilings.operations)} operations/s.",
+            highlight=False,
+        )
 
 
 def print_speeds(console: Console, results: Sequence[Result]) -> None:
@@ -44,15 +51,22 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
             f"{result.compile_seconds:.1f} s ({result.cached_seconds:.1f} s)",
         )
     console.print(table)
+    if any(result.case.aim for result in results):
+        console.print(f"Aims were set for {AIMED_AT}.", highlight=False)
 
 
-def print_stages(console: Console, results: Sequence[Result]) -> None:
+def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) -> None:
     """What each stage takes, and the shares of the ceilings that it reaches."""
     console.print(
-        "Stages overlap: the rollout contains the environment (alone, it takes random "
-        "actions), the gradient all of the update but the optimizer's steps, the whole "
-        "step all of it. Shares are of the work counted in the compiled program, on "
-        "the devices that the case uses.",
+        "Each stage is compiled and timed alone, so that they do not add up to the "
+        "whole step: the rollout contains the environment (alone, it takes random "
+        "actions), the gradient all of the update but the optimizer's steps; between "
+        "programs results go through memory, and one program may fuse what two "
+        "cannot. A share is the time that the work counted in the compiled program "
+        "takes at a ceiling, by the time measured; dispatch is the starting of "
+        "operations. Memory traffic is held against the caches' rate where a program "
+        f"touches at most {CACHE // 2**20} MiB, else against main memory's, also if it "
+        "works in blocks that stay in the caches: a share above 100% says so.",
         highlight=False,
     )
     for result in results:
@@ -64,15 +78,18 @@ def print_stages(console: Console, results: Sequence[Result]) -> None:
         ]
         table = Table(title=", ".join(about), title_justify="left")
         table.add_column("stage", no_wrap=True)
-        for name in ("ns/step", "matmul", "other", "exp", "memory", "dispatch"):
+        for name in ("ns/step", "range", *HEADS):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("nearest ceiling")
         for stage in result.stages:
+            found = verdict(stage, gauges.of(result.num_devices).ceilings)
+            time = stage.nanoseconds
             table.add_row(
                 stage.name,
-                f"{stage.nanoseconds.median:,.1f}",
-                *(f"{share:.0%}" for share in stage.shares),
-                stage.limit,
+                f"{time.median:,.1f}",
+                f"{time.minimum:,.0f}-{time.maximum:,.0f}",
+                *(f"{share:.0%}" for share in found.shares),
+                found.limit,
             )
         console.print(table)
 
