@@ -13,9 +13,11 @@ from pgjax.baselines import (
     no_baseline,
     value_baseline,
 )
+from pgjax.checkpoints import CheckpointError, restore, save
 from pgjax.critics import critic_values, estimate_advantages
 from pgjax.devices import check_replicas, over_environments
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.divergence import diverged
 from pgjax.evaluate import evaluate
 from pgjax.groups import grpo_advantages, grpo_loss, rloo_advantages
 from pgjax.losses import (
@@ -92,6 +94,7 @@ __all__ = [
     "Algorithm",
     "Box",
     "Categorical",
+    "CheckpointError",
     "DiagGaussian",
     "Discrete",
     "Distribution",
@@ -111,6 +114,7 @@ __all__ = [
     "clipped_value_loss",
     "critic_values",
     "discounted_returns",
+    "diverged",
     "entropy_loss",
     "env_names",
     "episode_mean",
@@ -135,7 +139,9 @@ __all__ = [
     "policy_gradient_loss",
     "ppo",
     "reinforce",
+    "restore",
     "rloo_advantages",
+    "save",
     "scale_rewards",
     "surrogate_loss",
     "sweep",

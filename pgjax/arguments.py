@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import pathlib
 from typing import Any, NoReturn
 
 _EPILOG = """examples:
@@ -47,11 +48,15 @@ def about_unknown(unknown: list[str], namespace: argparse.Namespace) -> str:
     from pgjax import algorithms
     from pgjax.lab.options import algorithm_options
 
-    algorithm = getattr(namespace, "algorithm", None)
+    algorithm = getattr(namespace, "algorithm", algorithms.__all__[0])
     flag = unknown[0].partition("=")[0]
     name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
     owners = [other for other in algorithms.__all__ if name in algorithm_options(other)]
-    if algorithm is None or not flag.startswith("--") or not owners:
+    if (
+        namespace.command not in ("train", "sweep")
+        or not flag.startswith("--")
+        or not owners
+    ):
         return f"unrecognized arguments: {' '.join(unknown)}"
     verb = "has" if len(owners) == 1 else "have"
     return f"{algorithm} has no option {flag}, which {' and '.join(owners)} {verb}"
@@ -92,6 +97,11 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
         argument_default=argparse.SUPPRESS,
     )
     train.add_argument("--out", help="the run directory to make (default: runs/...)")
+    train.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was stopped, or with more --steps",
+    )
     _add_settings(train, arguments, grid=False)
 
 
@@ -124,6 +134,7 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
     """The algorithm, its preset, and every setting; in a grid, with several values."""
     from pgjax import algorithms
     from pgjax.lab.config import run_options
+    from pgjax.lab.execution import EVERY
     from pgjax.lab.loggers import PACKAGES
     from pgjax.lab.options import algorithm_factory, algorithm_options
     from pgjax.lab.presets import PRESETS, choose_preset
@@ -132,7 +143,6 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
     parser.add_argument(
         "algorithm",
         nargs="?",
-        default=names[0],
         help=f"one of {', '.join(names)} (default: {names[0]})",
     )
     own = arguments[:1] == [parser.prog.split()[-1]]
@@ -140,11 +150,10 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
         for name in arguments[1:2]:  # a wrong one is told before its options are
             algorithm_factory(name)
     given = [argument for argument in arguments[1:2] if argument in names]
-    algorithm = given[0] if given else names[0]
+    algorithm = given[0] if given else _resumed_algorithm(arguments) or names[0]
     presets = ", ".join(("general", *PRESETS.get(algorithm, {})))
     parser.add_argument(
         "--preset",
-        default="default",
         help=f"named settings: {presets} (default: the environment's own, or general)",
     )
     parser.add_argument(
@@ -154,6 +163,12 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
         help="where metrics go beside metrics.csv; none: not even there",
     )
     parser.add_argument("--quiet", action="store_true", help="print only errors")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=float,
+        metavar="SECONDS",
+        help=f"from one checkpoint to the next (default: {EVERY:g})",
+    )
     # The defaults that --help shows are those of the preset and environment given.
     preset = _given(arguments, "--preset") or "default"
     known = own or arguments[:1] not in (["train"], ["sweep"])
@@ -163,6 +178,16 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
     _add_options(group, run_options(), defaults, grid=grid)
     group = parser.add_argument_group(f"the algorithm, {algorithm}")
     _add_options(group, algorithm_options(algorithm), defaults, grid=grid)
+
+
+def _resumed_algorithm(arguments: list[str]) -> str | None:
+    """The algorithm of the run that is to be resumed, where one can tell."""
+    run = _given(arguments, "--resume")
+    try:
+        record = json.loads((pathlib.Path(run or "") / "config.json").read_text())
+        return {**record.get("sweep", {}), **record.get("config", {})}["algorithm"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # whoever opens it will say what is wrong
 
 
 def _given(arguments: list[str], flag: str) -> str | None:

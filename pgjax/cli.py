@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -85,7 +86,6 @@ def _run(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     from pgjax.arguments import about_unknown, algorithm_first, make_parser
-    from pgjax.lab.config import make_config
 
     arguments = algorithm_first(arguments)
     parser = make_parser(arguments)
@@ -95,12 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
     parsed = vars(namespace)
     command = parsed.pop("command")
     if command == "train":
-        from pgjax.lab import runs
-
-        out, quiet = parsed.pop("out", None), parsed.pop("quiet", False)
-        log = parsed.pop("log", ())
-        config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
-        return runs.train(config, out=out, log=log, quiet=quiet)
+        return _train(parsed)
     if command == "sweep":
         return _sweep(parsed)
     if command == "compare":
@@ -128,28 +123,32 @@ def _dispatch(arguments: list[str]) -> int:
     return print_environments()
 
 
-def _sweep(parsed: dict[str, Any]) -> int:
-    import pathlib
+def _train(parsed: dict[str, Any]) -> int:
+    from pgjax.lab import runs
+    from pgjax.lab.config import make_config
 
+    run = _resumed(parsed, "out", "log")
+    execution, out = _execution(parsed), parsed.pop("out", None)
+    if run is not None:
+        return runs.resume(run, parsed, execution)
+    config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
+    return runs.train(config, execution, out=out)
+
+
+def _sweep(parsed: dict[str, Any]) -> int:
     from pgjax.arguments import Values
     from pgjax.lab import sweeps
-    from pgjax.lab.errors import UsageError
 
-    quiet, directory = parsed.pop("quiet", False), parsed.pop("resume", None)
-    algorithm, preset = parsed.pop("algorithm"), parsed.pop("preset")
-    if directory is not None:
-        if parsed:
-            raise UsageError(
-                f"--resume goes on as the sweep was started, without "
-                f"--{min(parsed).replace('_', '-')}"
-            )
-        return sweeps.resume(pathlib.Path(directory), quiet=quiet)
-    out, at_once = parsed.pop("out", None), parsed.pop("agents_at_once", None)
-    log = parsed.pop("log", ())
+    run = _resumed(parsed, "out", "log", "agents_at_once")
+    execution = _execution(parsed)
     several = {k: x for k, x in parsed.items() if isinstance(x, Values)}
     given = {k: x for k, x in parsed.items() if k not in several}
     given |= {k: x[0] for k, x in several.items() if len(x) == 1}
     grid = {k: list(x) for k, x in several.items() if len(x) > 1}
+    if run is not None:
+        return sweeps.resume(run, given | grid, execution)
+    algorithm, preset = given.pop("algorithm"), given.pop("preset")
+    out, at_once = given.pop("out", None), given.pop("agents_at_once", None)
     return sweeps.sweep(
         algorithm,
         preset,
@@ -157,9 +156,39 @@ def _sweep(parsed: dict[str, Any]) -> int:
         grid,
         out=out,
         agents_at_once=at_once,
-        log=log,
-        quiet=quiet,
+        execution=execution,
     )
+
+
+def _resumed(parsed: dict[str, Any], *without: str) -> pathlib.Path | None:
+    """The run to go on with, if any; what was given is left, what was not is dropped.
+
+    Raises:
+      UsageError: for flags that only a new run takes.
+    """
+    from pgjax.lab.errors import UsageError
+
+    run = parsed.pop("resume", None)
+    defaults = {"algorithm": "reinforce", "preset": "default"}
+    for name, default in defaults.items():
+        if run is None:
+            parsed.setdefault(name, default)
+    for name in without:
+        if run is not None and name in parsed:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--resume goes on as {run} was started, without --{flag}")
+    return None if run is None else pathlib.Path(run)
+
+
+def _execution(parsed: dict[str, Any]) -> Any:
+    """How to carry out a run, taken out of what was given."""
+    from pgjax.lab import execution
+
+    fields = execution.Execution._fields
+    given = {name: parsed.pop(name) for name in fields if name in parsed}
+    chosen = execution.Execution(**given)
+    execution.check(chosen)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from pgjax.lab import runs
 
 SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
 FILES = {
+    "checkpoints",
     "config.json",
     "metrics.csv",
     "params.npz",
@@ -77,7 +77,6 @@ def test_summary_agrees_with_metrics(finished):
     summary = json.loads((run / "summary.json").read_text())
     last = pd.read_csv(run / "metrics.csv").groupby("seed").env_steps.max()
     assert {row["seed"]: row["env_steps"] for row in summary["agents"]} == dict(last)
-    assert summary["interrupted"] is False
     assert not summary["wall_seconds"] < summary["train_seconds"]
 
 
@@ -125,28 +124,6 @@ def test_quiet_prints_nothing(tmp_path, capfd):
     out = str(tmp_path / "run")
     assert main(["train", *SMALL, "--steps", "100", "--quiet", "--out", out]) == 0
     assert capfd.readouterr() == ("", "")
-
-
-def test_interrupt_saves_the_run(tmp_path):
-    run = tmp_path / "run"
-    command = ["train", *SMALL, "--steps", str(10**8), "--out", str(run)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pgjax.cli", *command],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    metrics = run / "metrics.csv"
-    deadline = time.time() + 120
-    while not (metrics.exists() and metrics.stat().st_size) and time.time() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "finishing this chunk" in errors
-    assert "interrupted; what was trained is saved in" in errors
-    assert {path.name for path in run.iterdir()} == FILES
-    assert json.loads((run / "summary.json").read_text())["interrupted"] is True
 
 
 def test_interrupt_while_compiling_leaves_nothing_behind(tmp_path):
@@ -372,7 +349,9 @@ def _exit_code(arguments):
 )
 def test_the_algorithm_may_stand_anywhere(arguments, monkeypatch):
     seen = []
-    monkeypatch.setattr(runs, "train", lambda config, **_: seen.append(config) or 0)
+    monkeypatch.setattr(
+        runs, "train", lambda config, *_, **__: seen.append(config) or 0
+    )
     assert main(["train", *arguments]) == 0
     (config,) = seen
     assert (config.algorithm, config.hidden) == ("ppo", (8, 8))

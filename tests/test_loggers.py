@@ -36,6 +36,17 @@ def write(names, directory, labels=("rate",)):
             logger.write(chunk)
 
 
+def events_of(file):
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, events = file.read_bytes(), []
+    while data:  # length, its checksum, the event, its checksum
+        length = int.from_bytes(data[:8], "little")
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return events
+
+
 def test_the_table_is_always_there_unless_nothing_is_wanted(tmp_path):
     write([], tmp_path)
     table = pd.read_csv(tmp_path / "metrics.csv")
@@ -60,22 +71,17 @@ def test_parquet_is_the_same_table(tmp_path):
 
 
 def test_tensorboard_has_a_directory_per_agent(tmp_path):
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import masked_crc32c  # noqa: F401  it is there
-
     write(["tensorboard"], tmp_path)
     agents = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
     assert agents == ["rate=0.1,seed=3", "rate=0.1,seed=4", "rate=0.2,seed=3"]
 
     def scalars(agent):
         (file,) = (tmp_path / "tensorboard" / agent).iterdir()
-        data, found = file.read_bytes(), []
-        while data:  # length, its checksum, the event, its checksum
-            length = int.from_bytes(data[:8], "little")
-            event = Event.FromString(data[12 : 12 + length])
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
-            data = data[16 + length :]
-        return found
+        return [
+            (v.tag, event.step, v.simple_value)
+            for event in events_of(file)
+            for v in event.summary.value
+        ]
 
     assert ("episode_return", 40, 20.0) in scalars("rate=0.2,seed=3")
     assert ("loss", 90, 0.125) in scalars("rate=0.2,seed=3")
@@ -88,6 +94,40 @@ def test_an_agent_that_is_written_again_does_not_stand_there_twice(tmp_path):
         write(["tensorboard"], tmp_path)
     for agent in (tmp_path / "tensorboard").iterdir():
         assert len(list(agent.iterdir())) == 1
+
+
+def test_a_table_goes_on_where_the_checkpoint_was(tmp_path):
+    with loggers.open_loggers([], tmp_path, shared=tmp_path) as logger:
+        logger.write(CHUNKS[0])
+        position = logger.position()
+        logger.write(CHUNKS[1])  # after the checkpoint, and lost
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    where = {"shared": tmp_path, "position": position}
+    with loggers.open_loggers(["parquet"], tmp_path, **where) as logger:
+        assert (tmp_path / "metrics.csv").stat().st_size == position
+        logger.write(CHUNKS[1])
+    assert (tmp_path / "metrics.csv").read_bytes() == whole
+    assert len(pd.read_parquet(tmp_path / "metrics.parquet")) == 6
+    (tmp_path / "metrics.csv").write_bytes(whole[: position - 1])
+    with (
+        pytest.raises(UsageError, match="is damaged: it has"),
+        loggers.open_loggers([], tmp_path, **where),
+    ):
+        pass
+
+
+def test_curves_that_go_on_drop_what_came_after_the_checkpoint(tmp_path):
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    write(["tensorboard"], tmp_path)
+    with loggers.open_loggers(
+        ["tensorboard"], tmp_path, shared=tmp_path, labels=["rate"], position=1
+    ) as logger:
+        logger.write(CHUNKS[1])
+    files = sorted((tmp_path / "tensorboard" / "rate=0.1,seed=3").iterdir())
+    assert [file.suffix for file in files][1:] == [".70"]
+    starts = [e for e in events_of(files[1]) if e.HasField("session_log")]
+    assert [(e.step, e.session_log.status) for e in starts] == [(70, SessionLog.START)]
 
 
 def test_weights_and_biases_has_a_run_per_agent_in_a_group(tmp_path, monkeypatch):
@@ -140,6 +180,7 @@ def test_the_command_writes_what_it_is_told_to(tmp_path):
     bare = tmp_path / "bare"
     assert main([*train, "--log", "none", "--out", str(bare)]) == 0
     assert {path.name for path in bare.iterdir()} == {
+        "checkpoints",
         "config.json",
         "params.npz",
         "summary.json",

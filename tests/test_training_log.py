@@ -7,7 +7,7 @@ from pgjax.lab.grid import agents_of
 from pgjax.lab.training_log import TrainingLog
 
 
-def chunk(env_steps, recent_return, episodes=60, going=True):
+def chunk(env_steps, recent_return, episodes=60, going=True, diverged=0):
     """Metrics of a chunk as the device returns them, (agents, updates)."""
     env_steps = np.array(env_steps)
     full = np.full(env_steps.shape, 0.0)
@@ -16,6 +16,7 @@ def chunk(env_steps, recent_return, episodes=60, going=True):
         "episodes": np.full(env_steps.shape, episodes),
         "recent_return": full + np.array(recent_return),
         "going": (full == 0) & np.array(going),
+        "diverged": np.zeros(env_steps.shape, np.int32) + np.array(diverged),
     }
 
 
@@ -65,7 +66,8 @@ def test_solving_needs_a_hundred_episodes_and_is_noted_once():
 def test_an_agent_that_stands_still_is_not_asked_again():
     log = make_log(until_solved=True)
     going = [[True, False], [True, True]]
-    rows = add(log, chunk([[10, 99], [10, 20]], 50.0, going=going))
+    recent = [[500.0, 99.0], [50.0, 50.0]]  # the first is solved
+    rows = add(log, chunk([[10, 99], [10, 20]], recent, episodes=100, going=going))
     assert rows["env_steps"].tolist() == [10, 10, 30]
     assert log.env_steps.tolist() == [10, 30]
     assert log.active.tolist() == [False, True]
@@ -92,3 +94,29 @@ def test_rows_are_logged_every_so_often_and_at_the_end():
     rows = add(log, chunk([[10] * 4, [20] * 4], 50.0))
     assert rows["update"].tolist() == [6, 8]
     assert rows["env_steps"].tolist() == [60, 80]
+
+
+def test_an_agent_that_diverged_stops_before_the_bad_update():
+    log = make_log()
+    add(log, chunk([[10, 20], [1, 2]], 50.0))
+    going = [[False, False], [True, True]]
+    rows = add(log, chunk([[10, 20], [1, 2]], 60.0, going=going, diverged=[[3], [0]]))
+    assert rows["seed"].tolist() == [8, 8]
+    assert log.active.tolist() == [False, True]
+    assert log.divergence_of(0) == (3, "gradient")
+    assert log.divergence_of(1) is None
+    assert log.env_steps.tolist() == [30, 6]
+    assert log.recent_return.tolist() == [50.0, 60.0]
+
+
+def test_a_log_goes_on_where_another_was():
+    log, other = make_log(), make_log()
+    add(log, chunk([[10, 20], [10, 20]], [[500.0, 500.0], [500.0, 300.0]]))
+    other.load(log.to_arrays())
+    assert other.age > log.age - 1.0
+    metrics = chunk([[10, 20], [10, 20]], 450.0)
+    rows, same = add(log, metrics), add(other, metrics)
+    for name, column in rows.items():
+        np.testing.assert_array_equal(column, same[name])
+    assert other.steps_to_solve.tolist() == log.steps_to_solve.tolist()
+    np.testing.assert_array_equal(other.work, log.work)

@@ -83,7 +83,8 @@ def open_loggers(
     *,
     shared: pathlib.Path,
     labels: Sequence[str] = (),
-) -> Iterator[Logger]:
+    position: int = 0,
+) -> Iterator[Loggers]:
     """All loggers of a run as one, closed at the end of the block.
 
     Args:
@@ -91,11 +92,15 @@ def open_loggers(
       directory: for the tables.
       shared: for what holds a thing per agent; it is also the name of the run.
       labels: columns that tell agents apart, beside the seed.
+      position: where a run goes on: bytes of metrics.csv that count; 0 for a new one.
+
+    Raises:
+      UsageError: if metrics.csv is not there up to that position.
     """
     made: dict[str, Callable[[], Logger]] = {
-        "csv": lambda: CsvLogger(directory / "metrics.csv"),
-        "parquet": lambda: ParquetLogger(directory / "metrics.parquet"),
-        "tensorboard": lambda: TensorBoardLogger(shared, labels),
+        "csv": lambda: CsvLogger(directory / "metrics.csv", position),
+        "parquet": lambda: ParquetLogger(directory, labels),
+        "tensorboard": lambda: TensorBoardLogger(shared, labels, resumed=position > 0),
         "wandb": lambda: WandbLogger(shared, labels),
     }
     chosen = [] if "none" in names else ["csv", *names]
@@ -104,10 +109,10 @@ def open_loggers(
             stack.enter_context(contextlib.closing(made[name]()))
             for name in dict.fromkeys(chosen)
         ]
-        yield _Several(loggers)
+        yield Loggers(loggers)
 
 
-class _Several:
+class Loggers:
     """Loggers as one."""
 
     def __init__(self, loggers: Sequence[Logger]):
@@ -117,23 +122,46 @@ class _Several:
         for logger in self._loggers:
             logger.write(rows)
 
-    def close(self) -> None:
-        for logger in self._loggers:
-            logger.close()
+    def position(self) -> int:
+        """Bytes of metrics.csv, all of them on disk; 0 where there is none."""
+        tables = [x for x in self._loggers if isinstance(x, CsvLogger)]
+        return sum(table.position() for table in tables)
 
 
 class CsvLogger:
-    """A table, appended to chunk by chunk, so that a killed run keeps its rows."""
+    """A table, appended to chunk by chunk, so that a killed run keeps its rows.
 
-    def __init__(self, path: pathlib.Path):
-        self._file = path.open("w", newline="")
-        self._writer: Any = None
+    Args:
+      path: the file.
+      position: bytes of it that are kept; 0 for a new one.
+    """
+
+    def __init__(self, path: pathlib.Path, position: int = 0):
+        size = path.stat().st_size if path.is_file() else 0
+        if size < position:
+            raise UsageError(
+                f"{path} is damaged: it has {size} bytes, and the checkpoint says "
+                f"{position}"
+            )
+        self._columns: list[str] = []
+        if not position:
+            self._file = path.open("w", newline="")
+        else:
+            self._file = path.open("r+", newline="")
+            self._columns = next(csv.reader(self._file))
+            self._file.seek(position)
+            self._file.truncate()
+        self._writer = csv.writer(self._file)
+
+    def position(self) -> int:
+        """Bytes written, all of them on disk."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
 
     def write(self, rows: Rows) -> None:
         """Appends rows."""
-        if self._writer is None:
+        if not self._columns:
             self._columns = columns_of(rows)
-            self._writer = csv.writer(self._file)
             self._writer.writerow(self._columns)
         self._writer.writerows(
             zip(*(_cells(rows[name]) for name in self._columns), strict=True)
@@ -146,33 +174,29 @@ class CsvLogger:
 
 
 class ParquetLogger:
-    """The same table as Parquet, written at the end; NaN is null."""
+    """metrics.csv as Parquet, written at the end; empty cells are null."""
 
-    def __init__(self, path: pathlib.Path):
-        self._path, self._parts = path, []  # type: ignore[var-annotated]
+    def __init__(self, directory: pathlib.Path, labels: Sequence[str]):
+        self._directory, self._labels = directory, labels
 
     def write(self, rows: Rows) -> None:
-        """Keeps the rows."""
-        import pyarrow
-
-        self._parts.append(
-            pyarrow.table(
-                {
-                    name: pyarrow.array(
-                        [str(x) for x in rows[name]]
-                        if rows[name].dtype == object
-                        else rows[name],
-                        from_pandas=True,
-                    )
-                    for name in columns_of(rows)
-                }
-            )
-        )
+        """They are in metrics.csv."""
 
     def close(self) -> None:
         """Writes the file."""
-        if self._parts:
-            merge_parquet(self._parts, self._path)
+        from pyarrow import csv as tables
+        from pyarrow import float32, int64, parquet, string
+
+        path = self._directory / "metrics.csv"
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file), [])
+        if not columns:
+            return
+        types = dict.fromkeys(columns, float32())
+        types |= dict.fromkeys(_COUNTS, int64()) | dict.fromkeys(self._labels, string())
+        options = tables.ConvertOptions(column_types=types)
+        table = tables.read_csv(path, convert_options=options)
+        parquet.write_table(table, self._directory / "metrics.parquet")
 
 
 def merge_parquet(tables: Sequence[Any], path: pathlib.Path) -> None:
@@ -196,13 +220,14 @@ class _PerAgent:
         for i in range(len(rows["seed"])):
             settings = [f"{name}={rows[name][i]}" for name in self._labels]
             agent = ",".join([*settings, f"seed={rows['seed'][i]}"]).replace("/", "-")
+            env_steps = int(rows["env_steps"][i])
             if agent not in self._sinks:
-                self._sinks[agent] = self._open(agent)
+                self._sinks[agent] = self._open(agent, env_steps)
             values = {name: float(rows[name][i]) for name in apart}
             known = {name: x for name, x in values.items() if np.isfinite(x)}
-            self._tell(self._sinks[agent], known, int(rows["env_steps"][i]))
+            self._tell(self._sinks[agent], known, env_steps)
 
-    def _open(self, agent: str) -> Any:
+    def _open(self, agent: str, env_steps: int) -> Any:
         raise NotImplementedError
 
     def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
@@ -212,16 +237,21 @@ class _PerAgent:
 class TensorBoardLogger(_PerAgent):
     """RUN/tensorboard, a directory per agent, by environment steps."""
 
-    def __init__(self, run: pathlib.Path, labels: Sequence[str]):
+    def __init__(self, run: pathlib.Path, labels: Sequence[str], *, resumed: bool):
         super().__init__(labels)
-        self._directory = run / "tensorboard"
+        self._directory, self._resumed = run / "tensorboard", resumed
 
-    def _open(self, agent: str) -> Any:
+    def _open(self, agent: str, env_steps: int) -> Any:
         from tensorboardX import SummaryWriter
 
-        # What an agent left that was interrupted is written anew.
-        shutil.rmtree(self._directory / agent, ignore_errors=True)
-        return SummaryWriter(str(self._directory / agent))
+        directory = self._directory / agent
+        if self._resumed:  # what comes after the checkpoint is written anew
+            suffix = f".{env_steps}"  # its name is otherwise the second it is made in
+            return SummaryWriter(
+                str(directory), purge_step=env_steps, filename_suffix=suffix
+            )
+        shutil.rmtree(directory, ignore_errors=True)
+        return SummaryWriter(str(directory))
 
     def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
         for name, value in values.items():
@@ -237,14 +267,14 @@ class WandbLogger(_PerAgent):
     """A Weights & Biases run per agent, in a group that is named after the run.
 
     Offline unless the environment's WANDB_MODE says otherwise; `wandb sync` sends it.
-    A batch of a sweep that was interrupted leaves its runs beside those of the retry.
+    What was interrupted leaves its runs beside those of the process that goes on.
     """
 
     def __init__(self, run: pathlib.Path, labels: Sequence[str]):
         super().__init__(labels)
         self._run = run
 
-    def _open(self, agent: str) -> Any:
+    def _open(self, agent: str, env_steps: int) -> Any:
         import wandb
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")
@@ -277,4 +307,4 @@ def _cells(column: np.ndarray) -> list[Any]:
         return [str(value) for value in column]
     if column.dtype.kind != "f":
         return column.tolist()
-    return ["" if value != value else f"{value:.8g}" for value in column.tolist()]
+    return ["" if value != value else f"{value:.9g}" for value in column.tolist()]

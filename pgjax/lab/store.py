@@ -2,6 +2,7 @@
 
 config.json   every setting, and the versions and devices that ran it
 metrics.csv   one row per seed and update; env_steps and episodes are totals so far
+checkpoints/  the whole state of training, for `pgjax train --resume`
 params.npz    the parameters of all agents, one array per leaf, seeds first
 summary.json  results per seed
 learning_curve.png
@@ -9,7 +10,9 @@ learning_curve.png
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import itertools
 import json
@@ -17,6 +20,7 @@ import os
 import pathlib
 import platform
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -45,8 +49,9 @@ def choose_run(out: str | None, name: str) -> pathlib.Path:
     else:
         run = pathlib.Path(out)
     if run.exists():
-        if (run / "parts").is_dir():
-            raise UsageError(f"{run} is unfinished: `pgjax sweep --resume {run}`")
+        if (run / "config.json").is_file() and not (run / "summary.json").is_file():
+            command = "sweep" if (run / "parts").is_dir() else "train"
+            raise UsageError(f"{run} is unfinished: `pgjax {command} --resume {run}`")
         raise UsageError(f"{run} exists already; pass another --out")
     parent = next(parent for parent in run.absolute().parents if parent.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
@@ -60,16 +65,52 @@ def create_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
         run.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"cannot make {run}: {error.strerror}") from None
-    record = {
-        "format": FORMAT,
-        **settings,
+    record = {"format": FORMAT, **settings, **_circumstances()}
+    write_json(run / "config.json", record)
+
+
+def note_resumed(run: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Adds to a run's record that another process goes on with it, and as what."""
+    record = load_record(run) | settings
+    record["resumed"] = [*record.get("resumed", ()), _circumstances()]
+    write_json(run / "config.json", record)
+
+
+@contextlib.contextmanager
+def locked(run: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from writing into a directory; they are refused.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+      UsageError: if another process has it, or there is no such directory.
+    """
+    if not run.is_dir():
+        raise UsageError(f"{run} is not a run directory: there is no such directory")
+    directory = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(directory)
+        raise UsageError(
+            f"{run} is being written by another process; wait for it, or stop it"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(directory)
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
         "command": ["pgjax", *sys.argv[1:]],
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "python": platform.python_version(),
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
-    write_json(run / "config.json", record)
 
 
 def versions() -> dict[str, str | None]:

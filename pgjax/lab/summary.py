@@ -26,8 +26,10 @@ def agent_rows(
     Args:
       agents: S of them.
       log: of their training.
-      returns: (S, 2, episodes) of the evaluation, greedy and sampled.
+      returns: (S, 2, episodes) of the evaluation, greedy and sampled; those of agents
+        that diverged do not count.
     """
+    returns = np.where(log.diverged[:, None, None] > 0, np.nan, returns)
     return [
         {
             "seed": int(agents.seeds[i]),
@@ -35,6 +37,7 @@ def agent_rows(
             "env_steps": int(log.env_steps[i]),
             "steps_to_solve": _number(log.steps_to_solve[i]),
             "seconds_to_solve": _number(log.seconds_to_solve[i]),
+            "diverged": _divergence(log, i),
             "greedy_return": spread(returns[i, 0]),
             "sampled_return": spread(returns[i, 1]),
         }
@@ -94,6 +97,11 @@ def print_points(
     )
 
 
+def _divergence(log: TrainingLog, agent: int) -> dict[str, Any] | None:
+    told = log.divergence_of(agent)
+    return None if told is None else {"update": told[0], "quantity": told[1]}
+
+
 def _number(x: float) -> float | None:
     return None if np.isnan(x) else round(float(x), 3)
 
@@ -122,14 +130,12 @@ def summarize(
     config: Config,
     rows: list[dict[str, Any]],
     *,
-    interrupted: bool,
     compile_seconds: float,
     train_seconds: float,
     wall_seconds: float,
 ) -> dict[str, Any]:
     """The content of summary.json."""
     return {
-        "interrupted": interrupted,
         "solved_return": config.solved_return,
         "eval_episodes": config.eval_episodes,
         "env_steps": sum(row["env_steps"] for row in rows),

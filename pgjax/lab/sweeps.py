@@ -4,11 +4,13 @@ config.json   the grid, every group's settings, the versions and devices
 metrics.csv   one row per agent and logged update, with the grid's settings as columns
 summary.json  a row per agent, and totals
 params/       the parameters of the agents of each batch, in summary.json's order
-parts/        while it runs: what each finished batch gave
+parts/        while it runs: what each finished batch gave, and the checkpoints of
+              the one that is training
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import pathlib
@@ -20,8 +22,10 @@ from typing import Any, NamedTuple
 
 from pgjax.lab import store
 from pgjax.lab.build import Experiment, build
+from pgjax.lab.checkpoints import Checkpoints
 from pgjax.lab.config import Config, to_json
 from pgjax.lab.errors import UsageError
+from pgjax.lab.execution import Execution
 from pgjax.lab.grid import Agents, Group, make_groups
 from pgjax.lab.loggers import check_loggers, merge_parquet, open_loggers
 from pgjax.lab.memory import agents_that_fit, block_size
@@ -59,8 +63,7 @@ def sweep(
     *,
     out: str | None,
     agents_at_once: int | None,
-    log: Sequence[str] = (),
-    quiet: bool,
+    execution: Execution,
 ) -> int:
     """Trains every combination of a grid for every seed; returns the exit code.
 
@@ -71,9 +74,9 @@ def sweep(
       grid: names of settings, and the values of each.
       out: the directory to make; named after the sweep by default.
       agents_at_once: how many train side by side; by default as many as memory holds.
-      log: names of loggers, beside metrics.csv.
-      quiet: whether to print nothing but errors.
+      execution: how it is carried out.
     """
+    log = execution.log
     if agents_at_once is not None and agents_at_once < 1:
         raise UsageError(f"--agents-at-once must be at least 1, got {agents_at_once}")
     request: dict[str, Any] = {
@@ -89,22 +92,51 @@ def sweep(
     request["batches"] = [len(batch.agents.seeds) for batch in plan.batches]
     directory = store.choose_run(out, f"sweep-{plan.groups[0].config.algorithm}")
     store.create_run(directory, {"sweep": request, "groups": _settings_of(plan.groups)})
-    return _run(directory, plan, request.get("log", ()), quiet=quiet)
+    with store.locked(directory):
+        return _run(directory, plan, execution)
 
 
-def resume(directory: pathlib.Path, *, quiet: bool) -> int:
-    """Goes on with a sweep that was stopped; finished batches are kept.
+def resume(
+    directory: pathlib.Path, given: Mapping[str, Any], execution: Execution
+) -> int:
+    """Goes on with a sweep that was stopped, from its last checkpoint.
+
+    Args:
+      directory: of the sweep; finished batches are kept.
+      given: settings, which must be those of the sweep; lists for those of the grid.
+      execution: how; the loggers are those of the sweep.
 
     Raises:
-      UsageError: if the directory is no sweep, or this version of pgjax would train
-        other settings than it was started with.
+      UsageError: if the directory is no sweep, other settings are given, or this
+        version of pgjax would train other settings than it was started with.
     """
+    with store.locked(directory):
+        plan, log = _plan_again(directory, given)
+        store.note_resumed(directory, {})
+        return _run(directory, plan, execution._replace(log=log))
+
+
+def _plan_again(
+    directory: pathlib.Path, given: Mapping[str, Any]
+) -> tuple[Plan, Sequence[str]]:
+    """A sweep's plan and its loggers, having seen that it can go on."""
     record = store.load_record(directory)
     if "sweep" not in record:
         raise UsageError(f"{directory} is not a sweep; `pgjax sweep` makes one")
     if (directory / "summary.json").is_file():
         raise UsageError(f"{directory} is complete: there is nothing to resume")
     request = record["sweep"]
+    told = json.loads(json.dumps({**request["given"], **request["grid"]}))
+    differing = [
+        f"--{name.replace('_', '-')} (the sweep: {told.get(name, 'its default')})"
+        for name, value in json.loads(json.dumps(dict(given))).items()
+        if value != told.get(name)
+    ]
+    if differing:
+        raise UsageError(
+            f"{directory} has other settings: {'; '.join(differing)}; leave them out, "
+            "or start another sweep"
+        )
     check_loggers(request.get("log", ()))
     plan = _plan(request, request["batches"])
     if _settings_of(plan.groups) != record["groups"]:
@@ -112,7 +144,7 @@ def resume(directory: pathlib.Path, *, quiet: bool) -> int:
             f"{directory} was started with other settings than this version of pgjax "
             "gives the same command; use the version that started it"
         )
-    return _run(directory, plan, request.get("log", ()), quiet=quiet)
+    return plan, request.get("log", ())
 
 
 def _settings_of(groups: list[Group]) -> list[dict[str, Any]]:
@@ -140,12 +172,10 @@ def _plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan:
     return Plan(groups, experiments, batches)
 
 
-def _run(
-    directory: pathlib.Path, plan: Plan, log: Sequence[str], *, quiet: bool
-) -> int:
+def _run(directory: pathlib.Path, plan: Plan, execution: Execution) -> int:
     from pgjax.lab import trainer
 
-    reporter = Reporter(quiet)
+    reporter = Reporter(execution.quiet)
     config = plan.groups[0].config
     reporter.console.print(
         f"{plural(plan.num_agents, 'agent')} x {count(config.steps)} env steps: "
@@ -179,7 +209,7 @@ def _run(
                     seconds["compile"] += programs[size].seconds
                 rows = _train(
                     part,
-                    log,
+                    execution,
                     group.config,
                     batch,
                     programs[size],
@@ -191,15 +221,15 @@ def _run(
                 rows = None
             if rows is None:
                 reporter.console.print(
-                    f"interrupted; {_finished(parts)} of {len(plan.batches)} batches "
-                    "are finished and kept, and "
-                    f"`pgjax sweep --resume {directory}` goes on",
+                    f"stopped; {_finished(parts)} of {len(plan.batches)} batches are "
+                    "finished, and the one that was training is saved; to go on:\n"
+                    f"    pgjax sweep --resume {directory}",
                     soft_wrap=True,
                 )
                 return 128 + received[0] if received else 130
             share.add(rows)
     summary = _finish(directory, plan, seconds)
-    if not quiet:
+    if not execution.quiet:
         print_points(directory, config, summary, list(plan.groups[0].agents.labels))
     return 0
 
@@ -210,7 +240,7 @@ def _finished(parts: pathlib.Path) -> int:
 
 def _train(
     part: pathlib.Path,
-    log: Sequence[str],
+    execution: Execution,
     config: Config,
     batch: Batch,
     programs: Any,
@@ -221,14 +251,29 @@ def _train(
     """One batch, whose rows are written last; None if it was interrupted."""
     from pgjax.lab import trainer
 
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    part.mkdir(exist_ok=True)
     start = time.perf_counter()
     labels, directory = list(batch.agents.labels), part.parent.parent
-    with open_loggers(log, part, shared=directory, labels=labels) as logger:
-        training = trainer.train_agents(
-            config, batch.agents, programs, logger, share, received
+    with contextlib.closing(
+        Checkpoints(
+            part / "checkpoints", every=execution.checkpoint_every, at_end=False
         )
+    ) as checkpoints:
+        saved = trainer.load(config, batch.agents, programs, checkpoints)
+        position = 0 if saved is None else int(saved.metrics_bytes)
+        with open_loggers(
+            execution.log, part, shared=directory, labels=labels, position=position
+        ) as logger:
+            training = trainer.train_agents(
+                config,
+                batch.agents,
+                programs,
+                logger,
+                share,
+                received,
+                checkpoints,
+                saved,
+            )
     if received:
         return None
     store.save_params(part / "params.npz", training.params)
@@ -236,6 +281,7 @@ def _train(
     rows = agent_rows(batch.agents, training.log, returns)
     seconds["train"] += time.perf_counter() - start
     store.write_json(part / "rows.json", rows)
+    shutil.rmtree(part / "checkpoints", ignore_errors=True)
     return rows
 
 
@@ -254,7 +300,6 @@ def _finish(
     summary = summarize(
         plan.groups[0].config,
         rows,
-        interrupted=False,
         compile_seconds=seconds["compile"],
         train_seconds=seconds["train"],
         wall_seconds=process_age(),

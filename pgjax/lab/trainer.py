@@ -1,4 +1,9 @@
-"""The host loop: compile, run chunks of updates, and between them look and record."""
+"""The host loop: compile, run chunks of updates, and between them look and record.
+
+Between two chunks it also saves a checkpoint now and then, of all that the next process
+needs: the training states, in the order of the agents, whatever the devices; the log;
+and how much of metrics.csv was written.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,10 @@ import numpy as np
 import pgjax as pg
 from pgjax.agents import over_active, over_agents, pad_agents
 from pgjax.lab.build import Experiment
+from pgjax.lab.checkpoints import Checkpoints
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
-from pgjax.lab.loggers import Logger
+from pgjax.lab.loggers import Loggers
 from pgjax.lab.memory import block_size
 from pgjax.lab.progress import Progress
 from pgjax.lab.signals import wait
@@ -30,7 +36,14 @@ class Training(NamedTuple):
 
     params: Any  # leaves (S, ...)
     log: TrainingLog
-    seconds: float
+
+
+class Saved(NamedTuple):
+    """Where training goes on."""
+
+    state: Any  # leaves (S, ...)
+    log: dict[str, np.ndarray]
+    metrics_bytes: Any  # of metrics.csv
 
 
 class Slots(NamedTuple):
@@ -56,7 +69,7 @@ class Slots(NamedTuple):
 
     def real(self, x: Any) -> Any:
         """Leaves (num_slots, ...) to leaves (S, ...) of agents, on the host."""
-        return jax.tree.map(lambda x: np.asarray(x)[self.place], x)
+        return jax.tree.map(lambda x: _on_host(x)[self.place], x)
 
     def once(self, x: np.ndarray) -> np.ndarray:
         """(S,) to (num_slots,), zero where an agent is repeated."""
@@ -72,16 +85,32 @@ class Programs(NamedTuple):
     chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
     evaluate: Callable[..., tuple[Any, Any]]  # compiled when it is first called
     slots: Slots
+    like: Any  # the shapes of the agents' states, (S, ...)
     seconds: float  # spent compiling
+
+
+def load(
+    config: Config, agents: Agents, programs: Programs, checkpoints: Checkpoints
+) -> Saved | None:
+    """The newest checkpoint, or None if there is none.
+
+    Raises:
+      CheckpointError: if it is of another format, or of other settings.
+    """
+    log = TrainingLog(config, agents).to_arrays()
+    found = checkpoints.latest(Saved(programs.like, log, np.int64(0)))
+    return None if found is None else found[1]
 
 
 def train_agents(
     config: Config,
     agents: Agents,
     programs: Programs,
-    logger: Logger,
+    logger: Loggers,
     progress: Progress,
     received: list[int],
+    checkpoints: Checkpoints,
+    saved: Saved | None = None,
 ) -> Training:
     """Trains agents, writing their metrics as it goes.
 
@@ -92,11 +121,22 @@ def train_agents(
       logger: for their metrics.
       progress: is told after every chunk.
       received: signals; with one in it, training stops after the chunk.
+      checkpoints: are written now and then, and when training stops.
+      saved: where to go on.
     """
-    start = time.perf_counter()
     log, slots = TrainingLog(config, agents), programs.slots
     keys, values = _inputs(agents, slots)
-    state = programs.init(keys, values)
+    if saved is None:
+        state = programs.init(keys, values)
+    else:
+        state = slots.fill(saved.state)
+        log.load(saved.log)
+
+    def save() -> None:
+        position = np.int64(logger.position())
+        record = Saved(slots.real(state), log.to_arrays(), position)
+        checkpoints.save(int(log.updates.max()), record)
+
     while log.active.any() and not received:
         state, metrics = programs.chunk(slots.once(log.work), state, values)
         who = np.flatnonzero(log.active)
@@ -109,8 +149,11 @@ def train_agents(
             mean_return=log.mean_return(),
             num_solved=log.num_solved(),
         )
-    params = slots.real(state.learner.params)
-    return Training(params, log, time.perf_counter() - start)
+        if checkpoints.due():
+            save()
+    if received or checkpoints.at_end:
+        save()
+    return Training(slots.real(state.learner.params), log)
 
 
 def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:
@@ -151,7 +194,10 @@ def compile_programs(
         def step(state: Any, _: None) -> tuple[Any, Any]:
             going = ~_stops(config, state, num_updates)
             new_state, metrics = pg.train_step(state, rollout, algorithm)
-            return _where(going, new_state, state), metrics | {"going": going}
+            wrong = jnp.where(going, pg.diverged(new_state, metrics), 0)
+            going &= wrong == 0  # otherwise it stays what it was, for good
+            metrics |= {"going": going, "diverged": wrong}
+            return _where(going, new_state, state), metrics
 
         length = min(config.updates_per_chunk, num_updates or sys.maxsize)
         return jax.lax.scan(step, state, length=length)
@@ -171,6 +217,7 @@ def compile_programs(
 
     keys, values = _inputs(agents, slots)
     state = jax.eval_shape(jax.vmap(init), keys, values)
+    like = jax.tree.map(lambda x: _resized(x, len(agents.seeds)), state)
     work = jax.ShapeDtypeStruct(keys.shape, np.int32)
     block = block_size(config.num_envs)
     chunks = over_active(chunk, devices, block=block)
@@ -192,7 +239,7 @@ def compile_programs(
     # Evaluation is compiled when it is called: to compile it while training goes on
     # takes as much time from training as it saves.
     evaluation = jax.jit(over_active(evaluate, devices, block=block))
-    return Programs(*needed, evaluation, slots, time.perf_counter() - start)
+    return Programs(*needed, evaluation, slots, like, time.perf_counter() - start)
 
 
 def _inputs(agents: Agents, slots: Slots) -> tuple[Any, dict[str, Any]]:
@@ -200,6 +247,15 @@ def _inputs(agents: Agents, slots: Slots) -> tuple[Any, dict[str, Any]]:
     seeds, values = slots.fill((agents.seeds, agents.values))
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     return keys, {name: jnp.asarray(x, jnp.float32) for name, x in values.items()}
+
+
+def _on_host(x: Any) -> Any:
+    """An array as NumPy's; keys as they are, which NumPy does not have."""
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+
+
+def _resized(x: jax.ShapeDtypeStruct, size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
 
 
 def _stops(config: Config, state: Any, num_updates: int | None) -> Any:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
+from pgjax.divergence import QUANTITIES
 from pgjax.lab.config import Config
 from pgjax.lab.grid import Agents
 from pgjax.lab.progress import process_age
 from pgjax.train import RECENT
+
+# What is kept from one process to the next; (S,) each.
+_KEPT = (
+    "updates",
+    "env_steps",
+    "episodes",
+    "recent_return",
+    "steps_to_solve",
+    "seconds_to_solve",
+    "diverged",
+    "last_work",
+)
 
 
 class TrainingLog:
@@ -16,15 +31,18 @@ class TrainingLog:
     def __init__(self, config: Config, agents: Agents):
         self._config = config
         self._agents = agents
-        self._update = 0
         count = len(agents.seeds)
+        self.updates = np.zeros(count, np.int64)
         self.env_steps = np.zeros(count, np.int64)
         self.episodes = np.zeros(count, np.int64)
         self.recent_return = np.full(count, np.nan)
         self.steps_to_solve = np.full(count, np.nan)
         self.seconds_to_solve = np.full(count, np.nan)
-        # Environment steps of the last chunk; 0 for agents that have stopped.
-        self.work = np.ones(count, np.int32)
+        self.diverged = np.zeros(count, np.int32)  # as `pgjax.divergence` counts
+        self.last_work = np.ones(count, np.int32)  # environment steps of a chunk
+        # Of this process, and before it.
+        self._start = time.perf_counter()
+        self._seconds_before = self._age_before = 0.0
 
     def add(
         self, who: np.ndarray, metrics: dict[str, np.ndarray]
@@ -33,8 +51,8 @@ class TrainingLog:
 
         Args:
           who: (A,) the numbers of the agents that were active in it.
-          metrics: (A, K) each; "going" says which updates an agent still made, of
-            which each made the first.
+          metrics: (A, K) each; "going" says which updates an agent made, the first
+            ones, and "diverged" what made it stop.
 
         Returns:
           The rows to be logged, as columns of equal length.
@@ -47,31 +65,28 @@ class TrainingLog:
                 ("episodes", self.episodes),
             )
         )
-        last = going & ~np.roll(going, -1, axis=1)  # its last update in this chunk
-        last[:, -1] = going[:, -1]
-        updates = self._update + 1 + np.arange(going.shape[1])
-        self._update = updates[-1]
+        order = np.arange(going.shape[1])
+        last = going.sum(1) - 1  # its last update in this chunk; -1 for none
+        updates = self.updates[who, None] + 1 + order
         steps = env_steps[:, -1] - self.env_steps[who]
-        self.work[who] = np.clip(steps, 1, np.iinfo(np.int32).max)
+        self.last_work[who] = np.clip(steps, 1, np.iinfo(np.int32).max)
+        self.updates[who] += last + 1
         self.env_steps[who], self.episodes[who] = env_steps[:, -1], episodes[:, -1]
-        self.recent_return[who] = recent[last]
+        some = last >= 0
+        self.recent_return[who[some]] = recent[some, last[some]]
+        self.diverged[who] = metrics["diverged"].max(1)
         self._note_solved(who, going, env_steps, episodes, recent)
-        goes_on = going[:, -1] & (env_steps[:, -1] < self._config.steps)
-        if self._config.until_solved:
-            goes_on &= np.isnan(self.steps_to_solve[who])
-        self.work[who] *= goes_on
 
         logged = going & (updates % self._config.log_every == 0)
-        logged |= last & ~goes_on[:, None]
+        logged |= (order == last[:, None]) & ~self.active[who, None]
         agent, update = np.nonzero(logged)
         labels = {"seed": self._agents.seeds, **self._agents.labels}
-        totals = {"env_steps": env_steps, "episodes": episodes}
-        columns = {k: x for k, x in metrics.items() if k != "going"} | totals
-        return (
-            {name: x[who[agent]] for name, x in labels.items()}
-            | {"update": updates[update]}
-            | {name: column[logged] for name, column in columns.items()}
-        )
+        totals = {"update": updates, "env_steps": env_steps, "episodes": episodes}
+        apart = "going", "diverged"
+        columns = {k: x for k, x in metrics.items() if k not in apart} | totals
+        return {name: x[who[agent]] for name, x in labels.items()} | {
+            name: column[agent, update] for name, column in columns.items()
+        }
 
     def _note_solved(
         self,
@@ -88,12 +103,30 @@ class TrainingLog:
         new = solved.any(1) & np.isnan(self.steps_to_solve[who])
         first = env_steps[np.arange(len(who)), solved.argmax(1)]
         self.steps_to_solve[who[new]] = first[new]
-        self.seconds_to_solve[who[new]] = process_age()
+        self.seconds_to_solve[who[new]] = self.age
 
     @property
     def active(self) -> np.ndarray:
         """(S,) bool: whether each agent is still training."""
-        return self.work > 0
+        active = (self.env_steps < self._config.steps) & (self.diverged == 0)
+        if self._config.until_solved:
+            active &= np.isnan(self.steps_to_solve)
+        return active
+
+    @property
+    def work(self) -> np.ndarray:
+        """(S,) environment steps of the last chunk; 0 for agents that have stopped."""
+        return self.last_work * self.active
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, in all processes."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    @property
+    def age(self) -> float:
+        """Seconds since the processes that trained were started, added up."""
+        return self._age_before + process_age()
 
     def num_solved(self) -> int | None:
         """How many agents have solved the task; None if nobody says when it is."""
@@ -110,3 +143,24 @@ class TrainingLog:
         """The share of the work that is done, in [0, 1]."""
         shares = np.minimum(self.env_steps / self._config.steps, 1.0)
         return float(np.where(self.active, shares, 1.0).mean())
+
+    def divergence_of(self, agent: int) -> tuple[int, str] | None:
+        """The update that went wrong and in what, or None if none did."""
+        if not self.diverged[agent]:
+            return None
+        return int(self.updates[agent]) + 1, QUANTITIES[self.diverged[agent] - 1]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """What another process needs to go on."""
+        arrays = {name: getattr(self, name) for name in _KEPT}
+        return arrays | {
+            "seconds": np.float64(self.seconds),
+            "age": np.float64(self.age),
+        }
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Goes on where the log that `to_arrays` was called on was."""
+        for name in _KEPT:
+            setattr(self, name, np.array(arrays[name]))
+        self._seconds_before = float(arrays["seconds"])
+        self._age_before = float(arrays["age"])

@@ -1,0 +1,166 @@
+"""Drills: runs that are killed again and again end with the same bits.
+
+For each algorithm and a sweep: 40 chunks straight, then the same command, killed with
+SIGKILL at 20 random moments and resumed each time; parameters and metrics must be equal
+byte for byte. Then what checkpoints cost: the throughput of a run that saves one every
+10 seconds, beside one that saves none, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from pgjax.lab.machine import about_this_machine
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "faults"
+CHUNKS, KILLS = 40, 20
+_SMALL = ["--seeds", "3", "--hidden", "16", "--eval-episodes", "4"]
+# Of every update, 4 environments x 8 steps, or 4 episodes; 2 updates are a chunk.
+_UNROLLED = ["--num-envs", "4", "--num-steps", "8", "--updates-per-chunk", "2"]
+CASES: dict[str, list[str]] = {
+    "reinforce": ["train", "reinforce", *_SMALL, "--num-envs", "4", "--steps", "20000"],
+    "a2c": ["train", "a2c", *_SMALL, *_UNROLLED, "--preset", "general"],
+    "ppo": ["train", "ppo", *_SMALL, *_UNROLLED, "--preset", "general"],
+    "trpo": ["train", "trpo", *_SMALL, *_UNROLLED, "--preset", "general"],
+    "sweep": [
+        *["sweep", "ppo", *_SMALL, *_UNROLLED, "--preset", "general"],
+        *["--learning-rate", "0.001", "0.003"],
+    ],
+}
+
+
+def arguments_of(case: str, chunks: int) -> list[str]:
+    """The command of a case, which makes so many chunks (REINFORCE: about 40)."""
+    if case == "reinforce":
+        return [*CASES[case], "--updates-per-chunk", "2"]
+    return [*CASES[case], "--steps", str(chunks * 2 * 4 * 8)]
+
+
+def straight(arguments: Sequence[str], out: pathlib.Path) -> None:
+    """Runs a command from beginning to end."""
+    _pgjax([*arguments, "--out", str(out), "--quiet"]).wait()
+
+
+def killed(
+    arguments: Sequence[str], out: pathlib.Path, *, kills: int, seed: int
+) -> list[int]:
+    """Runs a command, killing it at random moments and resuming it.
+
+    A moment is a random number of updates, and then up to 0.2 s, so that some come
+    while a checkpoint is being written.
+
+    Returns:
+      The updates that the last checkpoint had at each kill.
+    """
+    rng = random.Random(seed)
+    every = ["--checkpoint-every", "0", "--quiet"]
+    resume = [arguments[0], "--resume", str(out), *every]
+    process = _pgjax([*arguments, "--out", str(out), *every])
+    moments, reached = sorted(rng.sample(range(1, CHUNKS - 1), kills)), []
+    for moment in moments:
+        while process.poll() is None and newest(out) < 2 * moment:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.2))
+        if process.poll() is not None:
+            break  # it was faster
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        reached.append(newest(out))
+        process = _pgjax(resume)
+    code = process.wait()
+    if code:
+        raise RuntimeError(f"{' '.join(resume)} ended with {code}")
+    return reached
+
+
+def newest(out: pathlib.Path) -> int:
+    """The number of the newest checkpoint of a run, or of a sweep's present batch."""
+    numbers = [
+        path.name
+        for directory in (out, *out.glob("parts/*"))
+        for path in (directory / "checkpoints").glob("*")
+    ]
+    return max((int(name) for name in numbers if name.isdigit()), default=0)
+
+
+def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
+    """The files of results that are not equal, byte for byte."""
+    names = [path.relative_to(one) for path in sorted(one.glob("**/*.npz"))]
+    names.append(pathlib.Path("metrics.csv"))
+    return [
+        str(name)
+        for name in names
+        if (one / name).read_bytes() != (other / name).read_bytes()
+    ]
+
+
+def overhead(rounds: int, seconds: float) -> dict[str, object]:
+    """What a checkpoint every 10 seconds costs: speeds with and without, in turns."""
+    common = ["train", "reinforce", "--seeds", "64", "--num-envs", "16", "--quiet"]
+    speeds: dict[str, list[float]] = {"with": [], "without": []}
+    with tempfile.TemporaryDirectory() as directory:
+        for i in range(rounds + 1):  # the first one fills the compilation cache
+            names = list(speeds) if i % 2 else list(speeds)[::-1]
+            for name in names:
+                out = pathlib.Path(directory) / f"{name}-{i}"
+                every = "10" if name == "with" else "100000"
+                steps = str(int(seconds * 1.2e6 / 64))
+                command = [*common, "--steps", steps, "--checkpoint-every", every]
+                _pgjax([*command, "--out", str(out)]).wait()
+                summary = json.loads((out / "summary.json").read_text())
+                speed = summary["env_steps"] / summary["train_seconds"]
+                if i:
+                    speeds[name].append(speed)
+    ratios = [a / b for a, b in zip(speeds["with"], speeds["without"], strict=True)]
+    return {"steps per second": speeds, "ratios": ratios}
+
+
+def _pgjax(arguments: Sequence[str]) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "pgjax", *arguments])
+
+
+def main() -> None:
+    """Runs the drills and records what came of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=(*CASES, "overhead"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
+    arguments = parser.parse_args()
+    record: dict[str, object] = {
+        "command": "python -m experiments.faults",
+        **about_this_machine(),
+    }
+    for case in arguments.only or (*CASES, "overhead"):
+        if case == "overhead":
+            record[case] = overhead(rounds=8, seconds=25.0)
+        else:
+            record[case] = _drill(case, arguments.seed)
+        print(case, json.dumps(record[case]), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "faults.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _drill(case: str, seed: int) -> dict[str, object]:
+    command = arguments_of(case, CHUNKS)
+    with tempfile.TemporaryDirectory() as directory:
+        whole, broken = (pathlib.Path(directory) / name for name in ("whole", "broken"))
+        straight(command, whole)
+        reached = killed(command, broken, kills=KILLS, seed=seed)
+        return {
+            "kills": len(reached),
+            "updates at each": reached,
+            "files that differ": differences(whole, broken),
+        }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Training state on disk: whole or not at all, checked when it is read, never code.
+
+A checkpoint is a directory that Orbax writes: arrays, each under the path of its leaf,
+with checksums. Reading one executes nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FORMAT = 1
+Arrays = dict[str, Any]  # by the path of the leaf
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, and why."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that cannot be read, where another one might be."""
+
+
+def save(directory: str | os.PathLike, state: Any) -> None:
+    """Writes a training state, or any other pytree of arrays.
+
+    It is on disk when this returns: all of it, or where that failed, none.
+
+    Args:
+      directory: to be made; it must not exist yet, so that nothing is overwritten.
+      state: such as the `TrainState` that `train_steps` returned; its leaves may be
+        spread over devices and processes, all of which must call this.
+
+    Raises:
+      FileExistsError: if the directory exists.
+      OSError: if it cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    path = pathlib.Path(directory).absolute()
+    if path.exists():
+        raise FileExistsError(f"{path} exists already, and is not overwritten")
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, to_arrays(state), custom_metadata={"format": FORMAT})
+
+
+def restore(directory: str | os.PathLike, like: Any) -> Any:
+    """Reads what `save` wrote.
+
+    Args:
+      directory: as for `save`.
+      like: a pytree of the same structure, shapes and types; its values do not matter,
+        so that `jax.eval_shape(lambda: init_train_state(key, rollout, algorithm))` will
+        do.
+
+    Returns:
+      A pytree like `like`, of NumPy arrays and JAX keys.
+
+    Raises:
+      CheckpointError: if there is no checkpoint, if it is damaged, of a newer format,
+        or of another structure; the first leaf that differs is named.
+    """
+    import orbax.checkpoint as ocp
+
+    path = pathlib.Path(directory).absolute()
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a checkpoint: there is no such directory")
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+        with damage_told(path):
+            metadata = checkpointer.metadata(path)
+            stored = dict(metadata.item_metadata or {})
+        check_contents(path, metadata.custom_metadata, stored, like)
+        with damage_told(path):
+            return from_arrays(checkpointer.restore(path, template(like)), like)
+
+
+def to_arrays(state: Any) -> Arrays:
+    """A pytree as arrays that share no memory with it, keys as their data.
+
+    Of arrays that are spread over processes, copies on the devices.
+    """
+    arrays = {}
+    for name, leaf in _named_leaves(state):
+        leaf = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        if np.size(leaf):  # Orbax does not write what is empty
+            spread = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+            arrays[name] = jnp.copy(leaf) if spread else np.array(leaf)
+    return arrays
+
+
+def from_arrays(arrays: Arrays, like: Any) -> Any:
+    """The pytree that `to_arrays` took apart."""
+
+    def leaf_of(path: Any, leaf: Any) -> Any:
+        if not np.prod(leaf.shape):
+            return np.zeros(leaf.shape, leaf.dtype)
+        array = arrays[_name(path)]
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(array, impl=_implementation(leaf))
+        return array
+
+    return jax.tree_util.tree_map_with_path(leaf_of, like)
+
+
+def template(like: Any) -> Arrays:
+    """Arrays as `to_arrays` makes them, for Orbax to read into."""
+    return {
+        name: np.empty(shape, dtype)
+        for name, (shape, dtype) in _shapes(like).items()
+        if np.prod(shape)
+    }
+
+
+def check_contents(path: pathlib.Path, metadata: Any, stored: Any, like: Any) -> None:
+    """Sees that a checkpoint is one of ours, and holds what is wanted.
+
+    Args:
+      path: where it is.
+      metadata: ours, as Orbax keeps it.
+      stored: Orbax's own, of each leaf.
+      like: what is wanted.
+
+    Raises:
+      CheckpointError: if it says nothing of its format, or a newer one; for the first
+        leaf that differs.
+    """
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if not isinstance(found, int) or not stored:
+        raise DamagedError(f"{path} is damaged, or no checkpoint of pgjax")
+    if found > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {found}, this pgjax reads {FORMAT}; use the pgjax that "
+            "wrote it"
+        )
+    wanted = {name: x for name, x in _shapes(like).items() if np.prod(x[0])}
+    for name in dict.fromkeys([*wanted, *stored]):
+        found = None
+        if name in stored:
+            found = tuple(stored[name].shape), np.dtype(stored[name].dtype)
+        if found != wanted.get(name):
+            raise CheckpointError(
+                f"{path} holds something else: {name} is {_told(found)} there, "
+                f"expected {_told(wanted.get(name))}"
+            )
+
+
+@contextlib.contextmanager
+def quiet_orbax() -> Iterator[None]:
+    """Keeps Orbax's own log to errors, which are raised anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def damage_told(path: pathlib.Path) -> Iterator[None]:
+    """Says of whatever reading raises that the checkpoint is damaged."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # TensorStore, JSON and Orbax each raise their own
+        reason = " ".join(str(error).split())[:200]
+        raise DamagedError(f"{path} is damaged: {reason}") from error
+
+
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(_name(path), leaf) for path, leaf in leaves]
+
+
+def _shapes(like: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    shapes = {}
+    for name, leaf in _named_leaves(like):
+        if _is_key(leaf):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        shapes[name] = tuple(np.shape(leaf)), np.dtype(leaf.dtype)
+    return shapes
+
+
+def _implementation(key: Any) -> Any:
+    """Of a key, or of the shape of one, which only tracing tells."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
+    return found[0]
+
+
+def _told(found: tuple[tuple[int, ...], np.dtype] | None) -> str:
+    return "missing" if found is None else f"{found[1]} of shape {found[0]}"
+
+
+def _is_key(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,0 +1,168 @@
+"""The checkpoints of a run: written while it trains, the last few kept.
+
+RUN/checkpoints/N/          after N updates
+RUN/checkpoints/damaged-N/  one that could not be read, set aside
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pgjax.checkpoints import (
+    FORMAT,
+    DamagedError,
+    check_contents,
+    damage_told,
+    from_arrays,
+    quiet_orbax,
+    template,
+    to_arrays,
+)
+from pgjax.lab.errors import UsageError
+from pgjax.lab.execution import EVERY
+
+KEPT = 3
+
+
+class Checkpoints:
+    """Saves the state of training now and then, without waiting for the disk.
+
+    Args:
+      directory: of the checkpoints; made when there is one.
+      every: seconds from one to the next; 0 for one after every chunk.
+      at_end: whether there is one when training is complete.
+      tell: says what the user should know.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *,
+        every: float = EVERY,
+        at_end: bool = True,
+        tell: Callable[[str], None] = print,
+    ):
+        self.directory, self.at_end = directory.absolute(), at_end
+        self._every, self._tell = every, tell
+        self._manager: Any = None
+        self._saved = time.monotonic()
+        self._last: int | None = None
+        # Half a second, while the device is busy with the first chunks.
+        threading.Thread(target=_import_orbax, daemon=True).start()
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._saved >= self._every
+
+    def save(self, number: int, state: Any) -> None:
+        """Saves a state, by the number of updates; returns once it has a copy of it.
+
+        Raises:
+          UsageError: if this one, or the one before, could not be written.
+        """
+        import orbax.checkpoint as ocp
+
+        if number == self._last:
+            return
+        arguments = ocp.args.StandardSave(to_arrays(state))
+        with quiet_orbax(), self._failure_told():
+            self._open().save(
+                number, args=arguments, custom_metadata={"format": FORMAT}
+            )
+        self._saved, self._last = time.monotonic(), number
+
+    def latest(self, like: Any) -> tuple[int, Any] | None:
+        """The newest checkpoint that is whole, and after how many updates it was made.
+
+        Damaged ones are set aside, and told of.
+
+        Args:
+          like: the state's structure.
+
+        Raises:
+          CheckpointError: for one of a newer format, or of other shapes.
+          UsageError: if all there were are damaged.
+        """
+        while self.directory.is_dir():
+            with quiet_orbax():
+                numbers = self._open().all_steps()
+            if not numbers:
+                break
+            number = max(numbers)
+            try:
+                state = self._read(number, like)
+            except DamagedError as error:
+                self._set_aside(number, error)
+                continue
+            self._last = number
+            return number, state
+        if damaged := list(self.directory.glob("damaged-*")):
+            raise UsageError(
+                f"no whole checkpoint is left in {self.directory}, only "
+                f"{', '.join(sorted(path.name for path in damaged))}; nothing was "
+                "overwritten; start another run"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits until everything is on disk.
+
+        Raises:
+          UsageError: if it could not be written.
+        """
+        if self._manager is not None:
+            with quiet_orbax(), self._failure_told():
+                manager, self._manager = self._manager, None
+                manager.wait_until_finished()
+                manager.close()
+
+    def _open(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT, create=True, cleanup_tmp_directories=True
+            )
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                options=options,
+                item_handlers=ocp.StandardCheckpointHandler(),
+            )
+        return self._manager
+
+    def _read(self, number: int, like: Any) -> Any:
+        import orbax.checkpoint as ocp
+
+        path, manager = self.directory / str(number), self._open()
+        with quiet_orbax(), damage_told(path):
+            metadata = manager.metadata(number).custom_metadata
+            stored = dict(manager.item_metadata(number) or {})
+            check_contents(path, metadata, stored, like)
+            arguments = ocp.args.StandardRestore(template(like))
+            return from_arrays(manager.restore(number, args=arguments), like)
+
+    def _set_aside(self, number: int, error: DamagedError) -> None:
+        self._tell(f"{error}; it is set aside, and an earlier one is looked for")
+        self.close()  # it counts the damaged one, too
+        path = self.directory / str(number)
+        path.rename(path.with_name(f"damaged-{number}"))
+
+    @contextlib.contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # OSError, TensorStore's and Orbax's own
+            reason = " ".join(str(error).split())[:300]
+            raise UsageError(
+                f"cannot write a checkpoint into {self.directory}: {reason}; the last "
+                "one that was written is kept"
+            ) from error
+
+
+def _import_orbax() -> None:
+    import orbax.checkpoint  # noqa: F401

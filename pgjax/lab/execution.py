@@ -1,0 +1,25 @@
+"""How a run is carried out; nothing here changes what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pgjax.lab.errors import UsageError
+
+EVERY = 60.0  # seconds between two checkpoints
+
+
+class Execution(NamedTuple):
+    """What a user may say about the carrying out of a run."""
+
+    log: Sequence[str] = ()  # names of loggers, beside metrics.csv
+    quiet: bool = False  # whether to print nothing but errors
+    checkpoint_every: float = EVERY  # seconds; 0 for one after every chunk
+
+
+def check(execution: Execution) -> None:
+    """Raises UsageError for what cannot be."""
+    every = execution.checkpoint_every
+    if not 0 <= every < float("inf"):
+        raise UsageError(f"--checkpoint-every must be at least 0 seconds, got {every}")

@@ -1,0 +1,160 @@
+"""Checkpoints through the library: what was saved is what is restored, or an error."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import pgjax as pg
+from pgjax.divergence import QUANTITIES
+
+STATE = {
+    "params": (jnp.arange(6.0).reshape(2, 3), jnp.ones((), jnp.bfloat16)),
+    "counts": np.array([1, 2**40]),
+    "flags": jnp.array([True, False]),
+    "nothing": jnp.zeros((0, 4)),
+    "key": jax.random.key(7, impl="rbg"),
+    "keys": jax.random.split(jax.random.key(1), 3),
+}
+
+
+def plain(tree):
+    return [
+        np.asarray(jax.random.key_data(x))
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else np.asarray(x)
+        for x in jax.tree.leaves(tree)
+    ]
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "state"
+    pg.save(path, STATE)
+    return path
+
+
+def test_every_leaf_comes_back_with_its_type(saved):
+    found = pg.restore(saved, shapes(STATE))
+    assert jax.tree.structure(found) == jax.tree.structure(STATE)
+    for one, other in zip(plain(found), plain(STATE), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert found["key"].dtype == STATE["key"].dtype
+    np.testing.assert_array_equal(
+        jax.random.uniform(found["key"]), jax.random.uniform(STATE["key"])
+    )
+
+
+def test_training_goes_on_to_the_same_bits(tmp_path):
+    env = pg.make_env("CartPole-v1")
+    algorithm = pg.reinforce(pg.mlp_policy(env, (8,)), optax.adam(0.01))
+    rollout = pg.episodes(env, 4)
+    train = jax.jit(
+        lambda state: pg.train_steps(state, rollout, algorithm, num_updates=2)[0]
+    )
+    init = jax.jit(lambda: pg.init_train_state(jax.random.key(0), rollout, algorithm))
+    half = train(init())
+    pg.save(tmp_path / "half", half)
+    again = pg.restore(tmp_path / "half", jax.eval_shape(init))
+    for one, other in zip(plain(train(again)), plain(train(half)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_nothing_is_overwritten(saved):
+    with pytest.raises(FileExistsError, match="exists already"):
+        pg.save(saved, STATE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": np.zeros(3, np.int64)}, r"counts is int64 of shape \(2,\) there"),
+        ({"flags": np.zeros(2)}, r"flags is bool .*, expected float64 of shape \(2,\)"),
+        ({"more": np.zeros(2)}, "more is missing there"),
+    ],
+)
+def test_another_structure_is_told_by_its_leaf(saved, change, message):
+    with pytest.raises(pg.CheckpointError, match=message):
+        pg.restore(saved, shapes(STATE | change))
+
+
+def test_a_leaf_that_is_not_wanted_is_told(saved):
+    like = shapes({name: x for name, x in STATE.items() if name != "flags"})
+    with pytest.raises(pg.CheckpointError, match=r"flags is bool .* expected missing"):
+        pg.restore(saved, like)
+
+
+def test_what_is_not_there_or_newer_is_told(saved, tmp_path):
+    with pytest.raises(pg.CheckpointError, match="no such directory"):
+        pg.restore(tmp_path / "nowhere", shapes(STATE))
+    pg.save(tmp_path / "new", STATE)
+    path = tmp_path / "new" / "_CHECKPOINT_METADATA"
+    metadata = json.loads(path.read_text())
+    metadata["custom_metadata"]["format"] = 99
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(pg.CheckpointError, match="has format 99, this pgjax reads 1"):
+        pg.restore(tmp_path / "new", shapes(STATE))
+
+
+def test_any_flipped_bit_of_the_arrays_is_seen(tmp_path):
+    pg.save(tmp_path / "state", STATE)
+    rng = np.random.default_rng(0)
+    # What Orbax reads; its copies per process are merged into these.
+    files = [*(tmp_path / "state" / "d").iterdir(), tmp_path / "state/manifest.ocdbt"]
+    for file in files:
+        whole = file.read_bytes()
+        for _ in range(20):
+            data = bytearray(whole)
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            file.write_bytes(data)
+            with pytest.raises(pg.CheckpointError, match="is damaged"):
+                pg.restore(tmp_path / "state", shapes(STATE))
+        file.write_bytes(whole)
+    pg.restore(tmp_path / "state", shapes(STATE))
+
+
+METRICS = {
+    "episode_return": jnp.float32(3.0),
+    "episodes": jnp.int32(2),
+    "policy_loss": jnp.float32(1.0),
+    "value_loss": jnp.float32(1.0),
+    "gradient_norm": jnp.float32(0.0),
+}
+
+
+PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
+
+
+@jax.jit
+def first_bad(metrics, params):
+    state = pg.TrainState(pg.Learner(params, ()), (), (), (), (), ())
+    return pg.diverged(state, metrics)
+
+
+def judge(metrics=(), params=()):
+    found = int(first_bad(METRICS | dict(metrics), PARAMS | dict(params)))
+    return QUANTITIES[found - 1] if found else None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_named(bad):
+    assert judge() is None
+    assert judge({"episode_return": jnp.float32(bad)}) == "return"
+    assert judge({"value_loss": jnp.float32(bad)}) == "loss"
+    assert judge({"gradient_norm": jnp.float32(bad)}) == "gradient"
+    assert judge(params={"w": jnp.ones((2, 3)).at[1, 2].set(bad)}) == "parameters"
+    both = {"gradient_norm": jnp.float32(bad), "policy_loss": jnp.float32(bad)}
+    assert judge(both) == "loss"  # which came first
+
+
+def test_without_an_episode_there_is_no_return_to_look_at():
+    none = {"episode_return": jnp.float32(np.nan), "episodes": jnp.int32(0)}
+    assert judge(none) is None

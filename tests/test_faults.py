@@ -1,0 +1,203 @@
+"""Runs that are killed, interrupted or go wrong lose nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import faults
+from pgjax.cli import main
+
+TINY = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "2"]
+CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
+
+
+@pytest.mark.parametrize("case", ["ppo", "sweep"])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(case, tmp_path):
+    command = faults.arguments_of(case, chunks=40)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    faults.straight(command, whole)
+    reached = faults.killed(command, broken, kills=3, seed=7)
+    assert len(reached) >= 2
+    assert faults.differences(whole, broken) == []
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pgjax.cli", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path):
+    deadline = time.time() + 120
+    while not (path.exists() and path.stat().st_size) and time.time() < deadline:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_go_on(number, tmp_path):
+    run = tmp_path / "run"
+    process = start("train", *TINY, "--steps", 10**8, "--out", run)
+    wait_for(run / "metrics.csv")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "finishing this chunk" in errors
+    assert f"pgjax train --resume {run}" in errors
+    assert faults.newest(run) > 0
+    assert not (run / "summary.json").exists()
+    assert main(["evaluate", str(run), "--episodes", "1"]) == 0  # as far as it came
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["train", *TINY, "--steps", "4000", *CHUNKED, "--out", str(run)]
+    assert main(arguments) == 0
+    return run
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    run = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished, run], check=True)
+    return run
+
+
+def test_more_steps_train_further(copy, tmp_path):
+    assert main(["train", "--resume", str(copy), "--steps", "6000", *CHUNKED[2:]]) == 0
+    longer = tmp_path / "longer"
+    arguments = ["train", *TINY, "--steps", "6000", *CHUNKED, "--out", str(longer)]
+    assert main(arguments) == 0
+    ours, theirs = (
+        pd.read_csv(run / "metrics.csv").sort_values(["seed", "update"])
+        for run in (copy, longer)
+    )
+    np.testing.assert_array_equal(ours.to_numpy(), theirs.to_numpy())
+    for one, other in zip(
+        *(np.load(run / "params.npz").values() for run in (copy, longer)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    record = json.loads((copy / "config.json").read_text())
+    assert record["config"]["steps"] == 6000
+    assert len(record["resumed"]) == 1
+
+
+def resume(run, *arguments, capsys):
+    code = main(["train", "--resume", str(run), *arguments])
+    return code, capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(copy, capsys):
+    last = faults.newest(copy)
+    (copy / "summary.json").unlink()
+    for file in (copy / "checkpoints" / str(last)).glob("**/d/*"):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    before = (copy / "metrics.csv").read_bytes()
+    code, errors = resume(copy, capsys=capsys)
+    assert code == 0
+    assert f"checkpoints/{last} is damaged" in errors
+    assert (copy / "checkpoints" / f"damaged-{last}").is_dir()
+    assert faults.newest(copy) == last  # it was made again
+    assert (copy / "metrics.csv").read_bytes() == before
+
+
+def test_without_a_whole_checkpoint_nothing_is_overwritten(copy, capsys):
+    (copy / "summary.json").unlink()
+    for file in (copy / "checkpoints").glob("*/manifest.ocdbt"):
+        file.write_bytes(file.read_bytes()[:20])
+    for file in (copy / "checkpoints").glob("*/default/manifest.ocdbt"):
+        file.write_bytes(file.read_bytes()[:20])
+    before = (copy / "metrics.csv").read_bytes()
+    for _ in range(2):
+        code, errors = resume(copy, capsys=capsys)
+        assert code == 2
+        assert "no whole checkpoint is left" in errors
+    assert (copy / "metrics.csv").read_bytes() == before
+    assert len(list((copy / "checkpoints").glob("damaged-*"))) == 3
+
+
+def test_numbers_that_go_wrong_stop_the_run_and_are_named(tmp_path, capsys):
+    run = tmp_path / "run"
+    rate = ["--learning-rate", "1e30", "--max-gradient-norm", "none"]
+    arguments = ["train", "a2c", *TINY, *rate, "--preset", "general", *CHUNKED[:4]]
+    code = main([*arguments, "--steps", "4000", "--out", str(run)])
+    assert code == 1
+    told = capsys.readouterr().err
+    summary = json.loads((run / "summary.json").read_text())
+    metrics = pd.read_csv(run / "metrics.csv")
+    for row in summary["agents"]:
+        update, quantity = row["diverged"]["update"], row["diverged"]["quantity"]
+        assert f"seed {row['seed']} diverged: at update {update} its {quantity}" in told
+        agent = metrics[metrics.seed == row["seed"]]
+        assert agent["update"].max() == update - 1 if update > 1 else agent.empty
+        assert row["greedy_return"]["mean"] is None
+    for x in np.load(run / "params.npz").values():
+        assert np.isfinite(x).all()  # those before
+
+
+def test_in_a_sweep_only_the_agent_that_diverged_is_frozen(tmp_path):
+    out = tmp_path / "sweep"
+    arguments = ["sweep", "a2c", *TINY, "--num-steps", "16", *CHUNKED]
+    rates = ["--learning-rate", "0.001", "1e30", "--preset", "general"]
+    assert main([*arguments, *rates, "--steps", "1280", "--out", str(out)]) == 0
+    rows = json.loads((out / "summary.json").read_text())["agents"]
+    assert [row["diverged"] is None for row in rows] == [True] * 2 + [False] * 2
+    assert {row["env_steps"] for row in rows[:2]} == {1280}
+    assert all(row["greedy_return"]["mean"] is not None for row in rows[:2])
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert set(metrics[metrics.learning_rate == 0.001].groupby("seed").size()) == {
+        1280 // (4 * 16)
+    }
+
+
+def test_a_second_process_is_refused(copy, capsys):
+    holder = f"""
+import sys, time
+from pgjax.lab.store import locked
+import pathlib
+with locked(pathlib.Path({str(copy)!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    code, errors = resume(copy, "--steps", "9000", capsys=capsys)
+    process.communicate("")
+    assert code == 2
+    assert "is being written by another process" in errors
+
+
+def test_a_full_disk_stops_the_run_with_one_line(tmp_path):
+    # A quota: no file of this process may be longer than that.
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "pgjax", "train", *TINY, *CHUNKED]
+    command += ["--steps", "100000", "--out", str(run)]
+    code = f"""
+import resource, os, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+os.execv({sys.executable!r}, {command!r})
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    assert "File too large" in process.stderr
+    assert os.path.isdir(run)
