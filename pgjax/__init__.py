@@ -15,7 +15,6 @@ from pgjax.baselines import (
 )
 from pgjax.checkpoints import CheckpointError, restore, save
 from pgjax.critics import critic_values, estimate_advantages
-from pgjax.devices import check_replicas, over_environments
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.divergence import diverged
 from pgjax.evaluate import evaluate
@@ -29,6 +28,7 @@ from pgjax.losses import (
     surrogate_loss,
     value_loss,
 )
+from pgjax.meshes import check_replicas, make_mesh
 from pgjax.natural_gradient import fisher_vector_product, trust_region
 from pgjax.normalization import normalize_observations, scale_rewards
 from pgjax.returns import (
@@ -131,11 +131,11 @@ __all__ = [
     "leave_one_out",
     "linear_softmax_policy",
     "make_env",
+    "make_mesh",
     "mlp_policy",
     "n_step_returns",
     "no_baseline",
     "normalize_observations",
-    "over_environments",
     "policy_gradient_loss",
     "ppo",
     "reinforce",

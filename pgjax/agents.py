@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from pgjax.batching import zeros_like
+from pgjax.meshes import AGENT, AGENTS, make_mesh, of_agents, over_mesh, specs_of
 
 
 def in_batches(
     fn: Callable[..., Any],
     agents: tuple[Any, ...],
     *,
-    devices: Sequence[jax.Device] | None = None,
+    mesh: Mesh | None = None,
     agents_at_once: int | None = None,
 ) -> Any:
     """The results of `fn` for every agent, so many at a time.
@@ -25,7 +26,7 @@ def in_batches(
     Args:
       fn: a function of one agent.
       agents: its arguments, leaves (S, ...).
-      devices: where to run; by default all that there are.
+      mesh: where to run; by default an axis of agents over all devices.
       agents_at_once: how many run side by side; by default all.
 
     Returns:
@@ -33,11 +34,13 @@ def in_batches(
     """
     count = len(jax.tree.leaves(agents)[0])
     size = min(count, agents_at_once or count)
-    devices = (jax.devices() if devices is None else list(devices))[:size]
-    size = pad_agents(size, devices)
-    run = jax.jit(over_agents(fn, devices))
+    mesh = make_mesh() if mesh is None else mesh
+    mesh = Mesh(mesh.devices[:size], mesh.axis_names)  # no device without an agent
+    size = pad_agents(size, mesh.shape[AGENT])
+    specs = specs_of(fn, *jax.tree.map(lambda x: x[0], agents), mesh=mesh)
+    run = jax.jit(over_mesh(jax.vmap(fn), mesh, out_specs=of_agents(specs)))
     # The last batch is filled up with agents that have run before.
-    index = np.arange(pad_agents(count, [None] * size)) % count
+    index = np.arange(pad_agents(count, size)) % count
     results = [
         run(*jax.tree.map(lambda x, part=part: x[part], agents))
         for part in index.reshape(-1, size)
@@ -45,28 +48,14 @@ def in_batches(
     return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *results)
 
 
-def over_agents(
-    fn: Callable[..., Any], devices: Sequence[jax.Device]
-) -> Callable[..., Any]:
-    """`vmap` over agents, the leading axis of every argument, split over devices.
-
-    Each device runs its share of the agents by itself and waits for no other. On a CPU,
-    one XLA device per core is faster than one device with a thread per core.
-
-    Args:
-      fn: a function of one agent.
-      devices: the number of agents must be a multiple of theirs; see `pad_agents`.
-
-    Returns:
-      A function of agents, to be jitted.
-    """
-    return over_devices(jax.vmap(fn), devices)
-
-
 def over_active(
-    fn: Callable[..., tuple[Any, Any]], devices: Sequence[jax.Device], *, block: int
+    fn: Callable[..., tuple[Any, Any]],
+    mesh: Mesh,
+    *,
+    block: int,
+    state_specs: Any = AGENTS,
 ) -> Callable[..., tuple[Any, Any]]:
-    """As `over_agents`, but only for agents that are still active, block by block.
+    """A function of all agents, for those that are still active, block by block.
 
     Agents that are done cost nothing, and what a block of agents touches stays in the
     cache. A block takes as long as its busiest agent, so agents with about as much to
@@ -75,8 +64,10 @@ def over_active(
 
     Args:
       fn: maps the state of one agent, and other inputs, to the next state and outputs.
-      devices: the number of agents must be a multiple of theirs; see `pad_agents`.
+      mesh: the number of agents must be a multiple of its axis of agents; see
+        `pad_agents`.
       block: how many agents of a device run side by side.
+      state_specs: how their states are split over it.
 
     Returns:
       A function of work (S,), states (S, ...) and inputs (S, ...), to be jitted. Work
@@ -110,24 +101,14 @@ def over_active(
         num_blocks = -(-jnp.sum(work > 0) // size)
         return jax.lax.fori_loop(0, num_blocks, step, (state, outputs))
 
-    return over_devices(run, devices)
+    def spread(work: Any, state: Any, *inputs: Any) -> tuple[Any, Any]:
+        in_specs = AGENTS, state_specs, *(AGENTS for _ in inputs)
+        whole = over_mesh(run, mesh, in_specs, (state_specs, AGENTS))
+        return whole(work, state, *inputs)
+
+    return spread
 
 
-def over_devices(
-    batched: Callable[..., Any], devices: Sequence[jax.Device]
-) -> Callable[..., Any]:
-    """A function of agents, leaves (S, ...), on each device for its share of them."""
-    if len(devices) == 1:
-        return batched
-    spec = PartitionSpec("agent")
-    mesh = Mesh(devices, ("agent",))
-    # Nothing is shared between devices, so there is nothing for `check_vma` to check,
-    # and loop carries that start as constants need no marking.
-    return jax.shard_map(
-        batched, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-    )
-
-
-def pad_agents(count: int, devices: Sequence[Any]) -> int:
-    """The smallest multiple of the number of devices that holds `count` agents."""
-    return -(-count // len(devices)) * len(devices)
+def pad_agents(count: int, num_shares: int) -> int:
+    """The least number of agents, `count` or more, that makes so many equal shares."""
+    return -(-count // num_shares) * num_shares

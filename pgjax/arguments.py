@@ -81,6 +81,7 @@ def make_parser(arguments: list[str]) -> Parser:
     _add_bench(commands)
     _add_evaluate(commands)
     _add_render(commands)
+    _add_export(commands)
     commands.add_parser(
         "envs", help="list the environments, with their spaces and presets"
     )
@@ -103,6 +104,29 @@ def _add_train(commands: Any, arguments: list[str]) -> None:
         help="go on with a run that was stopped, or with more --steps",
     )
     _add_settings(train, arguments, grid=False)
+
+
+def _add_devices(parser: Any) -> None:
+    """Where a run is carried out."""
+    group = parser.add_argument_group("devices and processes")
+    group.add_argument(
+        "--devices", type=_count, metavar="INT", help="how many to use (default: all)"
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="be one of several processes, each started with this same command; Slurm, "
+        "Open MPI and TPU pods say which, otherwise:",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of the first process"
+    )
+    group.add_argument(
+        "--num-processes", type=_count, metavar="INT", help="how many there are"
+    )
+    group.add_argument(
+        "--process-id", type=_count, metavar="INT", help="which one this is, from 0"
+    )
 
 
 def _add_sweep(commands: Any, arguments: list[str]) -> None:
@@ -169,6 +193,7 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
         metavar="SECONDS",
         help=f"from one checkpoint to the next (default: {EVERY:g})",
     )
+    _add_devices(parser)
     # The defaults that --help shows are those of the preset and environment given.
     preset = _given(arguments, "--preset") or "default"
     known = own or arguments[:1] not in (["train"], ["sweep"])
@@ -427,6 +452,25 @@ def _add_evaluate(commands: Any) -> None:
         "--episodes", type=int, default=100, help="for each agent (default: 100)"
     )
     evaluate.add_argument("--seed", type=int, default=0, help="(default: 0)")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a run's policy as a file that runs without pgjax",
+        description="Writes a run's greedy policy as serialized StableHLO, for CPU, "
+        "CUDA and TPU; jax.export.deserialize reads it.",
+    )
+    export.add_argument("run", help="a run directory, as made by pgjax train")
+    export.add_argument("--out", help="the file to write (default: RUN/policy.jax)")
+    export.add_argument(
+        "--agent", type=int, help="the agent's seed (default: the run's first)"
+    )
+    export.add_argument(
+        "--sampled",
+        action="store_true",
+        help="draw actions from the policy; it then takes a seed before observations",
+    )
 
 
 def _add_render(commands: Any) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import jax
 
+LOST = 75  # the exit code when another process is gone: try again
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
@@ -32,8 +34,8 @@ def command() -> NoReturn:
     code = main()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    if code in (130, 143):
-        os._exit(code)  # rather than wait for them
+    if code in (130, 143, LOST):
+        os._exit(code)  # rather than wait for them, or for processes that are gone
     sys.exit(code)
 
 
@@ -75,13 +77,24 @@ def _keep_freed_memory() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from pgjax.checkpoints import CheckpointError
     from pgjax.lab.errors import UsageError
 
     try:
         return _dispatch(arguments)
-    except UsageError as error:
+    except (UsageError, CheckpointError) as error:
         print(f"pgjax: {error}", file=sys.stderr)
         return 2
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        print(
+            f"pgjax: lost another process: {reason}; what was saved last is kept: "
+            "start all processes again with --resume",
+            file=sys.stderr,
+        )
+        return LOST
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -114,6 +127,10 @@ def _dispatch(arguments: list[str]) -> int:
         from pgjax.lab import players
 
         return players.evaluate(**parsed)
+    if command == "export":
+        from pgjax.lab.export import export
+
+        return export(**parsed)
     if command == "render":
         from pgjax.lab import players
 
@@ -129,6 +146,7 @@ def _train(parsed: dict[str, Any]) -> int:
 
     run = _resumed(parsed, "out", "log")
     execution, out = _execution(parsed), parsed.pop("out", None)
+    _join(parsed)
     if run is not None:
         return runs.resume(run, parsed, execution)
     config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
@@ -141,6 +159,7 @@ def _sweep(parsed: dict[str, Any]) -> int:
 
     run = _resumed(parsed, "out", "log", "agents_at_once")
     execution = _execution(parsed)
+    _join(parsed)
     several = {k: x for k, x in parsed.items() if isinstance(x, Values)}
     given = {k: x for k, x in parsed.items() if k not in several}
     given |= {k: x[0] for k, x in several.items() if len(x) == 1}
@@ -178,6 +197,24 @@ def _resumed(parsed: dict[str, Any], *without: str) -> pathlib.Path | None:
             flag = name.replace("_", "-")
             raise UsageError(f"--resume goes on as {run} was started, without --{flag}")
     return None if run is None else pathlib.Path(run)
+
+
+def _join(parsed: dict[str, Any]) -> None:
+    """Becomes one of several processes, if that is asked for.
+
+    Raises:
+      UsageError: if it cannot, or is told which one to be and not to be one.
+    """
+    from pgjax.lab import hosts
+    from pgjax.lab.errors import UsageError
+
+    names = "coordinator", "num_processes", "process_id"
+    which = {name: parsed.pop(name) for name in names if name in parsed}
+    if parsed.pop("distributed", False):
+        hosts.join(*(which.get(name) for name in names))
+    elif which:
+        flag = min(which).replace("_", "-")
+        raise UsageError(f"--{flag} goes with --distributed")
 
 
 def _execution(parsed: dict[str, Any]) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from pgjax.agents import in_batches
 from pgjax.train import train
@@ -22,7 +23,7 @@ def sweep(
     num_seeds: int,
     num_updates: int,
     seed: int = 0,
-    devices: Sequence[jax.Device] | None = None,
+    mesh: Mesh | None = None,
     agents_at_once: int | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Trains an agent for each combination of hyperparameters and each seed.
@@ -39,7 +40,8 @@ def sweep(
       num_seeds: agents of each combination, >= 1.
       num_updates: as for `train`.
       seed: the first seed, >= 0; the others follow it.
-      devices: where to run; by default all that there are.
+      mesh: where to run; by default an axis of agents over all devices. With an axis
+        of environments, `make_mesh(env=2)`, agents draw other random numbers.
       agents_at_once: how many run side by side, where all do not fit into memory; the
         others follow, without another compilation.
 
@@ -70,5 +72,5 @@ def sweep(
         seed_grid.ravel(),
         {name: x.ravel() for name, x in zip(axes, grid, strict=True)},
     )
-    results = in_batches(run, agents, devices=devices, agents_at_once=agents_at_once)
+    results = in_batches(run, agents, mesh=mesh, agents_at_once=agents_at_once)
     return jax.tree.map(lambda x: x.reshape(*seed_grid.shape, *x.shape[1:]), results)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from pgjax.batching import count_up_to
 from pgjax.checks import check_is, check_key
 from pgjax.collectives import each_device, sum_over_devices
+from pgjax.meshes import AGENT, over_mesh, specs_of
 from pgjax.types import (
     Algorithm,
     Array,
@@ -22,38 +24,57 @@ RECENT = 100  # episodes in the running mean, as in the article's stopping rule
 
 
 def train(
-    key: Key, rollout: Rollout, algorithm: Algorithm, *, num_updates: int
+    key: Key,
+    rollout: Rollout,
+    algorithm: Algorithm,
+    *,
+    num_updates: int,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Trains one agent from scratch; a pure function, made for `jit` and `vmap`.
+
+    With a mesh, the environments are split over its devices. Every number of devices
+    draws other random numbers, so a seed gives another agent, of the same distribution.
+    An algorithm of your own must then reduce over environments with `pgjax.weighted`,
+    `pgjax.blocks` and `pgjax.collectives`, as those here do: a plain mean would be that
+    of one device's share; see `check_replicas`. Nor may an `update` be jitted by
+    itself: JAX would take what it traced for one device. On a CPU, wait for each call
+    (`jax.block_until_ready`) before the next: two programs at once, whose sums wait for
+    all devices, can wait for each other for ever.
 
     Args:
       key: a typed key; the same key gives the same agent.
       rollout: where experience comes from, such as `episodes(env, 16)`.
       algorithm: what learns from it, such as `reinforce(network, optimizer)`.
       num_updates: number of rollouts, each followed by one update; >= 1.
+      mesh: devices that the environments are split over, such as
+        `make_mesh(env=8)`; by default one device has them all.
 
     Returns:
       The final state, and metrics of shape (num_updates,); see `train_step`.
 
     Raises:
-      ValueError: if the rollout cuts episodes and the algorithm needs them whole, or
-        num_updates < 1.
+      ValueError: if the rollout cuts episodes and the algorithm needs them whole,
+        num_updates < 1, or the environments cannot be split evenly.
     """
-    state = init_train_state(key, rollout, algorithm)
-    return train_steps(state, rollout, algorithm, num_updates=num_updates)
+    state = init_train_state(key, rollout, algorithm, mesh=mesh)
+    return train_steps(state, rollout, algorithm, num_updates=num_updates, mesh=mesh)
 
 
-def init_train_state(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
+def init_train_state(
+    key: Key, rollout: Rollout, algorithm: Algorithm, *, mesh: Mesh | None = None
+) -> TrainState:
     """The state before the first update.
 
     Args:
       key: a typed key.
       rollout: as for `train`.
       algorithm: as for `train`.
+      mesh: as for `train`.
 
     Raises:
       TypeError: if an argument is something else.
-      ValueError: if the rollout cuts episodes and the algorithm needs them whole.
+      ValueError: as for `train`.
     """
     check_is(Rollout, "pg.episodes(env, 8)", rollout=rollout)
     check_is(Algorithm, "pg.reinforce(network, optimizer)", algorithm=algorithm)
@@ -64,6 +85,15 @@ def init_train_state(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainS
             "pg.episodes(env, num_envs) instead of pg.unroll(...)"
         )
     check_key(key)
+    if mesh is not None:
+        specs = _specs(rollout, algorithm, mesh)
+        return over_mesh(
+            lambda key: _init(key, rollout, algorithm), mesh, PartitionSpec(), specs
+        )(key)
+    return _init(key, rollout, algorithm)
+
+
+def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
     key, learner_key, rollout_key = jax.random.split(key, 3)
     obs = jax.eval_shape(rollout.observe, rollout_key)
     return TrainState(
@@ -76,8 +106,23 @@ def init_train_state(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainS
     )
 
 
+def _specs(rollout: Rollout, algorithm: Algorithm, mesh: Mesh) -> TrainState:
+    """How the state of one agent is split."""
+    if mesh.shape[AGENT] > 1:
+        raise ValueError(
+            f"one agent cannot be split over an agent axis of {mesh.shape[AGENT]}; "
+            "all devices share its environments with make_mesh(devices, env=N)"
+        )
+    return specs_of(lambda: _init(jax.random.key(0), rollout, algorithm), mesh=mesh)
+
+
 def train_steps(
-    state: TrainState, rollout: Rollout, algorithm: Algorithm, *, num_updates: int
+    state: TrainState,
+    rollout: Rollout,
+    algorithm: Algorithm,
+    *,
+    num_updates: int,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """`num_updates` train steps in one scan; the body of `train`, and of a chunk.
 
@@ -86,6 +131,7 @@ def train_steps(
       rollout: as for `train`.
       algorithm: as for `train`.
       num_updates: >= 1.
+      mesh: as for `train`; the one that `state` was made with.
 
     Returns:
       The state to go on from, and metrics of shape (num_updates,).
@@ -99,7 +145,13 @@ def train_steps(
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         return train_step(state, rollout, algorithm)
 
-    return jax.lax.scan(step, state, length=num_updates)
+    def run(state: TrainState) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(step, state, length=num_updates)
+
+    if mesh is None:
+        return run(state)
+    specs = _specs(rollout, algorithm, mesh)
+    return over_mesh(run, mesh, (specs,), (specs, PartitionSpec()))(state)
 
 
 def train_step(

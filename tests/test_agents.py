@@ -11,16 +11,19 @@ import optax
 import pytest
 
 import pgjax as pg
-from pgjax.agents import in_batches, over_active, over_agents, pad_agents
+from pgjax.agents import in_batches, over_active, pad_agents
+from pgjax.meshes import over_mesh
 
+ONE = pg.make_mesh(jax.devices()[:1])
 # XLA counts its CPU devices once, at its start: several need a process of their own.
 SEVERAL = """
 import jax, jax.numpy as jnp, optax
 import pgjax as pg
-from pgjax.agents import over_agents, pad_agents
+from pgjax.agents import pad_agents
+from pgjax.meshes import over_mesh
 
 devices = jax.devices()
-assert len(devices) == 4 and pad_agents(6, devices) == 8
+assert len(devices) == 4 and pad_agents(6, 4) == 8
 env = pg.make_env("CartPole-v1", time_limit=20)
 network = pg.mlp_policy(env, (4,))
 rollout = pg.episodes(env, 3)
@@ -34,7 +37,7 @@ def train(key, learning_rate):
 
 keys = jax.random.split(jax.random.key(0), 8)
 rates = jnp.linspace(0.001, 0.01, 8)
-params, steps = jax.jit(over_agents(train, devices))(keys, rates)
+params, steps = jax.jit(over_mesh(jax.vmap(train), pg.make_mesh()))(keys, rates)
 assert len(steps.sharding.device_set) == 4
 alone, alone_steps = jax.jit(train)(keys[5], rates[5])
 assert (steps[5] == alone_steps).all()
@@ -57,15 +60,15 @@ def test_agents_on_four_devices_are_the_agents_alone():
 
 
 def test_one_device_is_a_vmap():
-    squares = over_agents(lambda x: x**2, jax.devices()[:1])
+    squares = over_mesh(jax.vmap(lambda x: x**2), ONE)
     assert squares(jnp.arange(3)).tolist() == [0, 1, 4]
 
 
 @pytest.mark.parametrize(
-    ("count", "devices", "padded"), [(1, 1, 1), (5, 1, 5), (5, 2, 6), (6, 2, 6)]
+    ("count", "shares", "padded"), [(1, 1, 1), (5, 1, 5), (5, 2, 6), (6, 2, 6)]
 )
-def test_padding_is_to_the_next_multiple(count, devices, padded):
-    assert pad_agents(count, [None] * devices) == padded
+def test_padding_is_to_the_next_multiple(count, shares, padded):
+    assert pad_agents(count, shares) == padded
 
 
 def test_batches_are_the_whole():
@@ -86,9 +89,7 @@ def test_only_agents_with_work_go_on_and_each_goes_on_once(block):
 
     work = np.array([3, 0, 7, 1, 0], np.int32)
     state, step = jnp.arange(1.0, 6.0), jnp.full(5, 0.5)
-    new, outputs = jax.jit(over_active(fn, jax.devices()[:1], block=block))(
-        work, state, step
-    )
+    new, outputs = jax.jit(over_active(fn, ONE, block=block))(work, state, step)
     assert new.tolist() == [1.5, 2.0, 3.5, 4.5, 5.0]
     assert outputs["seen"].tolist() == [10.0, 0.0, 30.0, 40.0, 0.0]
 
@@ -114,7 +115,7 @@ def test_blocks_hold_agents_with_as_much_to_do_and_are_no_more_than_needed():
     def _(size, batched, x):
         return jax.pure_callback(seen, x, x), True
 
-    run = over_active(lambda x: fn(look(x)), jax.devices()[:1], block=2)
+    run = over_active(lambda x: fn(look(x)), ONE, block=2)
     jax.block_until_ready(
         jax.jit(run)(np.array([5, 90, 0, 80, 6, 0, 0]), jnp.arange(7.0))
     )
@@ -137,7 +138,7 @@ def test_who_shares_a_block_changes_nobodys_bits():
     run = jax.jit(
         over_active(
             lambda s: pg.train_steps(s, rollout, algorithm, num_updates=4),
-            jax.devices()[:1],
+            ONE,
             block=2,
         )
     )

@@ -125,27 +125,59 @@ def test_moments_of_shares_far_apart_are_exact():
 def test_environments_that_cannot_be_split_are_an_error():
     env = pg.make_env("CartPole-v1")
     algorithm = pg.a2c(pg.actor_critic(env), ADAM)
-    devices = [jax.devices()[0]] * 3  # not used: the number is seen first
+    mesh = pg.make_mesh([jax.devices()[0]] * 3, env=3)  # only its shape is looked at
     with pytest.raises(ValueError, match="4 environments cannot be split"):
-        pg.over_environments(pg.unroll(env, 4, 8), algorithm, devices)
+        pg.train(
+            jax.random.key(0), pg.unroll(env, 4, 8), algorithm, num_updates=1, mesh=mesh
+        )
+
+
+def test_one_agent_has_no_use_for_an_axis_of_agents():
+    env = pg.make_env("CartPole-v1")
+    algorithm = pg.a2c(pg.actor_critic(env), ADAM)
+    mesh = pg.make_mesh([jax.devices()[0]] * 2)
+    with pytest.raises(
+        ValueError, match="one agent cannot be split over an agent axis"
+    ):
+        pg.init_train_state(
+            jax.random.key(0), pg.unroll(env, 4, 8), algorithm, mesh=mesh
+        )
+
+
+def test_a_mesh_has_whole_rows():
+    with pytest.raises(
+        ValueError, match="env must divide the number of devices, 3, got"
+    ):
+        pg.make_mesh([jax.devices()[0]] * 3, env=2)
 
 
 SCRIPT = """
+from functools import partial
 import jax, jax.numpy as jnp, numpy as np, optax
 import pgjax as pg
 
 assert jax.device_count() == 2
+mesh = pg.make_mesh(env=2)
+
+
+def programs(rollout, algorithm):
+    init, steps = (
+        jax.jit(partial(fn, rollout=rollout, algorithm=algorithm, mesh=mesh))
+        for fn in (pg.init_train_state, partial(pg.train_steps, num_updates=2))
+    )
+    return init, steps
+
+
 env = pg.make_env("CartPole-v1")
 network, optimizer = pg.actor_critic(env, (8,)), optax.adam(1e-3)
 for algorithm, rollout in (
     (pg.scale_rewards(pg.ppo(network, optimizer)), pg.unroll(env, 8, 16)),
     (pg.reinforce(network, optimizer, baseline=pg.value_baseline), pg.episodes(env, 8)),
 ):
-    training = pg.over_environments(rollout, algorithm, jax.devices())
-    state = jax.block_until_ready(jax.jit(training.init)(jax.random.key(0)))
-    steps = jax.jit(training.steps, static_argnums=1)
-    state, metrics = jax.block_until_ready(steps(state, 2))
-    state, metrics = jax.block_until_ready(steps(state, 2))
+    init, steps = programs(rollout, algorithm)
+    state = jax.block_until_ready(init(jax.random.key(0)))
+    state, metrics = jax.block_until_ready(steps(state))
+    state, metrics = jax.block_until_ready(steps(state))
     pg.check_replicas(state.learner.params)
     whole = jax.eval_shape(
         lambda: pg.init_train_state(jax.random.key(0), rollout, algorithm)
@@ -167,9 +199,8 @@ def careless(key, learner, batch):  # a plain mean, of one device's share
 
 
 algorithm = pg.a2c(network, optimizer)._replace(update=careless)
-training = pg.over_environments(pg.unroll(env, 8, 16), algorithm, jax.devices())
-state = jax.block_until_ready(jax.jit(training.init)(jax.random.key(0)))
-state, _ = jax.block_until_ready(jax.jit(training.steps, static_argnums=1)(state, 1))
+init, steps = programs(pg.unroll(env, 8, 16), algorithm)
+state, _ = jax.block_until_ready(steps(jax.block_until_ready(init(jax.random.key(0)))))
 try:
     pg.check_replicas(state.learner.params)
 except RuntimeError as error:

@@ -12,7 +12,7 @@ ROOT = Path(pg.__file__).parent
 LAYERS = (
     {"types", "xla"},
     {"checks", "batching", "collectives"},
-    {"weighted"},
+    {"weighted", "meshes"},
     {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
     {
         "critics",
@@ -27,7 +27,7 @@ LAYERS = (
     {"rollout"},
     {"algorithms"},
     {"train", "evaluate", "checkpoints", "divergence"},
-    {"agents", "devices"},
+    {"agents"},
     {"sweep"},
     {"lab"},
     {"bench"},

@@ -25,7 +25,7 @@ from pgjax.bench.stages import (
     stages,
     whole_step,
 )
-from pgjax.devices import check_replicas
+from pgjax.meshes import check_replicas
 from pgjax.rollout import SEGMENT
 
 WHOLE = "whole step"

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 import pgjax as pg
-from pgjax.agents import over_active, over_agents, over_devices
+from pgjax.agents import over_active, pad_agents
 from pgjax.bench.cases import Case
 from pgjax.bench.workers.pgjax_worker import (
     algorithm_of,
@@ -27,6 +28,7 @@ from pgjax.bench.workers.pgjax_worker import (
 )
 from pgjax.lab.memory import block_size
 from pgjax.lab.options import algorithm_options
+from pgjax.meshes import over_mesh
 from pgjax.networks import at_precision
 from pgjax.types import Array, Discrete, Key, Space
 
@@ -43,6 +45,7 @@ class Pieces(NamedTuple):
     rollout: pg.Rollout  # of all environments
     share: pg.Rollout  # of those of one device
     devices: tuple[jax.Device, ...]
+    mesh: Mesh  # of agents, or of shares that know nothing of each other
     at_once: int  # agents of a device that run side by side
     num_blocks: int  # that the agents of a device make
 
@@ -79,6 +82,7 @@ def pieces_of(case: Case, devices: Sequence[jax.Device]) -> Pieces:
         rollout_of(pg, spec, env, case.spec.num_envs),
         rollout_of(pg, spec, env, num_envs),
         tuple(devices),
+        pg.make_mesh(devices),
         at_once,
         num_blocks,
     )
@@ -89,24 +93,31 @@ def whole_step(case: Case, pieces: Pieces) -> tuple[Callable, Callable]:
 
     The second one takes the number of updates too.
     """
-    algorithm, devices = pieces.algorithm, pieces.devices
+    algorithm, rollout, mesh = pieces.algorithm, pieces.rollout, pieces.mesh
     if case.spec.num_agents == 1:
-        training = pg.over_environments(pieces.rollout, algorithm, devices)
-        return lambda seed: training.init(jax.random.key(seed)), training.steps
-    count = -(-case.spec.num_agents // len(devices)) * len(devices)
+        mesh = pg.make_mesh(pieces.devices, env=len(pieces.devices))
+        return (
+            lambda seed: pg.init_train_state(
+                jax.random.key(seed), rollout, algorithm, mesh=mesh
+            ),
+            lambda state, updates: pg.train_steps(
+                state, rollout, algorithm, num_updates=updates, mesh=mesh
+            ),
+        )
+    count = pad_agents(case.spec.num_agents, len(pieces.devices))
 
     def init(seed: Array) -> pg.TrainState:
         def one(seed: Array) -> pg.TrainState:
-            return pg.init_train_state(jax.random.key(seed), pieces.rollout, algorithm)
+            return pg.init_train_state(jax.random.key(seed), rollout, algorithm)
 
-        return over_agents(one, devices)(seed + jnp.arange(count))
+        return over_mesh(jax.vmap(one), mesh)(seed + jnp.arange(count))
 
     def steps(state: pg.TrainState, updates: int) -> tuple[pg.TrainState, pg.Metrics]:
         def one(state: pg.TrainState) -> tuple[pg.TrainState, pg.Metrics]:
-            return pg.train_steps(state, pieces.rollout, algorithm, num_updates=updates)
+            return pg.train_steps(state, rollout, algorithm, num_updates=updates)
 
         everyone = jnp.arange(count) < case.spec.num_agents
-        run = over_active(one, devices, block=pieces.at_once)
+        run = over_active(one, mesh, block=pieces.at_once)
         return run(everyone.astype(jnp.int32), state)
 
     return init, steps
@@ -187,13 +198,13 @@ def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]
 def _everywhere(fn: Callable[..., Any], pieces: Pieces) -> Callable[..., Any]:
     """A stage of every worker, leaves (workers, ...); alone on its device, unmapped."""
     if pieces.at_once > 1:
-        return over_agents(fn, pieces.devices)
+        return over_mesh(jax.vmap(fn), pieces.mesh)
 
     def alone(*arguments: Any) -> Any:
         result = fn(*jax.tree.map(lambda x: x[0], arguments))
         return jax.tree.map(lambda x: x[None], result)
 
-    return over_devices(alone, pieces.devices)
+    return over_mesh(alone, pieces.mesh)
 
 
 def _collect(pieces: Pieces, state: pg.TrainState) -> Any:

@@ -25,6 +25,7 @@ from pgjax.checkpoints import (
 )
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import EVERY
+from pgjax.lab.hosts import several
 
 KEPT = 3
 
@@ -76,8 +77,8 @@ class Checkpoints:
             )
         self._saved, self._last = time.monotonic(), number
 
-    def latest(self, like: Any) -> tuple[int, Any] | None:
-        """The newest checkpoint that is whole, and after how many updates it was made.
+    def latest(self, like: Any) -> Any:
+        """The newest checkpoint that is whole; None if there is none at all.
 
         Damaged ones are set aside, and told of.
 
@@ -100,7 +101,7 @@ class Checkpoints:
                 self._set_aside(number, error)
                 continue
             self._last = number
-            return number, state
+            return state
         if damaged := list(self.directory.glob("damaged-*")):
             raise UsageError(
                 f"no whole checkpoint is left in {self.directory}, only "
@@ -123,15 +124,28 @@ class Checkpoints:
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp
+        from orbax.checkpoint.options import MultiprocessingOptions
 
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, create=True, cleanup_tmp_directories=True
+            # One of several processes has everything, and writes it by itself.
+            alone = MultiprocessingOptions(
+                primary_host=0,
+                active_processes={0},
+                barrier_sync_key_prefix="pgjax",
             )
+            processes = alone if several() else MultiprocessingOptions()
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT,
+                create=not several(),
+                cleanup_tmp_directories=True,
+                multiprocessing_options=alone
+                if several()
+                else MultiprocessingOptions(),
+            )
+            handler = ocp.StandardCheckpointHandler(multiprocessing_options=processes)
+            self.directory.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(
-                self.directory,
-                options=options,
-                item_handlers=ocp.StandardCheckpointHandler(),
+                self.directory, options=options, item_handlers=handler
             )
         return self._manager
 

@@ -50,6 +50,8 @@ class Config:
       seed: seed of the first agent; the others follow it.
       steps: environment steps per agent; it stops at the first update past them, or
         with complete episodes, the first chunk.
+      env_devices: devices that share the environments of an agent; another number of
+        them draws other random numbers.
       num_envs: environments per agent; with complete episodes, one episode each.
       num_steps: steps per environment and update; unused with complete episodes.
       hidden: widths of the hidden layers.
@@ -83,6 +85,7 @@ class Config:
     seeds: int = 8
     seed: int = 0
     steps: int = 300_000
+    env_devices: int = 1
     num_envs: int = 5
     num_steps: int = 32
     hidden: tuple[int, ...] = (128,)

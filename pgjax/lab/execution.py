@@ -16,10 +16,14 @@ class Execution(NamedTuple):
     log: Sequence[str] = ()  # names of loggers, beside metrics.csv
     quiet: bool = False  # whether to print nothing but errors
     checkpoint_every: float = EVERY  # seconds; 0 for one after every chunk
+    devices: int | None = None  # how many to use; by default all
 
 
 def check(execution: Execution) -> None:
     """Raises UsageError for what cannot be."""
+    devices = execution.devices
+    if devices is not None and devices < 1:
+        raise UsageError(f"--devices must be at least 1, got {devices}")
     every = execution.checkpoint_every
     if not 0 <= every < float("inf"):
         raise UsageError(f"--checkpoint-every must be at least 0 seconds, got {every}")

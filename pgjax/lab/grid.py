@@ -19,6 +19,7 @@ ONE_VALUE = frozenset(
         "steps",
         "env",  # returns of several cannot be put side by side
         "env_options",
+        "env_devices",
         "solved_return",
         "until_solved",
         "log_every",

@@ -35,6 +35,21 @@ def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
     return config, experiment, store.load_params(run / "params.npz", like)
 
 
+def params_of(config: Config, params: Any, agent: int | None) -> Any:
+    """The parameters of one agent, by its seed; by default the first.
+
+    Raises:
+      UsageError: if the run has no such seed.
+    """
+    numbers = range(config.seed, config.seed + config.seeds)
+    agent = numbers[0] if agent is None else agent
+    if agent not in numbers:
+        raise UsageError(
+            f"the run has no seed {agent}; it has {numbers[0]} to {numbers[-1]}"
+        )
+    return jax.tree.map(lambda x: x[agent - config.seed], params)
+
+
 def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
     """Evaluates every agent of a run, greedy and sampled, and prints a table."""
     config, experiment, params = load(pathlib.Path(run))
@@ -123,19 +138,14 @@ def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
 
     directory = pathlib.Path(run)
     config, experiment, params = load(directory)
-    numbers = range(config.seed, config.seed + config.seeds)
-    agent = numbers[0] if agent is None else agent
-    if agent not in numbers:
-        raise UsageError(
-            f"the run has no seed {agent}; it has {numbers[0]} to {numbers[-1]}"
-        )
+    own = params_of(config, params, agent)
     path = pathlib.Path(out) if out else directory / "policy.gif"
     if path.suffix != ".gif":
         raise UsageError(f"--out must end in .gif, got {path}")
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
     _check_seed(seed)
-    own = jax.tree.map(lambda x: x[agent - config.seed], params)
     num_frames = write_gif(path, experiment, own, seed=seed)
-    print(f"{path}: {num_frames} frames of seed {agent}'s greedy policy")
+    seed = config.seed if agent is None else agent
+    print(f"{path}: {num_frames} frames of seed {seed}'s greedy policy")
     return 0

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import pathlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from pgjax.lab import store
+from pgjax.lab import store, trainer
 from pgjax.lab.build import build
-from pgjax.lab.checkpoints import Checkpoints
-from pgjax.lab.config import Config, check, to_json
+from pgjax.lab.config import Config, check, from_json, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
 from pgjax.lab.grid import agents_of
-from pgjax.lab.loggers import check_loggers, open_loggers
+from pgjax.lab.hosts import from_first, is_first, several
+from pgjax.lab.loggers import check_loggers
+from pgjax.lab.programs import choose_mesh, compile_programs
 from pgjax.lab.progress import Reporter, count, plural
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
+from pgjax.meshes import ENV
 
 
 def train(config: Config, execution: Execution, *, out: str | None) -> int:
@@ -31,16 +33,18 @@ def train(config: Config, execution: Execution, *, out: str | None) -> int:
 
     Args:
       config: the checked settings.
-      execution: how.
+      execution: how it is carried out.
       out: the run directory to make; named after the run by default.
     """
     check_loggers(execution.log, config.seeds)
-    run = store.choose_run(out, f"{config.algorithm}-{config.env}")
+    name = f"{config.algorithm}-{config.env}"
+    run = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
     session = _Session(config, execution)
     session.compile()
-    store.create_run(run, {"config": to_json(config), "log": list(execution.log)})
-    with store.locked(run):
-        return session.run(run, saved=None)
+    settings = {"config": to_json(config), "log": list(execution.log)}
+    from_first(lambda: store.create_run(run, settings))
+    with store.locked_by_first(run):
+        return session.run(run)
 
 
 def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) -> int:
@@ -49,28 +53,31 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
     Args:
       run: its directory.
       given: settings; they must be those of the run, but more steps may be asked for.
-      execution: how; the loggers are those of the run.
+      execution: how it is carried out; the loggers are those of the run.
 
     Raises:
       UsageError: if there is nothing to go on with, or other settings are given.
     """
-    with store.locked(run):
-        record = store.load_record(run)
-        config = extended(run, store.load_config(run), given)
-        more = to_json(config) != to_json(store.load_config(run))
-        if (run / "summary.json").is_file() and not more:
-            raise UsageError(
-                f"{run} is complete: there is nothing to resume; more --steps would "
-                "train it further"
-            )
-        execution = execution._replace(log=record.get("log", ()))
+    with store.locked_by_first(run):
+        settings = from_first(lambda: _settings_to_go_on(run, given))
+        config = from_json(settings["config"])
+        execution = execution._replace(log=settings["log"])
         check_loggers(execution.log, config.seeds)
         session = _Session(config, execution)
         session.compile()
-        saved = session.load(run)
-        store.note_resumed(run, {"config": to_json(config)})
-        (run / "summary.json").unlink(missing_ok=True)
-        return session.run(run, saved)
+        return session.run(run, begin=lambda: store.note_resumed(run, settings))
+
+
+def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    before = store.load_config(run)
+    config = extended(run, before, given)
+    if (run / "summary.json").is_file() and config == before:
+        raise UsageError(
+            f"{run} is complete: there is nothing to resume; more --steps would train "
+            "it further"
+        )
+    log = list(store.load_record(run).get("log", ()))
+    return {"config": to_json(config), "log": log}
 
 
 def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Config:
@@ -109,64 +116,41 @@ class _Session:
     def __init__(self, config: Config, execution: Execution):
         self._config, self._execution = config, execution
         self._agents, self._experiment = agents_of(config), build(config)
-        self._reporter = Reporter(execution.quiet)
+        self._mesh = choose_mesh(config, config.seeds, execution.devices)
+        self._reporter = Reporter(execution.quiet or not is_first())
 
     def compile(self) -> None:
         """Compiles what training needs."""
-        from pgjax.lab import trainer
-
         config = self._config
-        self._reporter.console.print(
-            f"{title_of(config)}: {plural(config.seeds, 'seed')} x "
-            f"{count(config.steps)} env steps, {_devices()}",
-            soft_wrap=True,
-        )
-        with (
-            noted(signal.SIGINT) as received,
-            self._reporter.phase("compiling", "compiled"),
-        ):
-            self._programs = trainer.compile_programs(
-                config, self._experiment, self._agents, received
+        with noted(signal.SIGINT) as received:
+            self._tell(
+                f"{title_of(config)}: {plural(config.seeds, 'seed')} x "
+                f"{count(config.steps)} env steps, {_told(self._mesh)}"
             )
+            with self._reporter.phase("compiling", "compiled"):
+                self._programs = compile_programs(
+                    config, self._experiment, self._agents, self._mesh, received
+                )
 
-    def load(self, run: pathlib.Path) -> Any:
-        """Where the run was stopped; None if it had not come to a checkpoint."""
-        from pgjax.lab import trainer
-
-        with self._checkpoints(run) as checkpoints:
-            saved = trainer.load(
-                self._config, self._agents, self._programs, checkpoints
-            )
-        if saved is None:
-            self._tell(f"{run} has no checkpoint: it starts from the beginning")
-        else:
-            updates = saved.log["updates"].max()
-            self._tell(f"going on after {plural(int(updates), 'update')}")
-        return saved
-
-    def run(self, run: pathlib.Path, saved: Any) -> int:
+    def run(self, run: pathlib.Path, begin: Callable[[], None] = lambda: None) -> int:
         """Trains and evaluates; returns the exit code."""
-        training, received = self._train(run, saved)
-        store.save_params(run / "params.npz", training.params)
-        draw_learning_curve(run, self._config)
-        if received:
+        training, received = self._train(run, begin)
+        if is_first():
+            store.save_params(run / "params.npz", training.params)
+            draw_learning_curve(run, self._config)
+        if training.stopped:
             self._tell(
                 f"stopped after {count(training.log.env_steps.sum())} env steps, and "
                 f"saved; to go on:\n    pgjax train --resume {run}"
             )
-            return 128 + received[0]
+            return 128 + (received or [signal.SIGINT])[0]
         return self._finish(run, training)
 
-    def _train(self, run: pathlib.Path, saved: Any) -> tuple[Any, list[int]]:
-        from pgjax.lab import trainer
-
+    def _train(
+        self, run: pathlib.Path, begin: Callable[[], None]
+    ) -> tuple[trainer.Training, list[int]]:
         config, reporter = self._config, self._reporter
-        position = 0 if saved is None else int(saved.metrics_bytes)
         with (
-            self._checkpoints(run) as checkpoints,
-            open_loggers(
-                self._execution.log, run, shared=run, position=position
-            ) as logger,
             noted(
                 signal.SIGINT,
                 signal.SIGTERM,
@@ -174,21 +158,19 @@ class _Session:
             ) as received,
             reporter.training(config.seeds * config.steps) as progress,
         ):
-            training = trainer.train_agents(
+            training = trainer.train(
                 config,
                 self._agents,
                 self._programs,
-                logger,
-                progress,
-                received,
-                checkpoints,
-                saved,
+                self._execution,
+                trainer.Files(run, shared=run, begin=begin),
+                progress=progress,
+                received=received,
+                tell=self._tell,
             )
         return training, received
 
     def _finish(self, run: pathlib.Path, training: Any) -> int:
-        from pgjax.lab import trainer
-
         agents, programs, log = self._agents, self._programs, training.log
         returns = trainer.evaluate_agents(agents, programs, training.params)
         for agent, seed in enumerate(agents.seeds):
@@ -204,27 +186,25 @@ class _Session:
             train_seconds=log.seconds,
             wall_seconds=log.age,
         )
-        store.write_json(run / "summary.json", summary)
-        if not self._execution.quiet:
-            print_summary(run, self._config, summary)
+        if is_first():
+            store.write_json(run / "summary.json", summary)
+            if not self._execution.quiet:
+                print_summary(run, self._config, summary)
         return int(bool(np.all(log.diverged)))
-
-    def _checkpoints(self, run: pathlib.Path) -> Any:
-        return contextlib.closing(
-            Checkpoints(
-                run / "checkpoints",
-                every=self._execution.checkpoint_every,
-                tell=self._tell,
-            )
-        )
 
     def _tell(self, text: str) -> None:
         self._reporter.console.print(text, soft_wrap=True, markup=False)
 
 
-def _devices() -> str:
-    kinds = [device.device_kind for device in jax.devices()]
-    return f"{len(kinds)} x {kinds[0]}" if len(kinds) > 1 else kinds[0]
+def _told(mesh: Mesh) -> str:
+    """The devices, and how they are shared."""
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    if mesh.size == 1:
+        devices = mesh.devices.flat[0].device_kind
+    if several():
+        devices += f" of {jax.process_count()} processes"
+    env = mesh.shape[ENV]
+    return devices if env == 1 else f"{devices}, {env} for each agent's environments"
 
 
 def draw_learning_curve(run: pathlib.Path, config: Config) -> None:

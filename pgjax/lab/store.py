@@ -28,6 +28,7 @@ import numpy as np
 
 from pgjax.lab.config import Config, from_json
 from pgjax.lab.errors import UsageError
+from pgjax.lab.hosts import from_first
 
 FORMAT = 1
 _PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
@@ -74,6 +75,7 @@ def note_resumed(run: pathlib.Path, settings: dict[str, Any]) -> None:
     record = load_record(run) | settings
     record["resumed"] = [*record.get("resumed", ()), _circumstances()]
     write_json(run / "config.json", record)
+    (run / "summary.json").unlink(missing_ok=True)  # of the training before
 
 
 @contextlib.contextmanager
@@ -101,6 +103,13 @@ def locked(run: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         os.close(directory)
+
+
+def locked_by_first(run: pathlib.Path) -> contextlib.ExitStack:
+    """`locked`, by the first of several processes; all are told if it cannot be."""
+    stack = contextlib.ExitStack()
+    from_first(lambda: stack.enter_context(locked(run)))
+    return stack
 
 
 def _circumstances() -> dict[str, Any]:

@@ -10,7 +10,6 @@ parts/        while it runs: what each finished batch gave, and the checkpoints 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import pathlib
@@ -18,41 +17,18 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from pgjax.lab import store
-from pgjax.lab.build import Experiment, build
-from pgjax.lab.checkpoints import Checkpoints
-from pgjax.lab.config import Config, to_json
+from pgjax.lab import store, trainer
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
-from pgjax.lab.grid import Agents, Group, make_groups
-from pgjax.lab.loggers import check_loggers, merge_parquet, open_loggers
-from pgjax.lab.memory import agents_that_fit, block_size
+from pgjax.lab.hosts import from_first, is_first
+from pgjax.lab.loggers import check_loggers, merge_parquet
+from pgjax.lab.plans import Batch, Plan, make_plan
+from pgjax.lab.programs import Programs, choose_mesh, compile_programs
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_points, summarize
-
-
-class Batch(NamedTuple):
-    """Agents that train side by side."""
-
-    number: int
-    group: int
-    agents: Agents
-
-
-class Plan(NamedTuple):
-    """What a sweep is to do, known before it starts."""
-
-    groups: list[Group]
-    experiments: list[Experiment]
-    batches: list[Batch]
-
-    @property
-    def num_agents(self) -> int:
-        """How many are trained in all."""
-        return sum(len(batch.agents.seeds) for batch in self.batches)
 
 
 def sweep(
@@ -86,14 +62,18 @@ def sweep(
         "given": dict(given),
         "grid": {name: list(values) for name, values in grid.items()},
     }
-    plan = _plan(request, agents_at_once)
+    if agents_at_once is None:  # as much as the first process has memory for
+        sizes = from_first(lambda: make_plan(request, None).sizes)
+    plan = make_plan(request, sizes if agents_at_once is None else agents_at_once)
     check_loggers(log, max(len(batch.agents.seeds) for batch in plan.batches))
     # Free memory may be another when it is resumed; batches must be the same.
-    request["batches"] = [len(batch.agents.seeds) for batch in plan.batches]
-    directory = store.choose_run(out, f"sweep-{plan.groups[0].config.algorithm}")
-    store.create_run(directory, {"sweep": request, "groups": _settings_of(plan.groups)})
-    with store.locked(directory):
-        return _run(directory, plan, execution)
+    request["batches"] = plan.sizes
+    name = f"sweep-{plan.groups[0].config.algorithm}"
+    directory = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
+    settings = {"sweep": request, "groups": plan.settings}
+    from_first(lambda: store.create_run(directory, settings))
+    with store.locked_by_first(directory):
+        return _Session(directory, plan, execution).run()
 
 
 def resume(
@@ -110,16 +90,15 @@ def resume(
       UsageError: if the directory is no sweep, other settings are given, or this
         version of pgjax would train other settings than it was started with.
     """
-    with store.locked(directory):
-        plan, log = _plan_again(directory, given)
-        store.note_resumed(directory, {})
-        return _run(directory, plan, execution._replace(log=log))
+    with store.locked_by_first(directory):
+        request = from_first(lambda: _request_again(directory, given))
+        plan, log = make_plan(request, request["batches"]), request.get("log", ())
+        from_first(lambda: store.note_resumed(directory, {}))
+        return _Session(directory, plan, execution._replace(log=log)).run()
 
 
-def _plan_again(
-    directory: pathlib.Path, given: Mapping[str, Any]
-) -> tuple[Plan, Sequence[str]]:
-    """A sweep's plan and its loggers, having seen that it can go on."""
+def _request_again(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sweep was asked to do, having seen that it can go on."""
     record = store.load_record(directory)
     if "sweep" not in record:
         raise UsageError(f"{directory} is not a sweep; `pgjax sweep` makes one")
@@ -138,175 +117,136 @@ def _plan_again(
             "or start another sweep"
         )
     check_loggers(request.get("log", ()))
-    plan = _plan(request, request["batches"])
-    if _settings_of(plan.groups) != record["groups"]:
+    plan = make_plan(request, request["batches"])
+    if plan.settings != record["groups"]:
         raise UsageError(
             f"{directory} was started with other settings than this version of pgjax "
             "gives the same command; use the version that started it"
         )
-    return plan, request.get("log", ())
+    return request
 
 
-def _settings_of(groups: list[Group]) -> list[dict[str, Any]]:
-    return json.loads(json.dumps([to_json(group.config) for group in groups]))
+class _Session:
+    """One process's part of a sweep."""
 
+    def __init__(self, directory: pathlib.Path, plan: Plan, execution: Execution):
+        self._directory, self._plan, self._execution = directory, plan, execution
+        self._config = plan.groups[0].config  # of which the steps and level are all's
+        self._reporter = Reporter(execution.quiet or not is_first())
+        self._parts = directory / "parts"
+        self._programs: dict[tuple[int, int], Programs] = {}
+        self._compile_seconds = self._train_seconds = 0.0
 
-def _plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan:
-    """The plan; batches are of the sizes listed, or at most so large, or what fits."""
-    groups = make_groups(
-        request["algorithm"], request["preset"], request["given"], request["grid"]
-    )
-    experiments = [build(group.config) for group in groups]
-    batches: list[Batch] = []
-    for number, (group, experiment) in enumerate(zip(groups, experiments, strict=True)):
-        total = len(group.agents.seeds)
-        most = sizes if isinstance(sizes, int) else total
-        if sizes is None:
-            most = agents_that_fit(experiment, total, block_size(group.config.num_envs))
-        start = 0
-        while start < total:
-            size = sizes[len(batches)] if isinstance(sizes, list) else most
-            agents = group.agents.take(slice(start, start + size))
-            batches.append(Batch(len(batches), number, agents))
-            start += size
-    return Plan(groups, experiments, batches)
-
-
-def _run(directory: pathlib.Path, plan: Plan, execution: Execution) -> int:
-    from pgjax.lab import trainer
-
-    reporter = Reporter(execution.quiet)
-    config = plan.groups[0].config
-    reporter.console.print(
-        f"{plural(plan.num_agents, 'agent')} x {count(config.steps)} env steps: "
-        f"{plural(len(plan.groups), 'compilation')}, "
-        f"{plural(len(plan.batches), 'batch', 'batches')}",
-        soft_wrap=True,
-    )
-    parts = directory / "parts"
-    parts.mkdir(exist_ok=True)
-    seconds = {"compile": 0.0, "train": 0.0}
-    programs: dict[tuple[int, int], Any] = {}
-    total = plan.num_agents * config.steps
-    with (
-        noted(signal.SIGINT, signal.SIGTERM) as received,
-        reporter.training(total) as progress,
-    ):
-        share = _Share(progress, plan.num_agents)
-        for batch in plan.batches:
-            part = parts / f"{batch.number:03d}"
-            if (part / "rows.json").is_file():
-                share.add(json.loads((part / "rows.json").read_text()))
-                continue
-            group, experiment = plan.groups[batch.group], plan.experiments[batch.group]
-            size = batch.group, len(batch.agents.seeds)
-            try:
-                if size not in programs:
-                    programs = {}  # of another group: they are not needed again
-                    programs[size] = trainer.compile_programs(
-                        group.config, experiment, batch.agents, received
-                    )
-                    seconds["compile"] += programs[size].seconds
-                rows = _train(
-                    part,
-                    execution,
-                    group.config,
-                    batch,
-                    programs[size],
-                    share,
-                    received,
-                    seconds,
-                )
-            except KeyboardInterrupt:
-                rows = None
-            if rows is None:
-                reporter.console.print(
-                    f"stopped; {_finished(parts)} of {len(plan.batches)} batches are "
-                    "finished, and the one that was training is saved; to go on:\n"
-                    f"    pgjax sweep --resume {directory}",
-                    soft_wrap=True,
-                )
-                return 128 + received[0] if received else 130
-            share.add(rows)
-    summary = _finish(directory, plan, seconds)
-    if not execution.quiet:
-        print_points(directory, config, summary, list(plan.groups[0].agents.labels))
-    return 0
-
-
-def _finished(parts: pathlib.Path) -> int:
-    return len(list(parts.glob("*/rows.json")))
-
-
-def _train(
-    part: pathlib.Path,
-    execution: Execution,
-    config: Config,
-    batch: Batch,
-    programs: Any,
-    share: _Share,
-    received: list[int],
-    seconds: dict[str, float],
-) -> list[dict[str, Any]] | None:
-    """One batch, whose rows are written last; None if it was interrupted."""
-    from pgjax.lab import trainer
-
-    part.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    labels, directory = list(batch.agents.labels), part.parent.parent
-    with contextlib.closing(
-        Checkpoints(
-            part / "checkpoints", every=execution.checkpoint_every, at_end=False
+    def run(self) -> int:
+        """Trains the batches that are not finished; returns the exit code."""
+        plan, steps = self._plan, self._config.steps
+        self._tell(
+            f"{plural(plan.num_agents, 'agent')} x {count(steps)} env steps: "
+            f"{plural(len(plan.groups), 'compilation')}, "
+            f"{plural(len(plan.batches), 'batch', 'batches')}"
         )
-    ) as checkpoints:
-        saved = trainer.load(config, batch.agents, programs, checkpoints)
-        position = 0 if saved is None else int(saved.metrics_bytes)
-        with open_loggers(
-            execution.log, part, shared=directory, labels=labels, position=position
-        ) as logger:
-            training = trainer.train_agents(
-                config,
-                batch.agents,
-                programs,
-                logger,
-                share,
-                received,
-                checkpoints,
-                saved,
+        from_first(lambda: self._parts.mkdir(exist_ok=True))
+        with (
+            noted(signal.SIGINT, signal.SIGTERM) as received,
+            self._reporter.training(plan.num_agents * steps) as progress,
+        ):
+            share = _Share(progress, plan.num_agents)
+            for batch in plan.batches:
+                try:
+                    rows = self._rows(batch, share, received)
+                except KeyboardInterrupt:
+                    rows = None
+                if rows is None:
+                    self._tell_stopped()
+                    return 128 + (received or [signal.SIGINT])[0]
+                share.add(rows)
+        if is_first():
+            self._finish()
+        return 0
+
+    def _rows(
+        self, batch: Batch, share: _Share, received: list[int]
+    ) -> list[dict[str, Any]] | None:
+        """What the agents of a batch came to; None if it was interrupted."""
+        part = self._parts / f"{batch.number:03d}"
+        rows = from_first(lambda: _finished_rows(part))
+        if rows is not None:
+            return rows
+        programs = self._compiled(batch, received)
+        from_first(lambda: part.mkdir(exist_ok=True))
+        start = time.perf_counter()
+        training = trainer.train(
+            self._plan.groups[batch.group].config,
+            batch.agents,
+            programs,
+            self._execution,
+            trainer.Files(part, shared=self._directory, at_end=False),
+            progress=share,
+            received=received,
+            tell=self._tell,
+        )
+        if training.stopped:
+            return None
+        returns = trainer.evaluate_agents(batch.agents, programs, training.params)
+        rows = agent_rows(batch.agents, training.log, returns)
+        self._train_seconds += time.perf_counter() - start
+        if is_first():
+            store.save_params(part / "params.npz", training.params)
+            store.write_json(part / "rows.json", rows)
+            shutil.rmtree(part / "checkpoints", ignore_errors=True)
+        return rows
+
+    def _compiled(self, batch: Batch, received: list[int]) -> Programs:
+        """The programs of a batch; those of another group are not needed again."""
+        size = batch.group, len(batch.agents.seeds)
+        if size not in self._programs:
+            config = self._plan.groups[batch.group].config
+            mesh = choose_mesh(config, size[1], self._execution.devices)
+            experiment = self._plan.experiments[batch.group]
+            programs = compile_programs(
+                config, experiment, batch.agents, mesh, received
             )
-    if received:
-        return None
-    store.save_params(part / "params.npz", training.params)
-    returns = trainer.evaluate_agents(batch.agents, programs, training.params)
-    rows = agent_rows(batch.agents, training.log, returns)
-    seconds["train"] += time.perf_counter() - start
-    store.write_json(part / "rows.json", rows)
-    shutil.rmtree(part / "checkpoints", ignore_errors=True)
-    return rows
+            self._programs = {size: programs}
+            self._compile_seconds += programs.seconds
+        return self._programs[size]
+
+    def _tell_stopped(self) -> None:
+        finished = len(list(self._parts.glob("*/rows.json")))
+        batches = plural(len(self._plan.batches), "batch", "batches")
+        self._tell(
+            f"stopped; {finished} of {batches} finished, and the one that was training "
+            f"is saved; to go on:\n    pgjax sweep --resume {self._directory}"
+        )
+
+    def _finish(self) -> None:
+        """Puts the parts together; the summary is written last."""
+        directory, config = self._directory, self._config
+        parts = [self._parts / f"{batch.number:03d}" for batch in self._plan.batches]
+        rows = [row for part in parts for row in _finished_rows(part) or ()]
+        _merge_metrics(parts, directory)
+        (directory / "params").mkdir(exist_ok=True)
+        for part in parts:
+            shutil.copy(part / "params.npz", directory / "params" / f"{part.name}.npz")
+        summary = summarize(
+            config,
+            rows,
+            compile_seconds=self._compile_seconds,
+            train_seconds=self._train_seconds,
+            wall_seconds=process_age(),
+        )
+        store.write_json(directory / "summary.json", summary)
+        shutil.rmtree(self._parts)
+        if not self._execution.quiet:
+            names = list(self._plan.groups[0].agents.labels)
+            print_points(directory, config, summary, names)
+
+    def _tell(self, text: str) -> None:
+        self._reporter.console.print(text, soft_wrap=True, markup=False)
 
 
-def _finish(
-    directory: pathlib.Path, plan: Plan, seconds: dict[str, float]
-) -> dict[str, Any]:
-    """Puts the parts together; the summary is written last."""
-    parts = [directory / "parts" / f"{batch.number:03d}" for batch in plan.batches]
-    rows = [
-        row for part in parts for row in json.loads((part / "rows.json").read_text())
-    ]
-    _merge_metrics(parts, directory)
-    (directory / "params").mkdir(exist_ok=True)
-    for part in parts:
-        shutil.copy(part / "params.npz", directory / "params" / f"{part.name}.npz")
-    summary = summarize(
-        plan.groups[0].config,
-        rows,
-        compile_seconds=seconds["compile"],
-        train_seconds=seconds["train"],
-        wall_seconds=process_age(),
-    )
-    store.write_json(directory / "summary.json", summary)
-    shutil.rmtree(directory / "parts")
-    return summary
+def _finished_rows(part: pathlib.Path) -> list[dict[str, Any]] | None:
+    path = part / "rows.json"
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _merge_metrics(parts: list[pathlib.Path], directory: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ It uses only what pgjax has had from the start, so that old revisions run too.
 from __future__ import annotations
 
 import pathlib
+from functools import partial
 from typing import Any
 
 BASELINES = {
@@ -70,12 +71,23 @@ def _split(pg: Any, rollout: Any, algorithm: Any, spec: dict[str, Any]) -> Any:
     import jax
 
     count = len(jax.devices())
-    if not hasattr(pg, "over_environments") or not worth_splitting(spec, count):
+    if not worth_splitting(spec, count):
         return None
-    training = pg.over_environments(rollout, algorithm, jax.devices())
+    if hasattr(pg, "over_environments"):  # as some earlier revisions called it
+        training = pg.over_environments(rollout, algorithm, jax.devices())
+        return (
+            lambda seed: training.init(jax.random.key(seed)),
+            lambda state: training.steps(state, spec["updates"]),
+        )
+    if not hasattr(pg, "make_mesh"):
+        return None
+    mesh, updates = pg.make_mesh(env=count), spec["updates"]
+    make = partial(pg.init_train_state, rollout=rollout, algorithm=algorithm, mesh=mesh)
     return (
-        lambda seed: training.init(jax.random.key(seed)),
-        lambda state: training.steps(state, spec["updates"]),
+        lambda seed: make(jax.random.key(seed)),
+        lambda state: pg.train_steps(
+            state, rollout, algorithm, num_updates=updates, mesh=mesh
+        ),
     )
 
 

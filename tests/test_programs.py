@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pgjax.lab.trainer import Slots
+from pgjax.lab.programs import Slots
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""A trained policy as one file of StableHLO, which runs without pgjax."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.lab import players
+from pgjax.lab.errors import UsageError
+from pgjax.types import Box
+
+PLATFORMS = "cpu", "cuda", "tpu"
+
+
+def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> int:
+    """Writes a run's policy, and says how to use it; returns the exit code.
+
+    The file holds a function of observations (batch, ...), for any batch, to actions
+    (batch, ...), the parameters within, lowered for CPU, CUDA and TPU. A sampled policy
+    takes a seed first, uint32.
+
+    Args:
+      run: its directory.
+      out: the file to write; by default RUN/policy.jax.
+      agent: the seed of the one to export; by default the run's first.
+      sampled: whether actions are drawn from the policy, rather than its mode.
+    """
+    directory = pathlib.Path(run)
+    config, experiment, params = players.load(directory)
+    params = players.params_of(config, params, agent)
+    path = pathlib.Path(out) if out else directory / "policy.jax"
+    if not path.parent.is_dir():
+        raise UsageError(f"--out is in {path.parent}, which is no directory")
+    path.write_bytes(serialize(experiment, params, sampled=sampled))
+    obs = jax.eval_shape(lambda key: experiment.env.reset(key, 1)[0], jax.random.key(0))
+    arguments = "np.uint32(0), obs" if sampled else "obs"
+    print(
+        f"{path}: {path.stat().st_size:,} bytes; all that it needs is "
+        "`pip install jax flatbuffers`:\n\n"
+        "    import jax.export, numpy as np\n"
+        f'    policy = jax.export.deserialize(open("{path.name}", "rb").read())\n'
+        f"    obs = np.zeros((8, {', '.join(map(str, obs.shape[1:]))}), "
+        f"np.{obs.dtype})  # any number of them\n"
+        f"    print(policy.call({arguments}))  # their actions"
+    )
+    return 0
+
+
+def serialize(experiment: Any, params: Any, *, sampled: bool) -> bytes:
+    """The policy as bytes for `jax.export.deserialize`."""
+    env, algorithm = experiment.env, experiment.algorithm
+    space = env.action_space
+    bounded = isinstance(space, Box)
+
+    def within(action: Any) -> Any:
+        return jnp.clip(action, space.low, space.high) if bounded else action
+
+    def greedy(obs: Any) -> Any:
+        return within(algorithm.policy(params, obs).mode())
+
+    def drawn(seed: Any, obs: Any) -> Any:
+        return within(algorithm.policy(params, obs).sample(jax.random.key(seed)))
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    obs = jax.eval_shape(lambda key: env.reset(key, 1)[0], jax.random.key(0))
+    arguments = [jax.ShapeDtypeStruct((batch, *obs.shape[1:]), obs.dtype)]
+    if sampled:
+        arguments.insert(0, jax.ShapeDtypeStruct((), jnp.uint32))
+    function = jax.jit(drawn if sampled else greedy)
+    return bytes(
+        jax.export.export(function, platforms=PLATFORMS)(*arguments).serialize()
+    )
