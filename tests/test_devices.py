@@ -27,14 +27,13 @@ def make_algorithm(learning_rate):
 
 def sweep(mesh):
     rates = {"learning_rate": [1e-3, 3e-3]}
-    return pg.sweep(
-        make_algorithm, rates, pg.unroll(env, 4, 16), num_seeds=6, num_updates=3, mesh=mesh
-    )
+    size = {"num_seeds": 6, "num_updates": 3, "mesh": mesh}
+    return pg.sweep(make_algorithm, rates, pg.unroll(env, 4, 16), **size)
 
 for (state, metrics), (same, others) in [(sweep(pg.make_mesh()), sweep(ONE))]:
     assert len(metrics["episodes"].sharding.device_set) == 8
     # Another number of agents side by side is another order of the sums within matrix
-    # products: about 1e-7 each, and three updates of Adam, which divides by their sizes.
+    # products: about 1e-7 each, and three updates of Adam, which divides by sizes.
     for one, other in zip(
         jax.tree.leaves(state.learner.params), jax.tree.leaves(same.learner.params)
     ):
@@ -63,7 +62,9 @@ for algorithm in (
     )
     update = partial(algorithm.update, jax.random.key(2))
     one = jax.jit(update)(learner, batch)[0].params
-    split = over_mesh(lambda l, b: update(l, b)[0].params, MESH, (P(), P(None, ENV)), P())
+    split = over_mesh(
+        lambda l, b: update(l, b)[0].params, MESH, (P(), P(None, ENV)), P()
+    )
     many = jax.jit(split)(learner, batch)
     pg.check_replicas(many)
     gradient, other = (
@@ -82,8 +83,9 @@ algorithm = lambda: pg.reinforce(
 )
 curves = []
 for mesh in (pg.make_mesh(env=8), ONE):
+    size = {"num_seeds": 96, "num_updates": 20, "mesh": mesh}
     _, metrics = jax.block_until_ready(
-        pg.sweep(algorithm, {}, pg.episodes(env, 16), num_seeds=96, num_updates=20, mesh=mesh)
+        pg.sweep(algorithm, {}, pg.episodes(env, 16), **size)
     )
     curves.append(np.asarray(metrics["episode_return"], np.float64))
 one, other = (curve[:, 1::2] for curve in curves)

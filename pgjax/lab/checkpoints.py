@@ -89,6 +89,8 @@ class Checkpoints:
           CheckpointError: for one of a newer format, or of other shapes.
           UsageError: if all there were are damaged.
         """
+        if self.directory.exists() and not self.directory.is_dir():
+            raise UsageError(f"{self.directory} is not a directory of checkpoints")
         while self.directory.is_dir():
             with quiet_orbax():
                 numbers = self._open().all_steps()

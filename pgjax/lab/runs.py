@@ -183,7 +183,7 @@ class _Session:
             self._config,
             agent_rows(agents, log, returns),
             compile_seconds=programs.seconds,
-            train_seconds=log.seconds,
+            train_seconds=training.seconds,
             wall_seconds=log.age,
         )
         if is_first():

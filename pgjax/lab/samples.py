@@ -46,12 +46,14 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     try:
         summary = json.loads((directory / "summary.json").read_text())
     except FileNotFoundError:
-        on = (
-            f"; `pgjax sweep --resume {directory}` goes on" if "sweep" in record else ""
-        )
+        command = "sweep" if "sweep" in record else "train"
         raise UsageError(
-            f"{directory} has no summary.json: it has not finished{on}"
+            f"{directory} has no summary.json: it has not finished; "
+            f"`pgjax {command} --resume {directory}` goes on"
         ) from None
+    except ValueError as error:
+        path = directory / "summary.json"
+        raise UsageError(f"{path} is damaged: {error}") from error
     names = list(record["sweep"]["grid"]) if "sweep" in record else []
     config = record["groups"][0] if "sweep" in record else record["config"]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}

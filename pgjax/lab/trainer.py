@@ -30,6 +30,7 @@ class Training(NamedTuple):
 
     params: Any  # leaves (S, ...)
     log: TrainingLog
+    seconds: float  # spent training, by all processes that did, one after the other
     stopped: bool  # by a signal, before it was complete
 
 
@@ -87,7 +88,6 @@ def train(
         saved = load(config, agents, programs, checkpoints)
         if saved is not None:
             tell(f"going on after {plural(int(saved.log['updates'].max()), 'update')}")
-        hosts.from_first(files.begin)
         with open_loggers(
             execution.log if hosts.is_first() else ("none",),
             files.directory,
@@ -95,6 +95,7 @@ def train(
             labels=list(agents.labels),
             position=0 if saved is None else int(saved.metrics_bytes),
         ) as logger:
+            hosts.from_first(files.begin)
             return train_agents(
                 config,
                 agents,
@@ -177,7 +178,8 @@ def train_agents(
             save()
     if stopped or checkpoints.at_end:
         save()
-    return Training(slots.real(state.learner.params), log, stopped)
+    params = slots.real(state.learner.params)
+    return Training(params, log, log.seconds, stopped)
 
 
 def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:
