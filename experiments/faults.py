@@ -2,13 +2,14 @@
 
 For each algorithm and a sweep: 40 chunks straight, then the same command, killed with
 SIGKILL at 20 random moments and resumed each time; parameters and metrics must be equal
-byte for byte. Then what checkpoints cost: the throughput of a run that saves one every
-10 seconds, beside one that saves none, in turns.
+byte for byte. Then what checkpoints cost: the throughput of stretches of 10 seconds
+that begin with one, beside stretches that do not, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pathlib
 import random
@@ -19,7 +20,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
+from pgjax.checkpoints import to_arrays
+from pgjax.cli import prepare_jax
+from pgjax.lab.build import build
+from pgjax.lab.checkpoints import Checkpoints
+from pgjax.lab.config import make_config
+from pgjax.lab.grid import agents_of
 from pgjax.lab.machine import about_this_machine
+from pgjax.lab.programs import choose_mesh, compile_programs
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "faults"
 CHUNKS, KILLS = 40, 20
@@ -103,25 +113,40 @@ def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     ]
 
 
-def overhead(rounds: int, seconds: float) -> dict[str, object]:
-    """What a checkpoint every 10 seconds costs: speeds with and without, in turns."""
-    common = ["train", "reinforce", "--seeds", "64", "--num-envs", "16", "--quiet"]
+def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:
+    """What a checkpoint every 10 seconds costs: stretches with one and without.
+
+    One process trains 64 agents; every other stretch of 10 seconds begins with a
+    checkpoint, which is written while training goes on.
+    """
+    config = make_config("reinforce", "general", {"seeds": 64, "num_envs": 16})
+    agents, experiment = agents_of(config), build(config)
+    mesh = choose_mesh(config, config.seeds, None)
+    programs = compile_programs(config, experiment, agents, mesh, [])
+    work = programs.fill(np.ones(config.seeds, np.int32))
+    state = programs.init(*programs.inputs)
     speeds: dict[str, list[float]] = {"with": [], "without": []}
-    with tempfile.TemporaryDirectory() as directory:
-        for i in range(rounds + 1):  # the first one fills the compilation cache
-            names = list(speeds) if i % 2 else list(speeds)[::-1]
-            for name in names:
-                out = pathlib.Path(directory) / f"{name}-{i}"
-                every = "10" if name == "with" else "100000"
-                steps = str(int(seconds * 1.2e6 / 64))
-                command = [*common, "--steps", steps, "--checkpoint-every", every]
-                _pgjax([*command, "--out", str(out)]).wait()
-                summary = json.loads((out / "summary.json").read_text())
-                speed = summary["env_steps"] / summary["train_seconds"]
-                if i:
-                    speeds[name].append(speed)
-    ratios = [a / b for a, b in zip(speeds["with"], speeds["without"], strict=True)]
-    return {"steps per second": speeds, "ratios": ratios}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        contextlib.closing(Checkpoints(pathlib.Path(directory) / "c")) as checkpoints,
+    ):
+        for i in range(2 * pairs + 2):  # the first two warm everything up
+            name = "with" if i % 4 in (0, 3) else "without"  # ABBA
+            steps, start = 0, time.perf_counter()
+            if name == "with":
+                checkpoints.save(i, programs.slots.real(state))
+            while time.perf_counter() - start < seconds:
+                state, metrics = programs.chunk(work, state, programs.inputs[1])
+                steps += int(np.sum(metrics["env_steps"], dtype=np.int64))
+            if i >= 2:
+                speeds[name].append(steps / (time.perf_counter() - start))
+    ratios = np.array(speeds["with"]) / np.array(speeds["without"])
+    error = ratios.std(ddof=1) / np.sqrt(pairs)
+    return {
+        "steps per second": speeds,
+        "ratio": [float(ratios.mean()), float(error)],  # and its standard error
+        "bytes": sum(x.nbytes for x in to_arrays(state).values()),
+    }
 
 
 def _pgjax(arguments: Sequence[str]) -> subprocess.Popen:
@@ -141,7 +166,7 @@ def main() -> None:
     }
     for case in arguments.only or (*CASES, "overhead"):
         if case == "overhead":
-            record[case] = overhead(rounds=8, seconds=25.0)
+            record[case] = overhead(pairs=16)
         else:
             record[case] = _drill(case, arguments.seed)
         print(case, json.dumps(record[case]), flush=True)
@@ -163,4 +188,5 @@ def _drill(case: str, seed: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    prepare_jax()
     main()

@@ -12,6 +12,7 @@ from functools import partial
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import PartitionSpec as P
 import pgjax as pg
+from experiments import weak_scaling
 from pgjax.meshes import ENV, over_mesh
 
 assert jax.device_count() == 8
@@ -29,6 +30,8 @@ def sweep(mesh):
     rates = {"learning_rate": [1e-3, 3e-3]}
     size = {"num_seeds": 6, "num_updates": 3, "mesh": mesh}
     return pg.sweep(make_algorithm, rates, pg.unroll(env, 4, 16), **size)
+
+assert weak_scaling.collectives(8) == 0  # nobody waits for anybody
 
 for (state, metrics), (same, others) in [(sweep(pg.make_mesh()), sweep(ONE))]:
     assert len(metrics["episodes"].sharding.device_set) == 8
