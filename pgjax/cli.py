@@ -34,8 +34,10 @@ def command() -> NoReturn:
     code = main()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    if code in (130, 143, LOST):
-        os._exit(code)  # rather than wait for them, or for processes that are gone
+    if code in (130, 143) or (code and jax.distributed.is_initialized()):
+        # Rather than wait for them, or for processes that are gone. Those that wait for
+        # this one notice at once.
+        os._exit(code)
     sys.exit(code)
 
 
@@ -85,8 +87,8 @@ def _run(arguments: list[str]) -> int:
     except (UsageError, CheckpointError) as error:
         print(f"pgjax: {error}", file=sys.stderr)
         return 2
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except Exception as error:
+        if not (jax.distributed.is_initialized() and _tells_of_loss(error)):
             raise
         reason = " ".join(str(error).split())[:200]
         print(
@@ -95,6 +97,12 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return LOST
+
+
+def _tells_of_loss(error: Exception) -> bool:
+    """Whether it is about the connection to other processes; JAX has no type for it."""
+    words = "Gloo", "UNAVAILABLE", "coordination service", "heartbeat", "Socket closed"
+    return any(word in str(error) for word in words)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -202,4 +202,6 @@ def _settings(axes: Axes, samples: list[Sample]) -> None:
 
 
 def _label(sample: Sample) -> str:
-    return f"{sample.name} ({len(sample.seeds)})"
+    diverged = int(np.isnan(sample.greedy).sum())
+    note = f", {diverged} diverged" if diverged else ""
+    return f"{sample.name} ({len(sample.seeds)}{note})"

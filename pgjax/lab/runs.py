@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import pathlib
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,7 +87,8 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
     Raises:
       UsageError: naming what differs.
     """
-    told = to_json(config) | config.algorithm_options
+    told = json.loads(json.dumps(to_json(config) | config.algorithm_options))
+    given = json.loads(json.dumps(dict(given)))  # tuples and lists alike
     differing = [
         f"--{name.replace('_', '-')} {value} (the run: {told.get(name)})"
         for name, value in given.items()
@@ -137,7 +139,8 @@ class _Session:
         training, received = self._train(run, begin)
         if is_first():
             store.save_params(run / "params.npz", training.params)
-            draw_learning_curve(run, self._config)
+            diverged = self._agents.seeds[training.log.diverged > 0].tolist()
+            draw_learning_curve(run, self._config, without=diverged)
         if training.stopped:
             self._tell(
                 f"stopped after {count(training.log.env_steps.sum())} env steps, and "
@@ -207,8 +210,16 @@ def _told(mesh: Mesh) -> str:
     return devices if env == 1 else f"{devices}, {env} for each agent's environments"
 
 
-def draw_learning_curve(run: pathlib.Path, config: Config) -> None:
-    """Draws learning_curve.png from metrics.csv, where there is one."""
+def draw_learning_curve(
+    run: pathlib.Path, config: Config, *, without: Sequence[int] = ()
+) -> None:
+    """Draws learning_curve.png from metrics.csv, where there is one.
+
+    Args:
+      run: its directory.
+      config: its settings.
+      without: seeds that diverged.
+    """
     from pgjax.lab.plots import learning_curve
 
     if not (run / "metrics.csv").is_file():
@@ -217,7 +228,7 @@ def draw_learning_curve(run: pathlib.Path, config: Config) -> None:
         rows = [
             (int(row["seed"]), float(row["env_steps"]), float(row["recent_return"]))
             for row in csv.DictReader(file)
-            if row["recent_return"]
+            if row["recent_return"] and int(row["seed"]) not in without
         ]
     if not rows:
         return

@@ -30,7 +30,10 @@ class Sample(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Learning curves on a common grid; an agent that stopped keeps its last value."""
+    """Learning curves on a common grid, of agents that have not diverged.
+
+    One that stopped, having solved the task, keeps its last value.
+    """
 
     env_steps: np.ndarray  # (K,)
     recent_return: np.ndarray  # (n, K) mean return of the last 100 episodes
@@ -93,7 +96,9 @@ def _sample(
 ) -> Sample:
     rows = sorted(rows, key=lambda row: row["seed"])
     agents = [
-        np.array(curves.get(str(row["seed"]), [])).reshape(-1, 2).T for row in rows
+        np.array(curves.get(str(row["seed"]), [])).reshape(-1, 2).T
+        for row in rows
+        if row["greedy_return"]["mean"] is not None
     ]
     return Sample(
         name=name,
