@@ -65,11 +65,11 @@ def killed(
 ) -> list[int]:
     """Runs a command, killing it at random moments and resuming it.
 
-    A moment is a random number of updates, and then up to 0.2 s, so that some come
+    A moment is a random number of chunks, and then up to 0.2 s, so that some come
     while a checkpoint is being written.
 
     Returns:
-      The updates that the last checkpoint had at each kill.
+      The number of chunks that the last checkpoint had at each kill.
     """
     rng = random.Random(seed)
     every = ["--checkpoint-every", "0", "--quiet"]
@@ -77,7 +77,7 @@ def killed(
     process = _pgjax([*arguments, "--out", str(out), *every])
     moments, reached = sorted(rng.sample(range(1, CHUNKS - 1), kills)), []
     for moment in moments:
-        while process.poll() is None and newest(out) < 2 * moment:
+        while process.poll() is None and newest(out) < moment:
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.2))
         if process.poll() is not None:
@@ -137,7 +137,7 @@ def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:
                 checkpoints.save(i, programs.slots.real(state))
             while time.perf_counter() - start < seconds:
                 state, metrics = programs.chunk(work, state, programs.inputs[1])
-                steps += int(np.sum(metrics["env_steps"], dtype=np.int64))
+                steps += int(np.asarray(metrics["env_steps"]).sum(dtype=np.int64))
             if i >= 2:
                 speeds[name].append(steps / (time.perf_counter() - start))
     ratios = np.array(speeds["with"]) / np.array(speeds["without"])
@@ -180,9 +180,11 @@ def _drill(case: str, seed: int) -> dict[str, object]:
         whole, broken = (pathlib.Path(directory) / name for name in ("whole", "broken"))
         straight(command, whole)
         reached = killed(command, broken, kills=KILLS, seed=seed)
+        if len(reached) < KILLS:
+            raise RuntimeError(f"{case} was over after {len(reached)} kills")
         return {
             "kills": len(reached),
-            "updates at each": reached,
+            "chunks at each": reached,
             "files that differ": differences(whole, broken),
         }
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,7 @@ def save(directory: str | os.PathLike, state: Any) -> None:
 
     Raises:
       FileExistsError: if the directory exists.
+      ValueError: if two leaves have the same path, or there is no array at all.
       OSError: if it cannot be written.
     """
     import orbax.checkpoint as ocp
@@ -48,8 +50,17 @@ def save(directory: str | os.PathLike, state: Any) -> None:
     path = pathlib.Path(directory).absolute()
     if path.exists():
         raise FileExistsError(f"{path} exists already, and is not overwritten")
-    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, to_arrays(state), custom_metadata={"format": FORMAT})
+    arrays = to_arrays(state)
+    if not arrays:
+        raise ValueError("there is nothing to save: no array that is not empty")
+    try:
+        with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, arrays, custom_metadata={"format": FORMAT})
+    except Exception as error:  # TensorStore and Orbax each raise their own
+        for partial in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        reason = " ".join(str(error).split())[:300]
+        raise OSError(f"cannot write {path}: {reason}") from error
 
 
 def restore(directory: str | os.PathLike, like: Any) -> Any:
@@ -100,7 +111,7 @@ def from_arrays(arrays: Arrays, like: Any) -> Any:
     """The pytree that `to_arrays` took apart."""
 
     def leaf_of(path: Any, leaf: Any) -> Any:
-        if not np.prod(leaf.shape):
+        if not np.prod(np.shape(leaf)):
             return np.zeros(leaf.shape, leaf.dtype)
         array = arrays[_name(path)]
         if _is_key(leaf):
@@ -171,6 +182,10 @@ def damage_told(path: pathlib.Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{path} is damaged: {error.filename} is missing") from error
+    except (OSError, MemoryError):  # it may be whole all the same
+        raise
     except Exception as error:  # TensorStore, JSON and Orbax each raise their own
         reason = " ".join(str(error).split())[:200]
         raise DamagedError(f"{path} is damaged: {reason}") from error
@@ -178,7 +193,12 @@ def damage_told(path: pathlib.Path) -> Iterator[None]:
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(_name(path), leaf) for path, leaf in leaves]
+    named = [(_name(path), leaf) for path, leaf in leaves]
+    if len(dict(named)) < len(named):
+        names = [name for name, _ in named]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two leaves have the same path, {twice}")
+    return named
 
 
 def _shapes(like: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -186,7 +206,8 @@ def _shapes(like: Any) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     for name, leaf in _named_leaves(like):
         if _is_key(leaf):
             leaf = jax.eval_shape(jax.random.key_data, leaf)
-        shapes[name] = tuple(np.shape(leaf)), np.dtype(leaf.dtype)
+        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        shapes[name] = tuple(leaf.shape), np.dtype(leaf.dtype)
     return shapes
 
 

@@ -7,6 +7,7 @@ import ctypes
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -31,7 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """Runs the command and leaves, also where compilations are still going on."""
-    code = main()
+    try:
+        code = main()
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        code = 1
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
     if code in (130, 143) or (code and jax.distributed.is_initialized()):
@@ -80,12 +87,17 @@ def _keep_freed_memory() -> None:
 
 def _run(arguments: list[str]) -> int:
     from pgjax.checkpoints import CheckpointError
-    from pgjax.lab.errors import UsageError
+    from pgjax.lab.errors import UsageError, told
 
     try:
         return _dispatch(arguments)
     except (UsageError, CheckpointError) as error:
         print(f"pgjax: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a directory that is read-only
+        print(f"pgjax: {told(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         if not (jax.distributed.is_initialized() and _tells_of_loss(error)):

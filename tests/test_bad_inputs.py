@@ -80,6 +80,18 @@ def file_for_checkpoints(run):
     (run / "checkpoints").write_text("no directory")
 
 
+def without_checkpoints(run):
+    shutil.rmtree(run / "checkpoints")
+
+
+def sweep_config(change):
+    def damage(run):
+        unfinished(run.parent / "sweep")
+        edit(run.parent / "sweep" / "config.json", change)
+
+    return damage
+
+
 def config(change):
     return lambda run: edit(run / "config.json", change)
 
@@ -161,6 +173,36 @@ CASES = {
     ),
     "metrics cut": (short_metrics, RESUME, "metrics.csv is damaged: it has"),
     "metrics gone": (without_metrics, RESUME, "metrics.csv is damaged: it has 0 bytes"),
+    "config unknown logger": (
+        config(lambda r: r.update(log=["paper"])),
+        [*RESUME, "--steps", "999"],
+        "--log must be one of none, parquet",
+    ),
+    "checkpoints gone": (
+        without_checkpoints,
+        [*RESUME, "--steps", "999"],
+        "is complete, and has no checkpoints to go on from",
+    ),
+    "sweep complete": (
+        nothing,
+        ["sweep", "reinforce", "--resume", "sweep"],
+        "is complete: there is nothing to resume",
+    ),
+    "sweep of no agents": (
+        sweep_config(lambda r: [r["sweep"].update(batches=[0])]),
+        ["sweep", "--resume", "sweep"],
+        "config.json is damaged",
+    ),
+    "sweep without its grid": (
+        sweep_config(lambda r: r["sweep"].pop("grid")),
+        ["sweep", "--resume", "sweep"],
+        "config.json is damaged",
+    ),
+    "export over a directory": (
+        nothing,
+        ["export", "run", "--out", "."],
+        "Is a directory",
+    ),
     "resume complete": (nothing, RESUME, "is complete: there is nothing to resume"),
     "resume other rate": (
         nothing,
@@ -206,7 +248,7 @@ CASES = {
     "resume another sweep": (
         lambda run: unfinished(run.parent / "sweep"),
         ["sweep", "--resume", "sweep", "--gamma", "0.9", "0.95"],
-        "has other settings: --gamma (the sweep: [0.9, 0.99])",
+        "has other settings: --gamma [0.9, 0.95] (the sweep: [0.9, 0.99])",
     ),
     "rate nan": (nothing, [*NEW, "--learning-rate", "nan"], "--learning-rate must be"),
     "rate infinite": (
@@ -261,8 +303,7 @@ def contents(directory):
     return {
         path.relative_to(directory): path.read_bytes()
         for path in sorted(directory.glob("**/*"))
-        # A damaged checkpoint is set aside under another name.
-        if path.is_file() and "checkpoints" not in path.parts
+        if path.is_file()
     }
 
 
@@ -317,10 +358,12 @@ def test_a_second_process_is_refused(here, capsys):
         pass
 
 
-def test_a_full_disk_stops_the_run_with_one_line(tmp_path):
+@pytest.mark.parametrize("every", [0, 1000])  # what is full first: it, or the metrics
+def test_a_full_disk_stops_the_run_with_one_line(every, tmp_path):
     # A quota: no file of this process may be longer than that.
     out = str(tmp_path / "run")
-    arguments = [*TINY, "--steps", "100000", "--checkpoint-every", "0", "--out", out]
+    arguments = [*TINY, "--steps", "1e6", "--checkpoint-every", str(every)]
+    arguments += ["--out", out]
     command = [sys.executable, "-m", "pgjax", "train", *arguments, "--quiet"]
     code = "import os, resource\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"

@@ -92,6 +92,24 @@ def test_a_leaf_that_is_not_wanted_is_told(saved):
         pg.restore(saved, like)
 
 
+def test_what_cannot_be_saved_is_told(tmp_path):
+    both = {"a/b": jnp.ones(2), "a": {"b": jnp.zeros(2)}}
+    with pytest.raises(ValueError, match="two leaves have the same path, a/b"):
+        pg.save(tmp_path / "both", both)
+    with pytest.raises(ValueError, match="nothing to save"):
+        pg.save(tmp_path / "none", {"empty": jnp.zeros((0, 3))})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="cannot write"):
+        pg.save(tmp_path / "file" / "state", STATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_plain_numbers_come_back_as_arrays(tmp_path):
+    pg.save(tmp_path / "state", {"step": 3, "rate": 0.5})
+    found = pg.restore(tmp_path / "state", {"step": 0, "rate": 0.0})
+    assert (int(found["step"]), float(found["rate"])) == (3, 0.5)
+
+
 def test_what_is_not_there_or_newer_is_told(saved, tmp_path):
     with pytest.raises(pg.CheckpointError, match="no such directory"):
         pg.restore(tmp_path / "nowhere", shapes(STATE))

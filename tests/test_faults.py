@@ -73,7 +73,9 @@ def copy(finished, tmp_path):
 
 
 def test_more_steps_train_further(copy, tmp_path):
+    before = faults.newest(copy)
     assert main(["train", "--resume", str(copy), "--steps", "6000", *CHUNKED[2:]]) == 0
+    assert faults.newest(copy) > before
     longer = tmp_path / "longer"
     arguments = ["train", *TINY, "--steps", "6000", *CHUNKED, "--out", str(longer)]
     assert main(arguments) == 0

@@ -1,12 +1,13 @@
 """The checkpoints of a run: written while it trains, the last few kept.
 
-RUN/checkpoints/N/          after N updates
+RUN/checkpoints/N/          after N chunks of updates
 RUN/checkpoints/damaged-N/  one that could not be read, set aside
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pathlib
 import threading
 import time
@@ -61,7 +62,7 @@ class Checkpoints:
         return time.monotonic() - self._saved >= self._every
 
     def save(self, number: int, state: Any) -> None:
-        """Saves a state, by the number of updates; returns once it has a copy of it.
+        """Saves a state, by the number of chunks; returns once it has a copy of it.
 
         Raises:
           UsageError: if this one, or the one before, could not be written.
@@ -72,42 +73,44 @@ class Checkpoints:
             return
         arguments = ocp.args.StandardSave(to_arrays(state))
         with quiet_orbax(), self._failure_told():
-            self._open().save(
+            saved = self._open().save(
                 number, args=arguments, custom_metadata={"format": FORMAT}
             )
+            if not saved:
+                raise RuntimeError(f"{number} is not newer than what is there")
         self._saved, self._last = time.monotonic(), number
 
     def latest(self, like: Any) -> Any:
         """The newest checkpoint that is whole; None if there is none at all.
 
-        Damaged ones are set aside, and told of.
+        Damaged ones that are newer are set aside, and told of.
 
         Args:
           like: the state's structure.
 
         Raises:
           CheckpointError: for one of a newer format, or of other shapes.
-          UsageError: if all there were are damaged.
+          UsageError: if all there are are damaged.
         """
-        if self.directory.exists() and not self.directory.is_dir():
+        if not self.directory.exists():
+            return None
+        if not self.directory.is_dir():
             raise UsageError(f"{self.directory} is not a directory of checkpoints")
-        while self.directory.is_dir():
-            with quiet_orbax():
-                numbers = self._open().all_steps()
-            if not numbers:
-                break
-            number = max(numbers)
+        with quiet_orbax():
+            numbers = sorted(self._open().all_steps(), reverse=True)
+        damaged: list[tuple[int, DamagedError]] = []
+        for number in numbers:
             try:
                 state = self._read(number, like)
             except DamagedError as error:
-                self._set_aside(number, error)
+                damaged.append((number, error))
                 continue
+            self._set_aside(damaged)
             self._last = number
             return state
-        if damaged := list(self.directory.glob("damaged-*")):
+        if damaged:
             raise UsageError(
-                f"no whole checkpoint is left in {self.directory}, only "
-                f"{', '.join(sorted(path.name for path in damaged))}; nothing was "
+                f"no whole checkpoint is left: {damaged[0][1]}; nothing was "
                 "overwritten; start another run"
             )
         return None
@@ -140,9 +143,7 @@ class Checkpoints:
                 max_to_keep=KEPT,
                 create=not several(),
                 cleanup_tmp_directories=True,
-                multiprocessing_options=alone
-                if several()
-                else MultiprocessingOptions(),
+                multiprocessing_options=processes,
             )
             handler = ocp.StandardCheckpointHandler(multiprocessing_options=processes)
             self.directory.mkdir(exist_ok=True)
@@ -162,11 +163,15 @@ class Checkpoints:
             arguments = ocp.args.StandardRestore(template(like))
             return from_arrays(manager.restore(number, args=arguments), like)
 
-    def _set_aside(self, number: int, error: DamagedError) -> None:
-        self._tell(f"{error}; it is set aside, and an earlier one is looked for")
-        self.close()  # it counts the damaged one, too
-        path = self.directory / str(number)
-        path.rename(path.with_name(f"damaged-{number}"))
+    def _set_aside(self, damaged: list[tuple[int, DamagedError]]) -> None:
+        if damaged:
+            self.close()  # it counts them, too
+        for number, error in damaged:
+            self._tell(f"{error}; it is set aside, and the one before is used")
+            path = self.directory / str(number)
+            names = (f"damaged-{number}{'+' * i}" for i in itertools.count())
+            free = (path.with_name(name) for name in names)
+            path.rename(next(path for path in free if not path.exists()))
 
     @contextlib.contextmanager
     def _failure_told(self) -> Iterator[None]:

@@ -15,8 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
-from pgjax.checkpoints import from_arrays, template, to_arrays
-from pgjax.lab.errors import UsageError
+from pgjax.checkpoints import CheckpointError, from_arrays, template, to_arrays
+from pgjax.lab.errors import UsageError, told
 
 T = TypeVar("T")
 WAIT = 60  # seconds for all processes to come together
@@ -69,7 +69,7 @@ def from_first(fn: Callable[[], T]) -> T:
     """What the first process finds, plain JSON data; all get it, or its error.
 
     Raises:
-      UsageError: if it was raised there.
+      UsageError: if it could not, for a reason that a user can mend.
     """
     if not several():
         return fn()
@@ -77,8 +77,10 @@ def from_first(fn: Callable[[], T]) -> T:
     if is_first():
         try:
             answer = {"value": fn()}
-        except UsageError as error:
+        except (UsageError, CheckpointError) as error:
             answer = {"error": str(error)}
+        except OSError as error:
+            answer = {"error": told(error)}
     text = np.frombuffer(json.dumps(answer).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     text = text if is_first() else np.zeros(size, np.uint8)
@@ -87,6 +89,16 @@ def from_first(fn: Callable[[], T]) -> T:
     if "error" in answer:
         raise UsageError(answer["error"])
     return answer["value"]
+
+
+def on_first(fn: Callable[[], T]) -> T | None:
+    """Has the first process do something, and gives it what came of it.
+
+    The others wait until it is done, and raise what it raised.
+    """
+    found: list[T] = []
+    from_first(lambda: found.append(fn()))
+    return found[0] if found else None
 
 
 def tree_from_first(fn: Callable[[], Any], like: Any) -> Any:
@@ -98,14 +110,8 @@ def tree_from_first(fn: Callable[[], Any], like: Any) -> Any:
     """
     if not several():
         return fn()
-    found = None
-
-    def find() -> bool:
-        nonlocal found
-        found = fn()
-        return found is not None
-
-    if not from_first(find):
+    found = on_first(fn)
+    if not from_first(lambda: found is not None):
         return None
     arrays = to_arrays(found) if is_first() else template(like)
     # As bytes: 64-bit numbers would be cut to 32.
@@ -118,12 +124,12 @@ def tree_from_first(fn: Callable[[], Any], like: Any) -> Any:
     return from_arrays(received, like)
 
 
-def any_of(*flags: bool) -> list[bool]:
-    """Each flag, or whether it is set in any other process."""
+def largest(*numbers: int) -> list[int]:
+    """Each number, or the largest that another process has in its place."""
     if not several():
-        return list(flags)
-    everyone: Any = multihost_utils.process_allgather(np.array(flags))
-    return [bool(x) for x in np.any(everyone, axis=0)]
+        return list(numbers)
+    everyone: Any = multihost_utils.process_allgather(np.array(numbers, np.int32))
+    return [int(x) for x in np.max(everyone, axis=0)]
 
 
 def fetch(x: Any) -> Any:

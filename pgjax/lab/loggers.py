@@ -71,6 +71,9 @@ def check_loggers(names: Sequence[str], num_agents: int = 1) -> None:
     if "none" in names and len(names) > 1:
         raise UsageError("--log none means no metrics at all: drop it, or the others")
     for name in names:
+        if name not in PACKAGES:
+            known = ", ".join(PACKAGES)
+            raise UsageError(f"--log must be one of {known}, got {name!r}")
         package = PACKAGES[name]
         if package is not None and importlib.util.find_spec(package) is None:
             raise UsageError(f"--log {name} needs {package}: pip install {package}")

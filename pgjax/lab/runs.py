@@ -20,7 +20,7 @@ from pgjax.lab.config import Config, check, from_json, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
 from pgjax.lab.grid import agents_of
-from pgjax.lab.hosts import from_first, is_first, several
+from pgjax.lab.hosts import from_first, is_first, on_first, several
 from pgjax.lab.loggers import check_loggers
 from pgjax.lab.programs import choose_mesh, compile_programs
 from pgjax.lab.progress import Reporter, count, plural
@@ -38,6 +38,7 @@ def train(config: Config, execution: Execution, *, out: str | None) -> int:
       out: the run directory to make; named after the run by default.
     """
     check_loggers(execution.log, config.seeds)
+    config = from_json(from_first(lambda: to_json(config)))  # all train the same
     name = f"{config.algorithm}-{config.env}"
     run = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
     session = _Session(config, execution)
@@ -77,8 +78,17 @@ def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str,
             f"{run} is complete: there is nothing to resume; more --steps would train "
             "it further"
         )
+    if (run / "summary.json").is_file() and not _has_checkpoints(run):
+        raise UsageError(
+            f"{run} is complete, and has no checkpoints to go on from; nothing was "
+            "overwritten"
+        )
     log = list(store.load_record(run).get("log", ()))
     return {"config": to_json(config), "log": log}
+
+
+def _has_checkpoints(run: pathlib.Path) -> bool:
+    return any(path.name.isdigit() for path in (run / "checkpoints").glob("*"))
 
 
 def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Config:
@@ -88,11 +98,12 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
       UsageError: naming what differs.
     """
     told = json.loads(json.dumps(to_json(config) | config.algorithm_options))
-    given = json.loads(json.dumps(dict(given)))  # tuples and lists alike
+    again = json.loads(json.dumps(dict(given)))  # tuples and lists alike
     differing = [
         f"--{name.replace('_', '-')} {value} (the run: {told.get(name)})"
-        for name, value in given.items()
-        if name != "steps" and value != told.get(name)
+        for name, value in again.items()
+        if value != told.get(name)
+        if name != "steps" and (name, value) != ("preset", "default")
     ]
     steps = given.get("steps", config.steps)
     if steps < config.steps:
@@ -119,7 +130,8 @@ class _Session:
         self._config, self._execution = config, execution
         self._agents, self._experiment = agents_of(config), build(config)
         self._mesh = choose_mesh(config, config.seeds, execution.devices)
-        self._reporter = Reporter(execution.quiet or not is_first())
+        self._quiet = execution.quiet or not is_first()
+        self._reporter = Reporter(self._quiet)
 
     def compile(self) -> None:
         """Compiles what training needs."""
@@ -136,32 +148,33 @@ class _Session:
 
     def run(self, run: pathlib.Path, begin: Callable[[], None] = lambda: None) -> int:
         """Trains and evaluates; returns the exit code."""
-        training, received = self._train(run, begin)
-        if is_first():
+        training = self._train(run, begin)
+
+        def record() -> None:
             store.save_params(run / "params.npz", training.params)
             diverged = self._agents.seeds[training.log.diverged > 0].tolist()
             draw_learning_curve(run, self._config, without=diverged)
+
+        on_first(record)
         if training.stopped:
             self._tell(
                 f"stopped after {count(training.log.env_steps.sum())} env steps, and "
                 f"saved; to go on:\n    pgjax train --resume {run}"
             )
-            return 128 + (received or [signal.SIGINT])[0]
+            return 128 + training.stopped
         return self._finish(run, training)
 
-    def _train(
-        self, run: pathlib.Path, begin: Callable[[], None]
-    ) -> tuple[trainer.Training, list[int]]:
+    def _train(self, run: pathlib.Path, begin: Callable[[], None]) -> trainer.Training:
         config, reporter = self._config, self._reporter
         with (
             noted(
                 signal.SIGINT,
                 signal.SIGTERM,
-                tell=lambda: self._tell("finishing this chunk, then saving ..."),
+                say="" if self._quiet else "finishing this chunk, then saving ...\n",
             ) as received,
             reporter.training(config.seeds * config.steps) as progress,
         ):
-            training = trainer.train(
+            return trainer.train(
                 config,
                 self._agents,
                 self._programs,
@@ -171,15 +184,15 @@ class _Session:
                 received=received,
                 tell=self._tell,
             )
-        return training, received
 
     def _finish(self, run: pathlib.Path, training: Any) -> int:
         agents, programs, log = self._agents, self._programs, training.log
         returns = trainer.evaluate_agents(agents, programs, training.params)
         for agent, seed in enumerate(agents.seeds):
-            if told := log.divergence_of(agent):
+            if found := log.divergence_of(agent):
+                update, quantity = found
                 self._tell(
-                    f"seed {seed} diverged: at update {told[0]} its {told[1]} was not "
+                    f"seed {seed} diverged: at update {update} its {quantity} was not "
                     "finite; it was stopped before that update"
                 )
         summary = summarize(
@@ -189,10 +202,9 @@ class _Session:
             train_seconds=training.seconds,
             wall_seconds=log.age,
         )
-        if is_first():
-            store.write_json(run / "summary.json", summary)
-            if not self._execution.quiet:
-                print_summary(run, self._config, summary)
+        on_first(lambda: store.write_json(run / "summary.json", summary))
+        if not self._quiet:
+            print_summary(run, self._config, summary)
         return int(bool(np.all(log.diverged)))
 
     def _tell(self, text: str) -> None:

@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     seeds: np.ndarray  # (n,)
     greedy: np.ndarray  # (n,) mean return of the trained greedy policy; NaN: diverged
     steps_to_solve: np.ndarray  # (n,) environment steps, NaN for unsolved agents
-    env_steps: np.ndarray  # (n,) at which each agent stopped
+    env_steps: np.ndarray  # (n,) see `last_steps`
     solved_return: float | None
     curves: Curves
     settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
@@ -112,10 +112,20 @@ def _sample(
                 for row in rows
             ]
         ),
-        env_steps=np.array([float(row["env_steps"]) for row in rows]),
+        env_steps=last_steps(rows),
         solved_return=solved_return,
         curves=_on_a_grid(agents),
     )
+
+
+def last_steps(rows: list[dict[str, Any]]) -> np.ndarray:
+    """(n,) environment steps up to which it is known whether an agent has solved.
+
+    One that diverged never will: it counts as unsolved for as long as any was trained.
+    """
+    steps = np.array([float(row["env_steps"]) for row in rows])
+    diverged = np.array([row["greedy_return"]["mean"] is None for row in rows])
+    return np.where(diverged, steps.max(initial=0.0), steps)
 
 
 def _on_a_grid(agents: list[np.ndarray]) -> Curves:

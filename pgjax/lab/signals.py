@@ -7,8 +7,9 @@ that loses it.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from typing import Any, TypeVar
 
@@ -16,20 +17,20 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def noted(
-    *numbers: signal.Signals, tell: Callable[[], None] = lambda: None
-) -> Iterator[list[int]]:
+def noted(*numbers: signal.Signals, say: str = "") -> Iterator[list[int]]:
     """A list that signals are added to; a second Ctrl-C is raised at once.
 
     Args:
       *numbers: which signals.
-      tell: called at each, to say what happens next.
+      say: what happens next, for stderr.
     """
     received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
-        tell()
+        with contextlib.suppress(OSError):
+            # Not by print: the program may be in the middle of one.
+            os.write(2, say.encode())
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:

@@ -74,8 +74,8 @@ def note_resumed(run: pathlib.Path, settings: dict[str, Any]) -> None:
     """Adds to a run's record that another process goes on with it, and as what."""
     record = load_record(run) | settings
     record["resumed"] = [*record.get("resumed", ()), _circumstances()]
-    write_json(run / "config.json", record)
     (run / "summary.json").unlink(missing_ok=True)  # of the training before
+    write_json(run / "config.json", record)
 
 
 @contextlib.contextmanager
@@ -175,11 +175,13 @@ def load_record(run: pathlib.Path) -> dict[str, Any]:
 
 
 def save_params(path: pathlib.Path, params: Any) -> None:
-    """Writes a pytree of arrays, each under the path of its leaf."""
+    """Writes a pytree of arrays, each under the path of its leaf; all, or nothing."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     arrays = {_name(path): np.asarray(leaf) for path, leaf in leaves}
-    with path.open("wb") as file:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
 
 
 def load_params(path: pathlib.Path, like: Any) -> Any:

@@ -15,6 +15,7 @@ from pgjax.lab.config import Config
 from pgjax.lab.environments import TWINS
 from pgjax.lab.grid import Agents
 from pgjax.lab.progress import count, seconds
+from pgjax.lab.samples import last_steps
 from pgjax.lab.training_log import TrainingLog
 
 
@@ -79,7 +80,7 @@ def print_points(
             cells.append(statistics.text(statistics.interquartile_mean(returns), ".1f"))
         if level is not None:
             steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
-            last = np.array([float(row["env_steps"]) for row in rows])
+            last = last_steps(rows)
             cells.append(
                 statistics.text(statistics.survival(steps, last).median, ",.0f")
             )

@@ -22,7 +22,7 @@ from typing import Any
 from pgjax.lab import store, trainer
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
-from pgjax.lab.hosts import from_first, is_first
+from pgjax.lab.hosts import from_first, is_first, on_first
 from pgjax.lab.loggers import check_loggers, merge_parquet
 from pgjax.lab.plans import Batch, Plan, make_plan
 from pgjax.lab.programs import Programs, choose_mesh, compile_programs
@@ -52,20 +52,22 @@ def sweep(
       agents_at_once: how many train side by side; by default as many as memory holds.
       execution: how it is carried out.
     """
-    log = execution.log
     if agents_at_once is not None and agents_at_once < 1:
         raise UsageError(f"--agents-at-once must be at least 1, got {agents_at_once}")
-    request: dict[str, Any] = {
+    asked = {
         "algorithm": algorithm,
-        "log": list(log),
+        "log": list(execution.log),
         "preset": preset,
         "given": dict(given),
         "grid": {name: list(values) for name, values in grid.items()},
     }
+    request: dict[str, Any] = from_first(lambda: asked)  # all train the same
     if agents_at_once is None:  # as much as the first process has memory for
         sizes = from_first(lambda: make_plan(request, None).sizes)
     plan = make_plan(request, sizes if agents_at_once is None else agents_at_once)
-    check_loggers(log, max(len(batch.agents.seeds) for batch in plan.batches))
+    check_loggers(
+        request["log"], max(len(batch.agents.seeds) for batch in plan.batches)
+    )
     # Free memory may be another when it is resumed; batches must be the same.
     request["batches"] = plan.sizes
     name = f"sweep-{plan.groups[0].config.algorithm}"
@@ -105,24 +107,32 @@ def _request_again(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[st
     if (directory / "summary.json").is_file():
         raise UsageError(f"{directory} is complete: there is nothing to resume")
     request = record["sweep"]
-    told = json.loads(json.dumps({**request["given"], **request["grid"]}))
+    try:
+        first = record["groups"][0]
+        told = first | first["algorithm_options"] | request["grid"]
+        if min(request["batches"]) < 1:
+            raise ValueError("a batch of no agents")
+        plan = make_plan(request, request["batches"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        path = directory / "config.json"
+        raise UsageError(f"{path} is damaged: {error!r}") from error
+    given = json.loads(json.dumps(dict(given)))
     differing = [
-        f"--{name.replace('_', '-')} (the sweep: {told.get(name, 'its default')})"
-        for name, value in json.loads(json.dumps(dict(given))).items()
-        if value != told.get(name)
+        f"--{name.replace('_', '-')} {value} (the sweep: {told.get(name)})"
+        for name, value in given.items()
+        if value != told.get(name) and (name, value) != ("preset", "default")
     ]
     if differing:
         raise UsageError(
             f"{directory} has other settings: {'; '.join(differing)}; leave them out, "
             "or start another sweep"
         )
-    check_loggers(request.get("log", ()))
-    plan = make_plan(request, request["batches"])
     if plan.settings != record["groups"]:
         raise UsageError(
             f"{directory} was started with other settings than this version of pgjax "
             "gives the same command; use the version that started it"
         )
+    check_loggers(request.get("log", ()))
     return request
 
 
@@ -136,6 +146,7 @@ class _Session:
         self._parts = directory / "parts"
         self._programs: dict[tuple[int, int], Programs] = {}
         self._compile_seconds = self._train_seconds = 0.0
+        self._stopped: int = signal.SIGINT  # unless training says otherwise
 
     def run(self) -> int:
         """Trains the batches that are not finished; returns the exit code."""
@@ -158,11 +169,11 @@ class _Session:
                     rows = None
                 if rows is None:
                     self._tell_stopped()
-                    return 128 + (received or [signal.SIGINT])[0]
+                    return 128 + self._stopped
                 share.add(rows)
-        if is_first():
-            self._finish()
-        return 0
+        if not is_first():
+            return 0
+        return self._finish()
 
     def _rows(
         self, batch: Batch, share: _Share, received: list[int]
@@ -186,14 +197,18 @@ class _Session:
             tell=self._tell,
         )
         if training.stopped:
+            self._stopped = training.stopped
             return None
         returns = trainer.evaluate_agents(batch.agents, programs, training.params)
         rows = agent_rows(batch.agents, training.log, returns)
         self._train_seconds += time.perf_counter() - start
-        if is_first():
+
+        def record() -> None:
             store.save_params(part / "params.npz", training.params)
             store.write_json(part / "rows.json", rows)
             shutil.rmtree(part / "checkpoints", ignore_errors=True)
+
+        on_first(record)
         return rows
 
     def _compiled(self, batch: Batch, received: list[int]) -> Programs:
@@ -214,11 +229,11 @@ class _Session:
         finished = len(list(self._parts.glob("*/rows.json")))
         batches = plural(len(self._plan.batches), "batch", "batches")
         self._tell(
-            f"stopped; {finished} of {batches} finished, and the one that was training "
-            f"is saved; to go on:\n    pgjax sweep --resume {self._directory}"
+            f"stopped; {finished} of {batches} finished; to go on from the last "
+            f"checkpoint:\n    pgjax sweep --resume {self._directory}"
         )
 
-    def _finish(self) -> None:
+    def _finish(self) -> int:
         """Puts the parts together; the summary is written last."""
         directory, config = self._directory, self._config
         parts = [self._parts / f"{batch.number:03d}" for batch in self._plan.batches]
@@ -239,6 +254,7 @@ class _Session:
         if not self._execution.quiet:
             names = list(self._plan.groups[0].agents.labels)
             print_points(directory, config, summary, names)
+        return int(all(row["diverged"] for row in rows))
 
     def _tell(self, text: str) -> None:
         self._reporter.console.print(text, soft_wrap=True, markup=False)
@@ -246,7 +262,12 @@ class _Session:
 
 def _finished_rows(part: pathlib.Path) -> list[dict[str, Any]] | None:
     path = part / "rows.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
 
 
 def _merge_metrics(parts: list[pathlib.Path], directory: pathlib.Path) -> None:

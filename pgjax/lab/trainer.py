@@ -31,7 +31,7 @@ class Training(NamedTuple):
     params: Any  # leaves (S, ...)
     log: TrainingLog
     seconds: float  # spent training, by all processes that did, one after the other
-    stopped: bool  # by a signal, before it was complete
+    stopped: int  # the signal that stopped it before it was complete; 0 for none
 
 
 class Saved(NamedTuple):
@@ -84,28 +84,27 @@ def train(
         at_end=files.at_end,
         tell=tell,
     )
-    with contextlib.closing(checkpoints):
+    with contextlib.ExitStack() as stack:
+        stack.callback(checkpoints.close)
         saved = load(config, agents, programs, checkpoints)
         if saved is not None:
             tell(f"going on after {plural(int(saved.log['updates'].max()), 'update')}")
-        with open_loggers(
-            execution.log if hosts.is_first() else ("none",),
+        elif (files.directory / "metrics.csv").exists():
+            tell("there is no checkpoint yet: starting from the beginning")
+        loggers = open_loggers(
+            execution.log,
             files.directory,
             shared=files.shared,
             labels=list(agents.labels),
             position=0 if saved is None else int(saved.metrics_bytes),
-        ) as logger:
-            hosts.from_first(files.begin)
-            return train_agents(
-                config,
-                agents,
-                programs,
-                logger,
-                progress,
-                received,
-                checkpoints,
-                saved,
-            )
+        )
+        logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers(())
+        hosts.on_first(files.begin)
+        training = train_agents(
+            config, agents, programs, logger, progress, received, checkpoints, saved
+        )
+        hosts.on_first(checkpoints.close)  # nobody leaves before all is on disk
+        return training
 
 
 def load(
@@ -151,12 +150,11 @@ def train_agents(
         log.load(saved.log)
 
     def save() -> None:
-        position = np.int64(logger.position())
-        record = Saved(slots.real(state), log.to_arrays(), position)
-        if hosts.is_first():
-            checkpoints.save(int(log.updates.max()), record)
+        states = slots.real(state)
+        record = Saved(states, log.to_arrays(), np.int64(logger.position()))
+        hosts.on_first(lambda: checkpoints.save(log.chunks, record))
 
-    stopped = False
+    stopped = 0
     while log.active.any() and not stopped:
         state, metrics = programs.chunk(
             programs.fill(log.work), state, programs.inputs[1]
@@ -171,9 +169,8 @@ def train_agents(
             mean_return=log.mean_return(),
             num_solved=log.num_solved(),
         )
-        stopped, due = hosts.any_of(
-            bool(received), hosts.is_first() and checkpoints.due()
-        )
+        first_due = hosts.is_first() and checkpoints.due()
+        stopped, due = hosts.largest((received or [0])[0], int(first_due))
         if due:
             save()
     if stopped or checkpoints.at_end:

@@ -40,6 +40,7 @@ class TrainingLog:
         self.seconds_to_solve = np.full(count, np.nan)
         self.diverged = np.zeros(count, np.int32)  # as `pgjax.divergence` counts
         self.last_work = np.ones(count, np.int32)  # environment steps of a chunk
+        self.chunks = 0
         # Of this process, and before it.
         self._start = time.perf_counter()
         self._seconds_before = self._age_before = 0.0
@@ -57,6 +58,7 @@ class TrainingLog:
         Returns:
           The rows to be logged, as columns of equal length.
         """
+        self.chunks += 1
         going, recent = metrics["going"], metrics["recent_return"]
         env_steps, episodes = (
             total[who, None] + np.where(going, metrics[name], 0).cumsum(1)
@@ -136,7 +138,7 @@ class TrainingLog:
 
     def mean_return(self) -> float:
         """The mean over agents of their recent return; NaN before the first episode."""
-        known = np.isfinite(self.recent_return)
+        known = np.isfinite(self.recent_return) & (self.diverged == 0)
         return float(self.recent_return[known].mean()) if known.any() else np.nan
 
     def done(self) -> float:
@@ -153,6 +155,7 @@ class TrainingLog:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """What another process needs to go on."""
         arrays = {name: getattr(self, name) for name in _KEPT}
+        arrays["chunks"] = np.int64(self.chunks)
         return arrays | {
             "seconds": np.float64(self.seconds),
             "age": np.float64(self.age),
@@ -162,5 +165,6 @@ class TrainingLog:
         """Goes on where the log that `to_arrays` was called on was."""
         for name in _KEPT:
             setattr(self, name, np.array(arrays[name]))
+        self.chunks = int(arrays["chunks"])
         self._seconds_before = float(arrays["seconds"])
         self._age_before = float(arrays["age"])
