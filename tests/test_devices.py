@@ -53,7 +53,6 @@ for algorithm in (
     pg.reinforce(network, descend, baseline=pg.value_baseline),
     pg.a2c(network, descend),
     pg.ppo(network, descend, num_epochs=1, num_minibatches=1),
-    pg.trpo(network, descend),
 ):
     whole = algorithm.complete_episodes
     rollout = pg.episodes(env, 32) if whole else pg.unroll(env, 32, 16)
