@@ -18,6 +18,7 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 
 import jax
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
 from pgjax.bench import comparison
@@ -114,6 +115,7 @@ def _plot(path: pathlib.Path, counts: list[int], results: list[Result]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(f"devices, each with {AGENTS} agents x 4 environments")
     axes.set_ylabel("environment steps per second")
     axes.legend(frameon=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +12,7 @@ from pgjax.bench.cases import AIMED_AT
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Spread, short
 from pgjax.bench.measure import Result, verdict
-from pgjax.bench.roofline import CACHE
+from pgjax.bench.roofline import CACHE, WORDS, Verdict
 
 HEADS = "matmul", "other", "exp", "memory", "dispatch"  # as roofline.Shares
 
@@ -66,7 +67,8 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
         "takes at a ceiling, by the time measured; dispatch is the starting of "
         "operations. Memory traffic is held against the caches' rate where a program "
         f"touches at most {CACHE // 2**20} MiB, else against main memory's, also if it "
-        "works in blocks that stay in the caches: a share above 100% says so.",
+        "works in blocks that stay in the caches: a share above 100% says so. The "
+        "nearest ceiling has an asterisk, unless all together explain little.",
         highlight=False,
     )
     for result in results:
@@ -76,22 +78,28 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
             f"{result.padding:.0%} padding",
             f"{result.stages[-1].memory / 2**20:,.0f} MiB",
         ]
-        table = Table(title=", ".join(about), title_justify="left")
+        table = Table(title=", ".join(about), title_justify="left", box=SIMPLE_HEAD)
         table.add_column("stage", no_wrap=True)
         for name in ("ns/step", "range", *HEADS):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("nearest ceiling")
         for stage in result.stages:
             found = verdict(stage, gauges.of(result.num_devices).ceilings)
             time = stage.nanoseconds
             table.add_row(
                 stage.name,
-                f"{time.median:,.1f}",
+                f"{time.median:,.1f}" if time.median < 100 else f"{time.median:,.0f}",
                 f"{time.minimum:,.0f}-{time.maximum:,.0f}",
-                *(f"{share:.0%}" for share in found.shares),
-                found.limit,
+                *_told(found),
             )
         console.print(table)
+
+
+def _told(verdict: Verdict) -> list[str]:
+    """The shares, with an asterisk at what limits."""
+    return [
+        f"{share:.0%}" + ("*" if WORDS[name] == verdict.limit else " ")
+        for name, share in verdict.shares._asdict().items()
+    ]
 
 
 def between(spread: Spread) -> str:
