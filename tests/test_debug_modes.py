@@ -22,27 +22,27 @@ ALGORITHMS = {
 }
 
 
-def run(name, env_name):
+def run(name, env_name, *, cut):
     # Episodes of 8 steps at most: one ends in every update, and has a return.
     env = pg.make_env(env_name, time_limit=8)
     algorithm = ALGORITHMS[name](pg.actor_critic(env, (8,)))
-    whole = algorithm.complete_episodes
-    rollout = pg.episodes(env, 4) if whole else pg.unroll(env, 4, 16)
-    key = jax.random.key(0)
+    rollout = pg.unroll(env, 4, 16)
+    if algorithm.complete_episodes and not cut:
+        rollout = pg.episodes(env, 4)
+    algorithm = algorithm._replace(complete_episodes=False)
     state, metrics = jax.jit(
         lambda key: pg.train(key, rollout, algorithm, num_updates=2)
-    )(key)
-    returns, _ = pg.evaluate(
-        jax.random.key(1), env, algorithm.policy, state.learner.params, num_episodes=2
-    )
-    return metrics, returns
+    )(jax.random.key(0))
+    return state, metrics
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_key_is_used_twice(name, env):
+    # The watchdog cannot tell the keys of an array apart that a while loop, as that of
+    # complete episodes, takes one by one: there, `test_rollout` compares draws.
     with jax.debug_key_reuse(True):
-        metrics, _ = run(name, env)
+        _, metrics = run(name, env, cut=True)
     assert jnp.isfinite(metrics["gradient_norm"]).all()
 
 
@@ -60,5 +60,5 @@ def test_the_watchdog_sees_a_key_that_is_used_twice():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_nan_is_made_on_the_way(name):
     with jax.debug_nans(True):
-        _, returns = run(name, "CartPole-v1")
-    assert jnp.isfinite(returns).all()
+        state, metrics = run(name, "CartPole-v1", cut=False)
+    assert pg.diverged(state, jax.tree.map(lambda x: x[-1], metrics)) == 0

@@ -2,7 +2,8 @@
 
 From the same states, with the same actions, one step each. gymnax computes in float32,
 Gymnasium in float64; a step may differ by rounding, and a flag where a state is within
-rounding of a threshold.
+rounding of a threshold. One difference is real: gymnax 1.0.1's MountainCarContinuous
+does not stop the car at the left wall, where Gymnasium sets its velocity to 0.
 """
 
 import gymnasium
@@ -16,8 +17,9 @@ STEPS = 4000
 
 
 def cartpole(rng):
-    # Around the thresholds of position (2.4) and angle (12 degrees), and within.
-    scale = [2.6, 2.0, 0.23, 2.0]
+    # Up to the thresholds of position (2.4) and angle (12 degrees): what has ended
+    # already is not stepped.
+    scale = [2.4, 2.0, 0.2, 2.0]
     return rng.uniform(-1, 1, (STEPS, 4)) * scale, rng.integers(0, 2, STEPS)
 
 
@@ -32,7 +34,7 @@ def acrobot(rng):
 
 
 def mountain_car(rng):
-    states = rng.uniform([-1.2, -0.07], [0.6, 0.07], (STEPS, 2))
+    states = rng.uniform([-1.2, -0.07], [0.45, 0.07], (STEPS, 2))
     return states, rng.integers(0, 3, STEPS)
 
 
@@ -89,6 +91,12 @@ def test_a_step_is_gymnasiums(name):
     )
     true_obs, true_reward, true_terminated = theirs(name, states, clipped)
     tolerance = {"Acrobot-v1": 2e-3}.get(name, 1e-4)  # four steps of Runge-Kutta
+    obs = np.array(obs)
+    if name == "MountainCarContinuous-v0":
+        wall = (true_obs[:, 0] == np.float32(-1.2)) & (obs[:, 1] < 0)
+        assert wall.any()
+        assert (true_obs[wall, 1] == 0).all()
+        obs[wall, 1] = 0.0  # and nothing else differs
     np.testing.assert_allclose(obs, true_obs, atol=tolerance, rtol=1e-4)
     np.testing.assert_allclose(reward, true_reward, atol=1e-4, rtol=1e-5)
     different = np.flatnonzero(np.asarray(terminated) != true_terminated)

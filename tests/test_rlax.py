@@ -121,9 +121,12 @@ def vtraces(x):
 
 @given(x=rollouts())
 def test_vtrace(x):
-    ours, theirs = vtraces(x)
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=5e-5, atol=5e-5 * x["scale"])
+    (target, advantage), (their_target, their_advantage) = vtraces(x)
+    close = {"rtol": 5e-5, "atol": 5e-5 * x["scale"]}
+    np.testing.assert_allclose(target, their_target, **close)
+    # With lambda < 1 rlax mixes V(s') into what the paper has as the next target.
+    if x["lam"] == 1.0:
+        np.testing.assert_allclose(advantage, their_advantage, **close)
 
 
 @st.composite

@@ -68,7 +68,7 @@ def reinforce(
         the discounted objective says and most implementations do not.
       normalize_advantage: whether G_t - b_t is scaled to mean 0 and variance 1 over the
         batch. Subtracting the mean biases an unbiased baseline by O(1/N).
-      entropy_coefficient: weight of the entropy bonus, >= 0.
+      entropy_coefficient: weight of the entropy bonus, reduced likewise; >= 0.
       value_coefficient: weight of the critic's loss (a mean over steps), >= 0.
 
     Returns:

@@ -49,14 +49,16 @@ def _standardized(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (x - counted.mean()) / deviation if deviation > 0 else 0.0 * x
 
 
-def _entropy(task: Task, batch: Sequence[Rollout]) -> np.ndarray:
-    """(S, A) gradient of the entropy, a mean over steps: -pi (log pi + H)."""
+def _entropy(task: Task, batch: Sequence[Rollout], weights: np.ndarray) -> np.ndarray:
+    """(S, A) gradient of the steps' entropies, weighed: -pi (log pi + H) each."""
     log_policy = np.log(task.policy)
     entropy = -(task.policy * log_policy).sum(1, keepdims=True)
     gradient = -task.policy * (log_policy + entropy)
-    states = [step.state for rollout in batch for step in rollout]
-    visits = np.bincount(states, minlength=len(gradient)) / len(states)
-    return visits[:, None] * gradient
+    total = np.zeros_like(gradient)
+    for n, rollout in enumerate(batch):
+        for t, step in enumerate(rollout):
+            total[step.state] += weights[t, n] * gradient[step.state]
+    return total
 
 
 def critic(
@@ -116,8 +118,9 @@ def reinforce(
     factor = (
         task.gamma ** np.arange(len(advantage))[:, None] if discount_states else 1.0
     )
-    weights = factor * advantage * x["weight"] / divisor
-    return _sum(task, batch, weights) + entropy * _entropy(task, batch)
+    weights = factor * x["weight"] / divisor
+    bonus = _entropy(task, batch, entropy * weights)
+    return _sum(task, batch, weights * advantage) + bonus
 
 
 def actor_critic(
@@ -141,5 +144,6 @@ def actor_critic(
     advantage = returns - value
     if normalize:
         advantage = _standardized(advantage, x["weight"])
-    weights = advantage / advantage.size
-    return _sum(task, batch, weights) + entropy * _entropy(task, batch)
+    weights = np.full(advantage.shape, 1 / advantage.size)
+    bonus = _entropy(task, batch, entropy * weights)
+    return _sum(task, batch, weights * advantage) + bonus
