@@ -462,7 +462,9 @@ def _add_export(commands: Any) -> None:
         "CUDA and TPU; jax.export.deserialize reads it.",
     )
     export.add_argument("run", help="a run directory, as made by pgjax train")
-    export.add_argument("--out", help="the file to write (default: RUN/policy.jax)")
+    export.add_argument(
+        "--out", help="the file to write (default: RUN/policy-seedN.jax)"
+    )
     export.add_argument(
         "--agent", type=int, help="the agent's seed (default: the run's first)"
     )

@@ -54,6 +54,7 @@ def save(directory: str | os.PathLike, state: Any) -> None:
     if not arrays:
         raise ValueError("there is nothing to save: no array that is not empty")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # or Orbax waits for ever
         with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(path, arrays, custom_metadata={"format": FORMAT})
     except Exception as error:  # TensorStore and Orbax each raise their own
@@ -84,6 +85,11 @@ def restore(directory: str | os.PathLike, like: Any) -> Any:
     path = pathlib.Path(directory).absolute()
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a checkpoint: there is no such directory")
+    if (path / "default").is_dir():
+        raise CheckpointError(
+            f"{path} is a checkpoint of `pgjax train`, which --resume goes on from; "
+            "params.npz beside it has the parameters"
+        )
     with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         with damage_told(path):
             metadata = checkpointer.metadata(path)
@@ -157,9 +163,9 @@ def check_contents(path: pathlib.Path, metadata: Any, stored: Any, like: Any) ->
         if name in stored:
             found = tuple(stored[name].shape), np.dtype(stored[name].dtype)
         if found != wanted.get(name):
+            there, here = _told(found, "missing"), _told(wanted.get(name), "no such")
             raise CheckpointError(
-                f"{path} holds something else: {name} is {_told(found)} there, "
-                f"expected {_told(wanted.get(name))}"
+                f"{path} holds something else: {name} is {there} there, expected {here}"
             )
 
 
@@ -218,8 +224,8 @@ def _implementation(key: Any) -> Any:
     return found[0]
 
 
-def _told(found: tuple[tuple[int, ...], np.dtype] | None) -> str:
-    return "missing" if found is None else f"{found[1]} of shape {found[0]}"
+def _told(found: tuple[tuple[int, ...], np.dtype] | None, otherwise: str) -> str:
+    return otherwise if found is None else f"{found[1]} of shape {found[0]}"
 
 
 def _is_key(leaf: Any) -> bool:

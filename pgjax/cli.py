@@ -104,8 +104,8 @@ def _run(arguments: list[str]) -> int:
             raise
         reason = " ".join(str(error).split())[:200]
         print(
-            f"pgjax: lost another process: {reason}; what was saved last is kept: "
-            "start all processes again with --resume",
+            f"pgjax: lost another process: {reason}; if there is a checkpoint, all "
+            "processes started again with --resume go on from it",
             file=sys.stderr,
         )
         return LOST

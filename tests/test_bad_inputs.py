@@ -238,7 +238,7 @@ CASES = {
     "resume a sweep as a run": (
         nothing,
         ["train", "--resume", "sweep"],
-        "is a sweep, and this needs a run",
+        "is a sweep: `pgjax sweep --resume",
     ),
     "resume a run as a sweep": (
         nothing,

@@ -88,7 +88,7 @@ def test_another_structure_is_told_by_its_leaf(saved, change, message):
 
 def test_a_leaf_that_is_not_wanted_is_told(saved):
     like = shapes({name: x for name, x in STATE.items() if name != "flags"})
-    with pytest.raises(pg.CheckpointError, match=r"flags is bool .* expected missing"):
+    with pytest.raises(pg.CheckpointError, match=r"flags is bool .* expected no such"):
         pg.restore(saved, like)
 
 

@@ -49,6 +49,7 @@ def run(tmp_path_factory):
 def test_an_exported_policy_runs_without_pgjax(run, tmp_path, capsys):
     assert main(["export", str(run), "--agent", "6"]) == 0
     told = capsys.readouterr().out
+    assert "policy-seed6.jax: " in told
     example = "\n".join(line[4:] for line in told.splitlines()[2:])
     example += """
 import sys

@@ -24,14 +24,16 @@ def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> in
 
     Args:
       run: its directory.
-      out: the file to write; by default RUN/policy.jax.
+      out: the file to write; by default RUN/policy-seed0.jax, say.
       agent: the seed of the one to export; by default the run's first.
       sampled: whether actions are drawn from the policy, rather than its mode.
     """
     directory = pathlib.Path(run)
     config, experiment, params = players.load(directory)
     params = players.params_of(config, params, agent)
-    path = pathlib.Path(out) if out else directory / "policy.jax"
+    name = f"policy-seed{config.seed if agent is None else agent}"
+    name += "-sampled.jax" if sampled else ".jax"
+    path = pathlib.Path(out) if out else directory / name
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
     path.write_bytes(serialize(experiment, params, sampled=sampled))
@@ -41,7 +43,7 @@ def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> in
         f"{path}: {path.stat().st_size:,} bytes; all that it needs is "
         "`pip install jax flatbuffers`:\n\n"
         "    import jax.export, numpy as np\n"
-        f'    policy = jax.export.deserialize(open("{path.name}", "rb").read())\n'
+        f'    policy = jax.export.deserialize(open("{path}", "rb").read())\n'
         f"    obs = np.zeros((8, {', '.join(map(str, obs.shape[1:]))}), "
         f"np.{obs.dtype})  # any number of them\n"
         f"    print(policy.call({arguments}))  # their actions"

@@ -43,12 +43,16 @@ def join(
             "--coordinator, --num-processes and --process-id go together; without "
             "them, Slurm, Open MPI and TPU pods say what they are"
         )
+    if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
+        raise UsageError(
+            f"--process-id must be from 0 to {num_processes - 1}, got {process_id}"
+        )
     try:
         jax.distributed.initialize(
             *given, initialization_timeout=WAIT, heartbeat_timeout_seconds=SILENCE
         )
     except (ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(
             f"cannot join the other processes: {reason}; outside Slurm, Open MPI and "
             "TPU pods, pass --coordinator HOST:PORT --num-processes N --process-id I"

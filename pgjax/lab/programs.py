@@ -99,7 +99,8 @@ def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mes
     if len(devices) % env or config.num_envs % env:
         raise UsageError(
             f"--env-devices {env} must divide the number of devices, {len(devices)}, "
-            f"and --num-envs, {config.num_envs}"
+            f"and --num-envs, {config.num_envs}; a CPU has as many devices as "
+            f"JAX_NUM_CPU_DEVICES={env} says"
         )
     rows = len(devices) // env
     if not several():  # where each process has a part in every program

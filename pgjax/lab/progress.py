@@ -112,7 +112,8 @@ class _TrainingProgress:
     ):
         self._console, self._total, self._bar = console, total, bar
         self._task = bar.add_task("train", total=total, facts="") if bar else None
-        self._start = self._last_line = time.perf_counter()
+        self._began: tuple[float, int, float] | None = None  # time, steps, share
+        self._last_line = time.perf_counter()
 
     def update(
         self,
@@ -124,17 +125,21 @@ class _TrainingProgress:
         num_solved: int | None,
     ) -> None:
         now = time.perf_counter()
-        elapsed = max(now - self._start, 1e-9)
+        if self._began is None:  # compiling is over, and what was resumed is not new
+            self._began = now, steps, done
+        start, steps_before, done_before = self._began
+        elapsed = max(now - start, 1e-9)
         facts = [
             f"{count(steps)} env steps",
-            f"{count(steps / elapsed)} steps/s",
+            f"{count((steps - steps_before) / elapsed)} steps/s",
         ]
         if mean_return == mean_return:  # not NaN
             facts.append(f"return {mean_return:.4g}")
         if num_solved is not None:
             facts.append(f"solved {num_solved}/{num_agents}")
-        if 0 < done < 1:
-            facts.append(f"ETA {seconds(elapsed * (1 - done) / done)}")
+        if done_before < done < 1:
+            left = elapsed * (1 - done) / (done - done_before)
+            facts.append(f"ETA {seconds(left)}")
         line = " · ".join(facts)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done * self._total, facts=line)

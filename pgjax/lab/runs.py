@@ -71,12 +71,14 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
 
 
 def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    if "sweep" in store.load_record(run):
+        raise UsageError(f"{run} is a sweep: `pgjax sweep --resume {run}` goes on")
     before = store.load_config(run)
     config = extended(run, before, given)
     if (run / "summary.json").is_file() and config == before:
         raise UsageError(
-            f"{run} is complete: there is nothing to resume; more --steps would train "
-            "it further"
+            f"{run} is complete: there is nothing to resume"
+            + ("" if config.anneal_learning_rate else "; more --steps train it further")
         )
     if (run / "summary.json").is_file() and not _has_checkpoints(run):
         raise UsageError(
@@ -106,13 +108,13 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
         if name != "steps" and (name, value) != ("preset", "default")
     ]
     steps = given.get("steps", config.steps)
-    if steps < config.steps:
-        differing.append(f"--steps {steps} (the run: {config.steps}, or more)")
-    if steps > config.steps and config.anneal_learning_rate:
+    if steps != config.steps and config.anneal_learning_rate:
         differing.append(
             f"--steps {steps} (the run: {config.steps}, over which its learning rate "
-            "falls to 0)"
+            "falls to 0; one with --no-anneal-learning-rate can be extended)"
         )
+    elif steps < config.steps:
+        differing.append(f"--steps {steps} (the run: {config.steps}, or more)")
     if differing:
         raise UsageError(
             f"{run} has other settings: {'; '.join(differing)}; leave them out, or "
@@ -121,6 +123,9 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
     config = dataclasses.replace(config, steps=steps)
     check(config)
     return config
+
+
+FINISHING = "finishing this chunk, then saving (again: stop at once, unsaved) ...\n"
 
 
 class _Session:
@@ -170,7 +175,7 @@ class _Session:
             noted(
                 signal.SIGINT,
                 signal.SIGTERM,
-                say="" if self._quiet else "finishing this chunk, then saving ...\n",
+                say="" if self._quiet else FINISHING,
             ) as received,
             reporter.training(config.seeds * config.steps) as progress,
         ):

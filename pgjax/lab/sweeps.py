@@ -105,7 +105,10 @@ def _request_again(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[st
     if "sweep" not in record:
         raise UsageError(f"{directory} is not a sweep; `pgjax sweep` makes one")
     if (directory / "summary.json").is_file():
-        raise UsageError(f"{directory} is complete: there is nothing to resume")
+        raise UsageError(
+            f"{directory} is complete: there is nothing to resume, and a sweep cannot "
+            "be given more steps"
+        )
     request = record["sweep"]
     try:
         first = record["groups"][0]

@@ -154,14 +154,7 @@ def train_agents(
         record = Saved(states, log.to_arrays(), np.int64(logger.position()))
         hosts.on_first(lambda: checkpoints.save(log.chunks, record))
 
-    stopped = 0
-    while log.active.any() and not stopped:
-        state, metrics = programs.chunk(
-            programs.fill(log.work), state, programs.inputs[1]
-        )
-        who = np.flatnonzero(log.active)
-        metrics = {name: x[who] for name, x in slots.real(metrics).items()}
-        logger.write(log.add(who, metrics))
+    def tell_progress() -> None:
         progress.update(
             steps=int(log.env_steps.sum()),
             done=log.done(),
@@ -169,6 +162,17 @@ def train_agents(
             mean_return=log.mean_return(),
             num_solved=log.num_solved(),
         )
+
+    stopped = 0
+    tell_progress()  # where it begins
+    while log.active.any() and not stopped:
+        state, metrics = programs.chunk(
+            programs.fill(log.work), state, programs.inputs[1]
+        )
+        who = np.flatnonzero(log.active)
+        metrics = {name: x[who] for name, x in slots.real(metrics).items()}
+        logger.write(log.add(who, metrics))
+        tell_progress()
         first_due = hosts.is_first() and checkpoints.due()
         stopped, due = hosts.largest((received or [0])[0], int(first_due))
         if due:
