@@ -499,7 +499,7 @@ def _line(outcome: Outcome) -> str:
 def _table(outcomes: list[Outcome], broken: dict[str, dict]) -> str:
     rows = [
         "| estimator | episodes | largest abs(z) | p | abs(z) of squares | off by | "
-        "bias by design | deviation of one batch's |",
+        "distance by design to the theorem's | deviation of one batch's |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows += [
