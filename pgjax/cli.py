@@ -41,9 +41,10 @@ def command() -> NoReturn:
         code = 1
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    if code in (130, 143) or (code and jax.distributed.is_initialized()):
-        # Rather than wait for them, or for processes that are gone. Those that wait for
-        # this one notice at once.
+    if code:
+        # Rather than wait for compilations, for processes that are gone, or for threads
+        # that write; other processes that wait for this one notice at once.
+        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
