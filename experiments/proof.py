@@ -12,7 +12,6 @@ predicted. Broken variants must fail the same test.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
 import pathlib
@@ -21,16 +20,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 from scipy import stats
 
 import pgjax as pg
+from experiments.broken_variants import BROKEN
+from experiments.gradients import recorder
+from experiments.proof_cases import Case, cases
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-
+# isort: split
+# Beside the tests, where `proof_cases` looks for them.
 import tabular_envs
 from oracles import estimators, tabular
 from oracles.tabular import Moments, Task
@@ -42,27 +42,6 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "proof"
 EPISODES = 2**20
 REPLICATES = 4096  # side by side
 LIMIT = 5.0  # standard errors
-BASELINES = {
-    "none": pg.no_baseline,
-    "mean": pg.episode_mean,
-    "batch_mean": pg.batch_mean,
-    "leave_one_out": pg.leave_one_out,
-    "value": pg.value_baseline,
-}
-
-
-class Case(NamedTuple):
-    """An estimator, in pgjax and as an oracle."""
-
-    name: str
-    task: Task
-    algorithm: Callable[..., pg.Algorithm]  # of a network and an optimizer
-    oracle: Callable[..., np.ndarray]  # of a batch of rollouts
-    num_envs: int = 1
-    length: int | None = None  # of an unroll; None for complete episodes
-    critic: np.ndarray | None = None
-    unbiased: bool = False  # of the gradient that the theorem has
-    leaf: str = "theta"  # of the parameters: the policy's, or the critic's "value"
 
 
 class Outcome(NamedTuple):
@@ -88,145 +67,6 @@ class Outcome(NamedTuple):
         return max(self.z, self.z_square) < LIMIT and self.p > 1e-6
 
 
-def _reinforce(
-    task: str,
-    name: str,
-    *,
-    num_envs: int = 2,
-    critic: np.ndarray | None = None,
-    unbiased: bool = False,
-    **options: Any,
-) -> Case:
-    the_task = tabular.TASKS[task]
-    translated = {
-        {"normalize": "normalize_advantage", "entropy": "entropy_coefficient"}.get(
-            option, option
-        ): BASELINES[value] if option == "baseline" else value
-        for option, value in options.items()
-    }
-    return Case(
-        f"reinforce, {name}",
-        the_task,
-        functools.partial(
-            pg.reinforce, gamma=the_task.gamma, value_coefficient=0.0, **translated
-        ),
-        functools.partial(estimators.reinforce, the_task, critic=critic, **options),
-        num_envs,
-        critic=critic,
-        unbiased=unbiased,
-    )
-
-
-def _actor_critic(
-    factory: str,
-    task: str,
-    name: str,
-    critic: np.ndarray,
-    *,
-    length: int = 3,
-    num_envs: int = 1,
-    own: dict[str, Any] | None = None,
-    **options: Any,
-) -> Case:
-    the_task = tabular.TASKS[task]
-    translated = {
-        {"entropy": "entropy_coefficient"}.get(option, option): value
-        for option, value in options.items()
-        if option != "normalize"
-    }
-    normalize = options.get("normalize", False)
-    if factory == "ppo":
-        kind = "minibatch" if normalize else "none"
-        translated["advantage_normalization"] = kind
-    else:
-        translated["normalize_advantage"] = normalize
-    settings = {"entropy_coefficient": 0.0, "value_coefficient": 0.0} | translated
-    return Case(
-        f"{factory}, {name}",
-        the_task,
-        functools.partial(
-            getattr(pg, factory), gamma=the_task.gamma, **settings, **(own or {})
-        ),
-        functools.partial(estimators.actor_critic, the_task, critic=critic, **options),
-        num_envs,
-        length,
-        critic,
-    )
-
-
-def _critic(task: str, name: str, critic: np.ndarray, *, lam: float) -> Case:
-    case = _actor_critic("a2c", task, name, critic, lam=lam)
-    return case._replace(
-        algorithm=functools.partial(case.algorithm, value_coefficient=1.0),
-        oracle=functools.partial(estimators.critic, case.task, critic=critic, lam=lam),
-        leaf="value",
-    )
-
-
-def cases() -> list[Case]:
-    """Every algorithm, baseline and option."""
-    random, late = tabular.TASKS["random"], tabular.TASKS["late"]
-    cut = tabular.TASKS["truncation"]
-    wrong = np.array([0.7, -0.4, 1.1])
-    perfect = tabular.values(random, limited=False)
-    endless = tabular.values(cut, limited=False)
-    del late
-    once = {"num_epochs": 1, "num_minibatches": 1}
-    loo = {"baseline": "leave_one_out", "unbiased": True}
-    return [
-        _reinforce("random", "one episode", num_envs=1, unbiased=True),
-        _reinforce("random", "no baseline", unbiased=True),
-        _reinforce("random", "leave one out", **loo),
-        _reinforce("random", "batch mean", baseline="batch_mean"),
-        _reinforce("random", "episode mean", baseline="mean"),
-        _reinforce("random", "wrong critic", baseline="value", critic=wrong),
-        _reinforce("random", "perfect critic", baseline="value", critic=perfect),
-        _reinforce("random", "reduction steps", reduction="steps"),
-        _reinforce("random", "reduction sum", reduction="sum"),
-        _reinforce("random", "normalized", normalize=True),
-        _reinforce("random", "entropy", entropy=0.3),
-        _reinforce("late", "gamma^t", discount_states=True, unbiased=True),
-        _reinforce("late", "without gamma^t", unbiased=True),
-        _reinforce("chain", "chain", num_envs=1, unbiased=True),
-        _reinforce("chain", "chain, leave one out", **loo),
-        _reinforce("truncation", "truncation", unbiased=True),
-        _reinforce(
-            "truncation", "truncation, perfect critic", baseline="value", critic=endless
-        ),
-        _actor_critic("a2c", "random", "perfect critic", perfect),
-        _actor_critic("a2c", "random", "perfect critic, lambda 0", perfect, lam=0.0),
-        _actor_critic("a2c", "random", "wrong critic", wrong),
-        _actor_critic("a2c", "random", "wrong critic, lambda 0.5", wrong, lam=0.5),
-        _actor_critic("a2c", "random", "wrong critic, 2 steps", wrong, n_step=2),
-        _actor_critic("a2c", "random", "entropy", wrong, entropy=0.3),
-        _critic("random", "the critic's own", wrong, lam=0.5),
-        _actor_critic(
-            "a2c", "truncation", "truncation, perfect critic", endless, length=6
-        ),
-        _actor_critic(
-            "a2c", "truncation", "normalized", endless, num_envs=2, normalize=True
-        ),
-        _actor_critic(
-            "ppo", "random", "wrong critic", wrong, lam=0.5, normalize=False, own=once
-        ),
-        _actor_critic(
-            *("ppo", "truncation", "normalized", endless),
-            num_envs=2,
-            lam=0.95,
-            normalize=True,
-            own=once,
-        ),
-    ]
-
-
-def catch_gradient() -> optax.GradientTransformation:
-    """An optimizer that changes nothing and keeps the gradient as its state."""
-    return optax.GradientTransformation(
-        lambda params: jax.tree.map(jnp.zeros_like, params),
-        lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), grads),
-    )
-
-
 def gradients(
     case: Case, num_batches: int, *, seed: int = 0, spoil: Callable | None = None
 ) -> Iterator[np.ndarray]:
@@ -240,7 +80,7 @@ def gradients(
     """
     env = pg.make_env(tabular_envs.env_name(case.task))
     network = tabular_envs.network(case.task, case.critic)
-    algorithm = case.algorithm(network, catch_gradient())
+    algorithm = case.algorithm(network, recorder())
     rollout = (
         pg.episodes(env, case.num_envs)
         if case.length is None
@@ -337,108 +177,6 @@ def best_constant(task: Task) -> tuple[float, float]:
     curvature, slope = (at[2] + at[0]) / 2 - at[1], (at[2] - at[0]) / 2
     best = -slope / (2 * curvature)
     return best, variance(best) / at[1]
-
-
-# Broken variants.
-
-
-def done_late(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """The ends of episodes are marked one step late."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        def late(x: Any) -> Any:
-            return jnp.roll(x, 1, axis=0).at[0].set(False)
-
-        batch = batch._replace(
-            terminated=late(batch.terminated), truncated=late(batch.truncated)
-        )
-        return algorithm.update(key, learner, batch)
-
-    return algorithm._replace(update=update), rollout
-
-
-def reset_bootstrap(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """The observation after a reset stands where the one before it should."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        following = jnp.concatenate([batch.obs[1:], batch.next_obs[-1:]])
-        return algorithm.update(key, learner, batch._replace(next_obs=following))
-
-    return algorithm._replace(update=update), rollout
-
-
-def truncation_as_termination(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """Where a time limit cuts an episode, nothing is expected to follow."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        ended = batch.terminated | batch.truncated
-        batch = batch._replace(
-            terminated=ended, truncated=jnp.zeros_like(batch.truncated)
-        )
-        return algorithm.update(key, learner, batch)
-
-    return algorithm._replace(update=update), rollout
-
-
-def short_tail(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """Only episodes that end within two steps count, which favours short ones."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        weight = jnp.where(batch.weight.sum(0) <= 2, batch.weight, 0.0)
-        return algorithm.update(key, learner, batch._replace(weight=weight))
-
-    return algorithm._replace(update=update), rollout
-
-
-def swapped_episodes(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """Rewards of one episode with the actions of another, as (N,) against (N, 1)."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        mixed = jnp.broadcast_to(
-            batch.reward.mean(1, keepdims=True), batch.reward.shape
-        )
-        return algorithm.update(key, learner, batch._replace(reward=mixed))
-
-    return algorithm._replace(update=update), rollout
-
-
-def through_the_target(algorithm: pg.Algorithm, rollout: pg.Rollout) -> tuple:
-    """The critic's gradient flows through what it is to predict: no stop-gradient."""
-
-    def update(key: Any, learner: Any, batch: Any) -> Any:
-        _, metrics = algorithm.update(key, learner, batch)
-
-        def loss(params: Any) -> Any:
-            returns = pg.lambda_returns(
-                batch.reward,
-                batch.next_obs @ params["value"],
-                batch.terminated,
-                batch.truncated,
-                gamma=tabular.TASKS["random"].gamma,
-                lam=0.5,
-            )
-            return 0.5 * jnp.mean((batch.obs @ params["value"] - returns) ** 2)
-
-        return learner._replace(opt_state=jax.grad(loss)(learner.params)), metrics
-
-    return algorithm._replace(update=update), rollout
-
-
-# Each with a case that it must spoil.
-BROKEN: dict[str, tuple[Callable, str]] = {
-    "done mask one step late": (done_late, "a2c, wrong critic"),
-    "reset observation in the bootstrap": (
-        reset_bootstrap,
-        "a2c, truncation, perfect critic",
-    ),
-    "truncation as termination": (
-        truncation_as_termination,
-        "a2c, truncation, perfect critic",
-    ),
-    "only short episodes count": (short_tail, "reinforce, no baseline"),
-    "(N,) against (N, 1)": (swapped_episodes, "reinforce, leave one out"),
-    "no stop-gradient on the target": (through_the_target, "a2c, the critic's own"),
-}
 
 
 def main() -> None:
