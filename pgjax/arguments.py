@@ -8,6 +8,8 @@ import json
 import pathlib
 from typing import Any, NoReturn
 
+from pgjax.argument_types import Collect, NamedValues, count, reader_of, widths
+
 _EPILOG = """examples:
   pgjax train                                     REINFORCE on CartPole, 8 seeds
   pgjax train reinforce --preset article          the article's recipe, to the letter
@@ -110,7 +112,7 @@ def _add_devices(parser: Any) -> None:
     """Where a run is carried out."""
     group = parser.add_argument_group("devices and processes")
     group.add_argument(
-        "--devices", type=_count, metavar="INT", help="how many to use (default: all)"
+        "--devices", type=count, metavar="INT", help="how many to use (default: all)"
     )
     group.add_argument(
         "--distributed",
@@ -122,10 +124,10 @@ def _add_devices(parser: Any) -> None:
         "--coordinator", metavar="HOST:PORT", help="of the first process"
     )
     group.add_argument(
-        "--num-processes", type=_count, metavar="INT", help="how many there are"
+        "--num-processes", type=count, metavar="INT", help="how many there are"
     )
     group.add_argument(
-        "--process-id", type=_count, metavar="INT", help="which one this is, from 0"
+        "--process-id", type=count, metavar="INT", help="which one this is, from 0"
     )
 
 
@@ -147,7 +149,7 @@ def _add_sweep(commands: Any, arguments: list[str]) -> None:
     )
     sweep.add_argument(
         "--agents-at-once",
-        type=_count,
+        type=count,
         metavar="INT",
         help="agents that train side by side (default: as many as memory holds)",
     )
@@ -242,7 +244,7 @@ def _add_options(
                 group.add_argument(flag, action=action, help=text)
                 continue
         elif option.type is dict:
-            group.add_argument(flag, action=_Options, nargs="+", help=text)
+            group.add_argument(flag, action=NamedValues, nargs="+", help=text)
             continue
         elif default is not None:
             shown = " ".join(map(str, default)) if option.several else default
@@ -254,84 +256,13 @@ def _add_options(
             metavar = f"{metavar},{metavar}"
         group.add_argument(
             flag,
-            type=_reader(option, grid=several),
+            type=reader_of(option, grid=several),
             choices=option.choices or None,
             metavar="YES/NO" if option.type is bool else metavar,
             nargs="+" if option.several or several else None,
-            action=_Collect if several else "store",
+            action=Collect if several else "store",
             help=text,
         )
-
-
-class Values(list):
-    """Values of a setting in a grid."""
-
-
-class _Collect(argparse.Action):
-    """Collects the values of a setting, each once."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        setattr(namespace, self.dest, Values(dict.fromkeys(values)))
-
-
-class _Options(argparse.Action):
-    """Collects NAME=VALUE, the value as JSON, or else as text."""
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs, metavar="NAME=VALUE")
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        options = dict(getattr(namespace, self.dest, None) or {})
-        for text in values:
-            name, separator, value = text.partition("=")
-            if not separator or not name.isidentifier():
-                parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
-            try:
-                options[name] = json.loads(value, parse_constant=str)
-            except ValueError:
-                options[name] = value
-        setattr(namespace, self.dest, options)
-
-
-def _reader(option: Any, *, grid: bool) -> Any:
-    """What turns the text of an option into its value."""
-    readers = {int: _count, bool: _yes_or_no}
-    read = readers.get(option.type, option.type)
-    if grid and option.several:
-
-        def read_tuple(text: str) -> tuple:
-            return tuple(read(part) for part in text.split(","))
-
-        read_tuple.__name__ = f"{option.type.__name__},..."
-        return read_tuple
-    if not option.optional:
-        return read
-
-    def read_optional(text: str) -> Any:
-        return None if text == "none" else read(text)
-
-    read_optional.__name__ = option.type.__name__
-    return read_optional
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(text)
-    return text == "yes"
-
-
-_yes_or_no.__name__ = "yes or no"
-
-
-def _count(text: str) -> int:
-    """An integer, also one written as 300_000 or 3e5."""
-    number = float(text)
-    if not number.is_integer():
-        raise ValueError(text)
-    return int(text) if text.lstrip("+-").replace("_", "").isdigit() else int(number)
-
-
-_count.__name__ = "int"  # what argparse calls it in its messages
 
 
 def _add_compare(commands: Any) -> None:
@@ -368,9 +299,9 @@ def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure the speed of training, and what limits it",
-        description="Measures environment steps per second of whole training steps and "
-        "of their stages, beside what the machine can do at most. Without an algorithm "
-        "or a size, it measures the README's table: about 3 minutes on two cores with "
+        description="Measures environment steps per second of whole training steps and\n"
+        "of their stages, beside what the machine can do at most. Without an algorithm\n"
+        "or a size, it measures the README's table: about 3 minutes on two cores with\n"
         "--quick, 5 without. With them, all combinations, about 30 seconds each.",
         epilog="examples:\n  pgjax bench --quick\n"
         "  pgjax bench ppo --num-envs 64 1024 --against sb3\n"
@@ -386,15 +317,15 @@ def _add_bench(commands: Any) -> None:
     )
     sizes: dict[str, tuple[Any, str]] = {
         "--env": (str, "gymnax environments (default: CartPole-v1)"),
-        "--num-envs": (_count, "environments per agent (default: 1024)"),
+        "--num-envs": (count, "environments per agent (default: 1024)"),
         "--num-steps": (
-            _count,
+            count,
             "per environment and update (default: REINFORCE: complete episodes, "
             "a2c 32, ppo and trpo 128)",
         ),
-        "--num-agents": (_count, "agents side by side (default: 1)"),
+        "--num-agents": (count, "agents side by side (default: 1)"),
         "--hidden": (
-            _widths,
+            widths,
             "widths of the hidden layers, such as 64,64 (default: REINFORCE 128, "
             "others 64,64)",
         ),
@@ -407,11 +338,11 @@ def _add_bench(commands: Any) -> None:
         metavar = reader.__name__.strip("_").upper()
         bench.add_argument(flag, type=reader, nargs="+", metavar=metavar, help=text)
     bench.add_argument(
-        "--devices", type=_count, metavar="INT", help="how many to use (default: all)"
+        "--devices", type=count, metavar="INT", help="how many to use (default: all)"
     )
     bench.add_argument(
         "--rounds",
-        type=_count,
+        type=count,
         metavar="INT",
         help="repetitions of everything (default: 11)",
     )
@@ -425,13 +356,6 @@ def _add_bench(commands: Any) -> None:
         "plain (how the field writes it), sb3 or sb3-best",
     )
     bench.add_argument("--out", help="the directory to make (default: runs/bench-...)")
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    return tuple(_count(part) for part in text.split(","))
-
-
-_widths.__name__ = "int,..."
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -465,9 +389,7 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--out", help="the file to write (default: RUN/policy-seedN.jax)"
     )
-    export.add_argument(
-        "--agent", type=int, help="the agent's seed (default: the run's first)"
-    )
+    _add_agent(export)
     export.add_argument(
         "--sampled",
         action="store_true",
@@ -483,9 +405,13 @@ def _add_render(commands: Any) -> None:
     )
     render.add_argument("run", help="a run directory, as made by pgjax train")
     render.add_argument("--out", help="the GIF to write (default: RUN/policy.gif)")
-    render.add_argument(
-        "--agent", type=int, help="the agent's seed (default: the run's first)"
-    )
+    _add_agent(render)
     render.add_argument(
         "--seed", type=int, default=0, help="of the episode (default: 0)"
+    )
+
+
+def _add_agent(parser: Any) -> None:
+    parser.add_argument(
+        "--agent", type=int, help="the agent's seed (default: the run's first)"
     )

@@ -175,7 +175,7 @@ def _train(parsed: dict[str, Any]) -> int:
 
 
 def _sweep(parsed: dict[str, Any]) -> int:
-    from pgjax.arguments import Values
+    from pgjax.argument_types import Values
     from pgjax.lab import sweeps
 
     run = _resumed(parsed, "out", "log", "agents_at_once")

@@ -228,9 +228,9 @@ def test_a_wrong_algorithm_is_told_before_help(capsys):
 
 
 def test_counts_may_be_written_with_an_exponent():
-    from pgjax.arguments import _count
+    from pgjax.argument_types import count
 
-    assert [_count(text) for text in ("12", "1e5", "300_000", "-3")] == [
+    assert [count(text) for text in ("12", "1e5", "300_000", "-3")] == [
         12,
         100_000,
         300_000,

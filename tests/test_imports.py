@@ -31,12 +31,13 @@ LAYERS = (
     {"sweep"},
     {"lab"},
     {"bench"},
+    {"argument_types"},
     {"arguments"},
     {"cli"},
     {"__main__"},
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-HOST = {"lab", "bench", "arguments", "cli", "__main__"}
+HOST = {"lab", "bench", "argument_types", "arguments", "cli", "__main__"}
 CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy"}
 ORBAX = "checkpoints.py"  # which imports it when it writes or reads
 FILES = sorted(ROOT.rglob("*.py"))

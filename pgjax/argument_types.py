@@ -1,0 +1,87 @@
+"""Types of the command's arguments: from text to values, and lists of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+class Values(list):
+    """Values of a setting in a grid."""
+
+
+class Collect(argparse.Action):
+    """Collects the values of a setting, each once."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
+        setattr(namespace, self.dest, Values(dict.fromkeys(values)))
+
+
+class NamedValues(argparse.Action):
+    """Collects NAME=VALUE, the value as JSON, or else as text."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs, metavar="NAME=VALUE")
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            name, separator, value = text.partition("=")
+            if not separator or not name.isidentifier():
+                parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
+            try:
+                options[name] = json.loads(value, parse_constant=str)
+            except ValueError:
+                options[name] = value
+        setattr(namespace, self.dest, options)
+
+
+def reader_of(option: Any, *, grid: bool) -> Any:
+    """What turns the text of an option into its value."""
+    readers = {int: count, bool: yes_or_no}
+    read = readers.get(option.type, option.type)
+    if grid and option.several:
+
+        def read_tuple(text: str) -> tuple:
+            return tuple(read(part) for part in text.split(","))
+
+        read_tuple.__name__ = f"{option.type.__name__},..."
+        return read_tuple
+    if not option.optional:
+        return read
+
+    def read_optional(text: str) -> Any:
+        return None if text == "none" else read(text)
+
+    read_optional.__name__ = option.type.__name__
+    return read_optional
+
+
+def yes_or_no(text: str) -> bool:
+    """A flag of which several values may be given."""
+    if text not in ("yes", "no"):
+        raise ValueError(text)
+    return text == "yes"
+
+
+yes_or_no.__name__ = "yes or no"
+
+
+def count(text: str) -> int:
+    """An integer, also one written as 300_000 or 3e5."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(text) if text.lstrip("+-").replace("_", "").isdigit() else int(number)
+
+
+count.__name__ = "int"  # what argparse calls it in its messages
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Widths of layers, such as 64,64."""
+    return tuple(count(part) for part in text.split(","))
+
+
+widths.__name__ = "int,..."
