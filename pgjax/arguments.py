@@ -299,10 +299,11 @@ def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure the speed of training, and what limits it",
-        description="Measures environment steps per second of whole training steps and\n"
-        "of their stages, beside what the machine can do at most. Without an algorithm\n"
-        "or a size, it measures the README's table: about 3 minutes on two cores with\n"
-        "--quick, 5 without. With them, all combinations, about 30 seconds each.",
+        description="Measures environment steps per second of whole training steps\n"
+        "and of their stages, beside what the machine can do at most. Without an\n"
+        "algorithm or a size, it measures the README's table: about 3 minutes on two\n"
+        "cores with --quick, 5 without. With them, all combinations, about 30 seconds\n"
+        "each.",
         epilog="examples:\n  pgjax bench --quick\n"
         "  pgjax bench ppo --num-envs 64 1024 --against sb3\n"
         "  pgjax bench reinforce --num-envs 1024 --against plain\n",
