@@ -31,16 +31,35 @@ class Moments(NamedTuple):
     signal: jax.Array  # (), |E g|^2 without the noise of the mean, unbiased
 
 
-def recorder() -> optax.GradientTransformation:
-    """An optimizer that keeps the gradient as its state, and changes nothing."""
+class Recorded(NamedTuple):
+    """The state of a `recorder`."""
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del state, params
-        return jax.tree.map(jnp.zeros_like, grads), grads
+    grads: Any  # the last ones
+    num_steps: jax.Array  # () int32
 
-    return optax.GradientTransformation(
-        lambda params: jax.tree.map(jnp.zeros_like, params), update
-    )
+
+def recorder(first_step: Any = None) -> optax.GradientTransformation:
+    """An optimizer that keeps the gradient as its state, and changes nothing.
+
+    Args:
+      first_step: what it adds to the parameters at its first step, whatever their
+        gradient; a pytree like them.
+    """
+
+    def init(params: Any) -> Recorded:
+        return Recorded(jax.tree.map(jnp.zeros_like, params), jnp.int32(0))
+
+    def update(grads: Any, state: Recorded, params: Any = None) -> tuple[Any, Any]:
+        del params
+        step = jax.tree.map(jnp.zeros_like, grads)
+        if first_step is not None:
+            first = state.num_steps == 0
+            step = jax.tree.map(
+                lambda zero, x: jnp.where(first, x, zero), step, first_step
+            )
+        return step, Recorded(grads, state.num_steps + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def gradient_moments(
@@ -69,9 +88,9 @@ def gradient_moments(
     def gradient(key: Any) -> jax.Array:
         collect_key, update_key = jax.random.split(key)
         _, batch, _ = rollout.collect(collect_key, algorithm.policy, params, start)
-        learner = pg.Learner(params, jax.tree.map(jnp.zeros_like, params))
+        learner = pg.Learner(params, recorder().init(params))
         learner, _ = algorithm.update(update_key, learner, batch)
-        return ravel_pytree(part(learner.opt_state))[0]
+        return ravel_pytree(part(learner.opt_state.grads))[0]
 
     keys = jax.random.split(key, num_batches)
     grads = jax.lax.map(gradient, keys, batch_size=min(AT_ONCE, num_batches))

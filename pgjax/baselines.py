@@ -118,7 +118,7 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
     weighted = weight * returns
     others = total(weighted, axis=1, keepdims=True) - weighted
     count = total(weight, axis=1, keepdims=True) - weight
-    return jnp.where(count > 0, others / jnp.maximum(count, 1.0), 0.0)
+    return others / jnp.maximum(count, 1.0)
 
 
 def value_baseline(returns: Array, weight: Array, value: Array | None = None) -> Array:

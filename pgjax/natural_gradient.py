@@ -19,6 +19,8 @@ import optax
 from pgjax.collectives import sum_over_devices
 from pgjax.types import Array, Numeric, Params
 
+ROUNDING = 1e-6  # of a mean in float32, relative to its terms
+
 KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
 LossFn = Callable[[Params], Array]
 
@@ -86,7 +88,9 @@ def scale_to_kl(
     """Scales a direction s to the step -sqrt(2 max_kl / s^T (F + damping I) s) s.
 
     To second order that is the longest descent step within the bound. `update` needs
-    the extra argument `kl_fn`.
+    the extra argument `kl_fn`. It may be given `loss_scale`, the size of the terms
+    whose mean the loss is, such as mean |A|: a direction that is no more than their
+    rounding error would be scaled to a step as long as any, and makes none.
 
     Args:
       max_kl: bound of the mean KL divergence, in nats, > 0.
@@ -97,11 +101,18 @@ def scale_to_kl(
     """
 
     def update(
-        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
+        updates: Params,
+        state: Any,
+        params: Params = None,
+        *,
+        kl_fn: KLFn,
+        loss_scale: Numeric = 0.0,
+        **_: Any,
     ) -> tuple[Params, Any]:
         product = fisher_vector_product(kl_fn, params, updates, damping=damping)
         curvature = optax.tree.vdot(updates, product)
-        flat = curvature <= 0.0  # no direction, or none that the policy feels
+        # No direction, none that the policy feels, or none but rounding errors.
+        flat = curvature <= jnp.square(ROUNDING * loss_scale)
         length = jnp.sqrt(2.0 * max_kl / jnp.where(flat, 1.0, curvature))
         return optax.tree.scale(jnp.where(flat, 0.0, -length), updates), state
 
@@ -151,7 +162,6 @@ def backtrack_to_kl(
         first = jnp.ones_like(loss)
         carry = jnp.int32(1), first, acceptable(first)
         _, scale, accepted = jax.lax.while_loop(going_on, shorten, carry)
-        scale = jnp.where(accepted, scale, 0.0)
         # Not a product with 0, which would keep a NaN.
         step = jax.tree.map(
             lambda x: jnp.where(accepted, scale * x, jnp.zeros_like(x)), updates

@@ -400,3 +400,11 @@ def test_a_sample_is_its_noise_made_an_action(policy):
     shapes = jax.eval_shape(lambda: policy)  # noise needs no more than shapes
     action = policy.from_noise(shapes.noise(key))
     np.testing.assert_array_equal(action, policy.sample(key))
+
+
+@pytest.mark.parametrize("number", [2, 4, 8])
+def test_uniform_numbers_at_the_edges_belong_to_the_next_action(number):
+    """[0, 1) is cut into [0, 1/K), [1/K, 2/K) and so on: exactly, for powers of 2."""
+    policy = pg.Categorical(jnp.zeros((number, number)))
+    edges = jnp.arange(number) / number
+    np.testing.assert_array_equal(policy.from_noise(edges), np.arange(number))

@@ -110,7 +110,7 @@ def test_agent_alone_equals_the_same_agent_among_others(pairs):
             np.testing.assert_array_equal(got[counts], want[counts])
 
 
-STEPS, ENVS = 6, 40  # more than 16 environments: the reset pool then skips entries
+STEPS, ENVS = 6, 33  # more than 16 environments: the reset pool then skips entries
 
 
 @pytest.fixture(scope="module", params=["Countdown-probe", "Noise-probe"])
@@ -138,7 +138,7 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
         action = distribution.sample(key)
         return action, distribution.log_prob(action)
 
-    stride = 3  # ceil(40 / 16)
+    stride = 3  # ceil(33 / 16)
     obs, state = to_numpy((start.obs, start.env_state))
     returns, lengths = np.zeros(ENVS, np.float32), np.zeros(ENVS, np.int32)
     for t in range(2 * STEPS):
@@ -172,6 +172,39 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
     assert_trees_equal(end.env_state, state)
     np.testing.assert_allclose(end.episode_return, returns, rtol=1e-6)
     np.testing.assert_array_equal(end.episode_length, lengths)
+
+
+@pytest.mark.parametrize("time_limit", [4, 60])  # 60: two segments of noise
+def test_episodes_equal_a_python_loop_over_the_same_keys(time_limit):
+    """Compiled, scanned and drawn at once, against a step at a time, nothing jitted."""
+    env = pg.make_env("Countdown-probe", time_limit=time_limit)
+    number, key = 5, jax.random.key(8)
+    _, batch, ended = to_numpy(
+        jax.jit(lambda key: pg.episodes(env, number).collect(key, policy, 0.5, ()))(key)
+    )
+    keys = jax.random.split(key, (time_limit + 1, 2))
+    with jax.disable_jit():
+        obs, state = to_numpy(env.reset(keys[0, 0], number))
+        alive, returns = np.ones(number, bool), np.zeros(number, np.float32)
+        for t in range(time_limit):
+            if not alive.any():
+                break
+            distribution = policy(0.5, obs)
+            action = distribution.sample(keys[t + 1, 0])
+            log_prob = distribution.log_prob(action)
+            outcome = to_numpy(env.step(keys[t + 1, 1], state, action))
+            next_obs, state, reward, *flags = outcome
+            row = (obs, action, log_prob, reward, *flags, next_obs, alive)
+            for name, got, want in zip(batch._fields, batch, row, strict=True):
+                got, want = got[t][alive], np.asarray(want)[alive]
+                np.testing.assert_allclose(got, want, rtol=1e-6, err_msg=f"{name} {t}")
+            returns = returns + reward
+            done = alive & (flags[0] | flags[1])
+            np.testing.assert_array_equal(ended.finished[t], done)
+            np.testing.assert_allclose(ended.returns[t][done], returns[done], 1e-6)
+            alive, obs = alive & ~done, next_obs
+    assert not alive.any()
+    np.testing.assert_array_equal(batch.weight[t + 1 :], 0.0)
 
 
 def test_next_observation_precedes_the_reset(two_rollouts):

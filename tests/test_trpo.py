@@ -144,6 +144,15 @@ def test_padding_changes_nothing():
     jax.tree.map(close, got, want)
 
 
+def test_a_gradient_that_cancels_is_no_step():
+    """Everybody saw and did the same: advantages of mean 0 then cancel, to rounding."""
+    batch = batches.rollout()
+    same = jax.tree.map(lambda x: np.broadcast_to(x[:1, :1], x.shape), batch)
+    batch = same._replace(reward=batch.reward)
+    learner, _ = run(batch, max_backtracks=0)
+    np.testing.assert_array_equal(learner.params["theta"], PARAMS["theta"])
+
+
 TASKS = {
     # A limit of 12 steps: truncations, terminations and horizons in each rollout.
     "CartPole": lambda: pg.make_env("CartPole-v1", time_limit=12),

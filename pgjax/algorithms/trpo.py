@@ -128,7 +128,12 @@ def trpo(
         params = learner.params
         grads = sum_over_devices(jax.grad(loss_fn)(params))
         steps, _ = policy_step.update(
-            grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
+            grads,
+            policy_step.init(params),
+            params,
+            kl_fn=kl_fn,
+            loss_fn=loss_fn,
+            loss_scale=total(weight * jnp.abs(estimates.advantage)),
         )
         learner, metrics = scan_minibatches(
             fit_critic,

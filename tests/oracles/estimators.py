@@ -1,88 +1,86 @@
 """Policy-gradient estimators, as loops over the steps of rollouts written down.
 
-Each one maps a batch of rollouts to the gradient of the objective by the preferences of
-a softmax policy, (S, A): what an algorithm's loss should have as its gradient, with its
-sign turned. Nothing is differentiated: the score of a softmax is one-hot minus pi.
+Each one maps a batch of rollouts to the gradient of what is maximised by the policy's
+parameters: what an algorithm's loss should have as its gradient, with its sign turned.
+Nothing is differentiated: tasks know the score of their policies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from oracles import loops
-from oracles.tabular import Rollout, Task
+from oracles.tabular import Rollout, Step
+
+Task = Any  # of `oracles.tabular` or `oracles.gaussian`
+Batch = Sequence[Rollout]
 
 
-def score(task: Task, state: int, action: int) -> np.ndarray:
-    """(S, A) gradient of log pi(action | state)."""
-    gradient = np.zeros_like(task.theta)
-    gradient[state] = -task.policy[state]
-    gradient[state, action] += 1.0
-    return gradient
-
-
-def _columns(batch: Sequence[Rollout]) -> dict[str, np.ndarray]:
+def columns(batch: Batch) -> dict[str, np.ndarray]:
     """(T, N) arrays of a batch, padded, with the weight of what counts."""
     length = max(map(len, batch))
-    shape = length, len(batch)
-    columns = {
-        "reward": np.zeros(shape),
-        "terminated": np.zeros(shape, bool),
-        "truncated": np.zeros(shape, bool),
-        "state": np.zeros(shape, int),
-        "after": np.zeros(shape, int),
-        "weight": np.zeros(shape),
+    rows: dict[str, np.ndarray] = {
+        name: np.zeros((length, len(batch)), type(value))
+        for name, value in batch[0][0]._asdict().items()
     }
+    rows["weight"] = np.zeros((length, len(batch)))
     for n, rollout in enumerate(batch):
-        for t, step in enumerate(rollout):
-            columns["weight"][t, n] = 1.0
-            for name in set(columns) - {"weight"}:
-                columns[name][t, n] = getattr(step, name)
-    return columns
+        rows["weight"][: len(rollout), n] = 1.0
+        for name, column in zip(Step._fields, zip(*rollout, strict=True), strict=True):
+            rows[name][: len(rollout), n] = column
+    return rows
+
+
+def _flags(x: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return x["terminated"], x["truncated"]
 
 
 def _standardized(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     counted = x[weight > 0]
     deviation = counted.std(ddof=1) if counted.size > 1 else 0.0
-    return (x - counted.mean()) / deviation if deviation > 0 else 0.0 * x
+    return (x - counted.mean()) / deviation if deviation > 1e-9 else 0.0 * x
 
 
-def _entropy(task: Task, batch: Sequence[Rollout], weights: np.ndarray) -> np.ndarray:
-    """(S, A) gradient of the steps' entropies, weighed: -pi (log pi + H) each."""
-    log_policy = np.log(task.policy)
-    entropy = -(task.policy * log_policy).sum(1, keepdims=True)
-    gradient = -task.policy * (log_policy + entropy)
-    total = np.zeros_like(gradient)
-    for n, rollout in enumerate(batch):
-        for t, step in enumerate(rollout):
-            total[step.state] += weights[t, n] * gradient[step.state]
-    return total
+def weighted_sum(
+    batch: Batch, weights: np.ndarray, of: Callable[..., np.ndarray]
+) -> Any:
+    """sum_tn weights[t, n] of(state, action)."""
+    return sum(
+        weights[t, n] * of(step.state, step.action)
+        for n, rollout in enumerate(batch)
+        for t, step in enumerate(rollout)
+    )
 
 
-def critic(
-    task: Task, batch: Sequence[Rollout], *, critic: np.ndarray, lam: float
-) -> np.ndarray:
-    """(S,) what a critic moves by: the mean over steps of G - V, at each state."""
-    x = _columns(batch)
-    steps = x["reward"], critic[x["after"]], x["terminated"], x["truncated"]
-    returns = loops.lambda_returns(*steps, gamma=task.gamma, lam=lam)
-    error = (returns - critic[x["state"]]) / returns.size
-    return np.bincount(x["state"].ravel(), error.ravel(), minlength=len(critic))
+def _bonus(
+    task: Task, batch: Batch, coefficient: float, weights: np.ndarray
+) -> np.ndarray | float:
+    """The entropies' gradient."""
+    if coefficient == 0.0:
+        return 0.0
+    weights = coefficient * weights
+    return weighted_sum(batch, weights, lambda state, _: task.entropy_gradient(state))
 
 
-def _sum(task: Task, batch: Sequence[Rollout], weights: np.ndarray) -> np.ndarray:
-    total = np.zeros_like(task.theta)
-    for n, rollout in enumerate(batch):
-        for t, step in enumerate(rollout):
-            total += weights[t, n] * score(task, step.state, step.action)
-    return total
+# Complete episodes.
+
+
+def _returns(task: Task, x: dict, critic: np.ndarray | None) -> np.ndarray:
+    """To the episode's end; with a critic, beyond a time limit."""
+    if critic is None:
+        return loops.discounted_returns(x["reward"], *_flags(x), gamma=task.gamma)
+    after = task.value(critic, x["after"])
+    coefficients = {"gamma": task.gamma, "lam": 1.0}
+    return loops.lambda_returns(x["reward"], after, *_flags(x), **coefficients)
 
 
 def reinforce(
     task: Task,
-    batch: Sequence[Rollout],
+    batch: Batch,
     *,
     baseline: str = "none",
     reduction: str = "episodes",
@@ -92,20 +90,14 @@ def reinforce(
     critic: np.ndarray | None = None,
 ) -> np.ndarray:
     """Of complete episodes; with a critic, a truncated return goes on with V."""
-    x = _columns(batch)
-    flags = x["terminated"], x["truncated"]
-    if critic is None:
-        returns = loops.discounted_returns(x["reward"], *flags, gamma=task.gamma)
-    else:
-        after = critic[x["after"]]
-        coefficients = {"gamma": task.gamma, "lam": 1.0}
-        returns = loops.lambda_returns(x["reward"], after, *flags, **coefficients)
+    x = columns(batch)
+    returns = _returns(task, x, critic)
     subtracted = {
         "none": lambda: 0.0,
         "mean": lambda: loops.episode_mean(returns, x["weight"]),
         "batch_mean": lambda: loops.batch_mean(returns, x["weight"]),
         "leave_one_out": lambda: loops.leave_one_out(returns, x["weight"]),
-        "value": lambda: critic[x["state"]],
+        "value": lambda: task.value(critic, x["state"]),
     }[baseline]()
     advantage = returns - subtracted
     if normalize:
@@ -119,13 +111,107 @@ def reinforce(
         task.gamma ** np.arange(len(advantage))[:, None] if discount_states else 1.0
     )
     weights = factor * x["weight"] / divisor
-    bonus = _entropy(task, batch, entropy * weights)
-    return _sum(task, batch, weights * advantage) + bonus
+    bonus = _bonus(task, batch, entropy, weights)
+    return weighted_sum(batch, weights * advantage, task.score) + bonus
+
+
+def reinforce_critic(task: Task, batch: Batch, *, critic: np.ndarray) -> np.ndarray:
+    """(S,) what REINFORCE's critic moves by: the mean over steps of G - V."""
+    x = columns(batch)
+    error = _returns(task, x, critic) - task.value(critic, x["state"])
+    return _by_state(x, x["weight"] * error / x["weight"].sum(), critic)
+
+
+def group(
+    task: Task,
+    batch: Batch,
+    *,
+    kind: str,
+    reduction: str = "sum",
+    shift: np.ndarray | None = None,
+    clip: float = np.inf,
+    clip_high: float | None = None,
+    reference: np.ndarray | None = None,
+    kl_coefficient: float = 0.0,
+) -> np.ndarray:
+    """RLOO's and GRPO's: a batch is a group, an episode's return its only reward."""
+    x = columns(batch)
+    reward = (task.gamma ** np.arange(len(x["reward"])) @ x["reward"]).ravel()
+    advantage = np.array(
+        [
+            reward[i] - np.mean(np.delete(reward, i) if kind == "rloo" else reward)
+            for i in range(len(reward))
+        ]
+    )
+    if kind == "grpo":
+        deviation = reward.std(ddof=1)
+        advantage = advantage / deviation if deviation > 1e-9 else 0.0 * advantage
+    tokens = x["weight"]
+    weights = {
+        "sequences": tokens / tokens.sum(0) / len(batch),
+        "tokens": tokens / tokens.sum(),
+        "sum": tokens / len(batch),
+    }[reduction]
+    new = task if shift is None else task._replace(theta=task.theta + shift)
+    taken = clipped(task, new, batch, advantage[None] + 0.0 * tokens, clip, clip_high)
+    total = weighted_sum(batch, weights * taken, new.score)
+    if reference is None:
+        return total
+    # exp(-x) - 1 + x, with x = log pi - log ref, has the slope 1 - exp(-x).
+    other = task._replace(theta=reference)
+    x_ = _log_ratios(other, new, batch)
+    return total - kl_coefficient * weighted_sum(
+        batch, weights * (1 - np.exp(-x_)), new.score
+    )
+
+
+# Policies that are not those that acted.
+
+
+def _log_ratios(old: Task, new: Task, batch: Batch) -> np.ndarray:
+    """(T, N) log new(a | s) - log old(a | s), 0 in padding."""
+    ratios = np.zeros((max(map(len, batch)), len(batch)))
+    for n, rollout in enumerate(batch):
+        for t, step in enumerate(rollout):
+            before, after = (p.log_prob(step.state, step.action) for p in (old, new))
+            ratios[t, n] = after - before
+    return ratios
+
+
+def clipped(
+    old: Task,
+    new: Task,
+    batch: Batch,
+    advantage: np.ndarray,
+    clip: float,
+    clip_high: float | None = None,
+) -> np.ndarray:
+    """(T, N) what scores are weighted with: the ratio times A, or 0 where it is cut."""
+    ratio = np.exp(_log_ratios(old, new, batch))
+    high = clip if clip_high is None else clip_high
+    cut = np.where(advantage > 0, ratio > 1 + high, ratio < 1 - clip)
+    return np.where(cut, 0.0, ratio * advantage)
+
+
+# Rollouts of equal length, cut at a horizon.
+
+
+def _targets(
+    task: Task, x: dict, critic: np.ndarray, lam: float, n_step: int | None
+) -> np.ndarray:
+    steps = x["reward"], task.value(critic, x["after"]), *_flags(x)
+    if n_step is not None:
+        return loops.n_step_returns(*steps, gamma=task.gamma, n=n_step)
+    return loops.lambda_returns(*steps, gamma=task.gamma, lam=lam)
+
+
+def _by_state(x: dict, error: np.ndarray, critic: np.ndarray) -> np.ndarray:
+    return np.bincount(x["state"].ravel(), error.ravel(), minlength=len(critic))
 
 
 def actor_critic(
     task: Task,
-    batch: Sequence[Rollout],
+    batch: Batch,
     *,
     critic: np.ndarray,
     lam: float = 1.0,
@@ -133,17 +219,176 @@ def actor_critic(
     normalize: bool = False,
     entropy: float = 0.0,
 ) -> np.ndarray:
-    """Of rollouts of equal length: a mean over steps, the critic where they are cut."""
-    x = _columns(batch)
-    steps = x["reward"], critic[x["after"]], x["terminated"], x["truncated"]
-    value = critic[x["state"]]
-    if n_step is not None:
-        returns = loops.n_step_returns(*steps, gamma=task.gamma, n=n_step)
-    else:
-        returns = loops.lambda_returns(*steps, gamma=task.gamma, lam=lam)
-    advantage = returns - value
+    """A mean over steps, with the critic where they are cut."""
+    x = columns(batch)
+    returns = _targets(task, x, critic, lam, n_step)
+    advantage = returns - task.value(critic, x["state"])
     if normalize:
         advantage = _standardized(advantage, x["weight"])
     weights = np.full(advantage.shape, 1 / advantage.size)
-    bonus = _entropy(task, batch, entropy * weights)
-    return _sum(task, batch, weights * advantage) + bonus
+    bonus = _bonus(task, batch, entropy, weights)
+    return weighted_sum(batch, weights * advantage, task.score) + bonus
+
+
+def critic(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    lam: float = 1.0,
+    n_step: int | None = None,
+) -> np.ndarray:
+    """(S,) what a critic moves by: the mean over steps of G - V, at each state."""
+    x = columns(batch)
+    error = _targets(task, x, critic, lam, n_step) - task.value(critic, x["state"])
+    return _by_state(x, error / error.size, critic)
+
+
+def scaled_rewards(
+    task: Task, batch: Batch, *, critic: np.ndarray, lam: float, clip: float
+) -> np.ndarray:
+    """The actor-critic's, with rewards by the deviation of the running return."""
+    returns = []
+    for rollout in batch:
+        running = 0.0
+        for step in rollout:
+            running = task.gamma * running + step.reward
+            returns.append(running)
+            running = 0.0 if step.terminated or step.truncated else running
+    scale = np.sqrt(np.var(returns) + 1e-8)
+    scaled = [
+        tuple(
+            step._replace(reward=float(np.clip(step.reward / scale, -clip, clip)))
+            for step in rollout
+        )
+        for rollout in batch
+    ]
+    return actor_critic(task, scaled, critic=critic, lam=lam)
+
+
+def minibatch(
+    task: Task, batch: Batch, *, critic: np.ndarray, lam: float, normalize: str
+) -> list[np.ndarray]:
+    """PPO's last minibatch of two, before any step: each half is as likely."""
+    x = columns(batch)
+    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    if normalize == "batch":
+        advantage = _standardized(advantage, x["weight"])
+    found = []
+    for half in itertools.combinations(range(advantage.size), advantage.size // 2):
+        chosen = np.zeros(advantage.size)
+        chosen[list(half)] = 1.0
+        chosen = chosen.reshape(advantage.shape)
+        a = _standardized(advantage, chosen) if normalize == "minibatch" else advantage
+        found.append(weighted_sum(batch, chosen * a / chosen.sum(), task.score))
+    return found
+
+
+def second_epoch(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    lam: float,
+    shift: np.ndarray,
+    clip: float = 0.2,
+    entropy: float = 0.0,
+    target_kl: float = np.inf,
+) -> np.ndarray:
+    """PPO's, when a first step has moved the preferences by `shift`.
+
+    Where that was farther than the target allows, the first gradient is the last.
+    """
+    x = columns(batch)
+    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    new = task._replace(theta=task.theta + shift)
+    backward = _log_ratios(new, task, batch)  # log old - log new
+    estimate = np.mean(np.exp(-backward) - 1 + backward)
+    if estimate > target_kl:
+        return actor_critic(task, batch, critic=critic, lam=lam, entropy=entropy)
+    weights = np.full(advantage.shape, 1 / advantage.size)
+    taken = weights * clipped(task, new, batch, advantage, clip)
+    return weighted_sum(batch, taken, new.score) + _bonus(new, batch, entropy, weights)
+
+
+def second_epoch_critic(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    lam: float,
+    shift: np.ndarray,
+    clip: float,
+) -> np.ndarray:
+    """(S,) the critic's of PPO, moved by `shift`, with its own clipping."""
+    x = columns(batch)
+    returns = _targets(task, x, critic, lam, None)
+    old, new = (task.value(v, x["state"]) for v in (critic, critic + shift))
+    near = old + np.clip(new - old, -clip, clip)
+    # The larger error counts; that of the clipped value does not move with V.
+    free = (np.abs(new - returns) > np.abs(near - returns)) | (near == new)
+    return _by_state(x, free * (returns - new) / returns.size, critic)
+
+
+def vtrace(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    shift: np.ndarray,
+    **coefficients: float,
+) -> np.ndarray:
+    """The policy's that has moved by `shift` since it acted."""
+    x = columns(batch)
+    new = task._replace(theta=task.theta + shift)
+    advantage = loops.vtrace_advantage(
+        x["reward"],
+        *(task.value(critic, x[name]) for name in ("state", "after")),
+        *_flags(x),
+        _log_ratios(task, new, batch),
+        gamma=task.gamma,
+        **coefficients,
+    )
+    return weighted_sum(batch, advantage / advantage.size, new.score)
+
+
+def trust_region(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    lam: float,
+    max_kl: float,
+    damping: float,
+    max_backtracks: int,
+    normalize: bool,
+) -> np.ndarray:
+    """TRPO's *step*, with the Fisher matrix written down and its inverse solved for."""
+    x = columns(batch)
+    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    if normalize:
+        advantage = _standardized(advantage, x["weight"])
+    weights = np.full(advantage.shape, 1 / advantage.size)
+    gradient = weighted_sum(batch, weights * advantage, task.score).ravel()
+    fisher = weighted_sum(batch, weights, lambda state, _: task.fisher(state))
+    fisher = fisher + damping * np.eye(gradient.size)
+    direction = np.linalg.solve(fisher, gradient)
+    curvature = direction @ fisher @ direction
+    if curvature < 1e-12:
+        return np.zeros_like(task.theta)
+    full = np.sqrt(2 * max_kl / curvature) * direction.reshape(task.theta.shape)
+    if max_backtracks == 0:
+        return full
+
+    def acceptable(step: np.ndarray) -> bool:
+        new = task._replace(theta=task.theta + step)
+        kl = weighted_sum(
+            batch, weights, lambda state, _: np.asarray(task.kl(new, state))
+        )
+        gain = np.exp(_log_ratios(task, new, batch)) - 1
+        return bool(kl <= max_kl and (weights * advantage * gain).sum() >= 0)
+
+    for scale in 0.8 ** np.arange(max_backtracks + 1):
+        if acceptable(scale * full):
+            return scale * full
+    return np.zeros_like(full)

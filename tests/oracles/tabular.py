@@ -8,9 +8,7 @@ a second way, by dynamic programming, which knows nothing of rollouts.
 from __future__ import annotations
 
 import itertools
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +31,40 @@ class Task(NamedTuple):
         """(S, A) softmax of the preferences."""
         exps = np.exp(self.theta - self.theta.max(1, keepdims=True))
         return exps / exps.sum(1, keepdims=True)
+
+    def log_prob(self, state: int, action: int) -> float:
+        """log pi(action | state)."""
+        return float(np.log(self.policy[state, action]))
+
+    def score(self, state: int, action: int) -> np.ndarray:
+        """(S, A) gradient of log pi(action | state): one-hot minus pi."""
+        gradient = np.zeros_like(self.theta)
+        gradient[state] = -self.policy[state]
+        gradient[state, action] += 1.0
+        return gradient
+
+    def entropy_gradient(self, state: int) -> np.ndarray:
+        """(S, A) gradient of the entropy in a state: -pi (log pi + H)."""
+        policy = self.policy[state]
+        gradient = np.zeros_like(self.theta)
+        gradient[state] = -policy * (np.log(policy) - policy @ np.log(policy))
+        return gradient
+
+    def fisher(self, state: int) -> np.ndarray:
+        """(S * A, S * A) Fisher information in a state: diag(pi) - pi pi^T."""
+        policy = self.policy[state]
+        matrix = np.zeros(2 * self.theta.shape)
+        matrix[state, :, state] = np.diag(policy) - np.outer(policy, policy)
+        return matrix.reshape(self.theta.size, -1)
+
+    def kl(self, other: Task, state: int) -> float:
+        """KL(self || other) in a state."""
+        policy = self.policy[state]
+        return float(policy @ np.log(policy / other.policy[state]))
+
+    def value(self, critic: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """What a critic, a table, says of states."""
+        return critic[state]
 
 
 class Step(NamedTuple):
@@ -109,7 +141,15 @@ def late() -> Task:
     return Task("late", start, transition, reward, ending, 9, theta, 0.5)
 
 
-TASKS = {task.name: task for task in (random_task(), chain(), truncation(), late())}
+def peaked() -> Task:
+    """The random one, with a policy that has made up its mind."""
+    task = random_task()
+    return task._replace(name="peaked", theta=2 * task.theta)
+
+
+TASKS = {
+    task.name: task for task in (random_task(), chain(), truncation(), late(), peaked())
+}
 
 
 # Every rollout, with its probability.
@@ -158,35 +198,6 @@ def _outcomes(task: Task, s: int, a: int) -> Iterator[tuple[float, bool, int]]:
         yield ending, True, int(s)
     for after in np.flatnonzero(task.transition[s, a]) if ending < 1 else ():
         yield (1 - ending) * task.transition[s, a, after], False, int(after)
-
-
-class Moments(NamedTuple):
-    """Of an estimator."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-
-def moments(
-    rollouts: list[tuple[float, Rollout]],
-    estimator: Callable[[list[Rollout]], np.ndarray],
-    batch: int,
-) -> Moments:
-    """The exact mean and covariance of an estimator of `batch` independent rollouts.
-
-    One that does not ask for their order.
-    """
-    mean: np.ndarray | float = 0.0
-    square: np.ndarray | float = 0.0
-    for chosen in itertools.combinations_with_replacement(range(len(rollouts)), batch):
-        many = [rollouts[i] for i in chosen]
-        orders = math.factorial(batch)
-        for times in Counter(chosen).values():
-            orders //= math.factorial(times)
-        p = orders * np.prod([weight for weight, _ in many])
-        g = estimator([rollout for _, rollout in many]).ravel()
-        mean, square = mean + p * g, square + p * np.outer(g, g)
-    return Moments(np.asarray(mean), np.asarray(square) - np.outer(mean, mean))
 
 
 # The truth by dynamic programming.
