@@ -3,10 +3,8 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-import pgjax as pg
 from pgjax.bench import command, comparison, hlo, timing
 from pgjax.bench.cases import TABLE, Case, make_spec
 from pgjax.bench.command import bench
@@ -194,22 +192,6 @@ def test_the_command_leaves_json_and_a_picture(measured, tmp_path, monkeypatch, 
     assert record["versions"]["jax"] == jax.__version__
     assert record["rounds"] == 1
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_half_precision_is_near_and_comes_out_whole():
-    env = pg.make_env("CartPole-v1")
-    network = pg.actor_critic(env)
-    half = pg.at_precision(network, "bfloat16")
-    params = half.init(jax.random.key(0), jnp.zeros((1, 4)))
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    obs = jax.random.normal(jax.random.key(1), (32, 4))
-    policy, value = half.apply(params, obs)
-    expected_policy, expected = network.apply(params, obs)
-    assert policy.logits.dtype == value.dtype == jnp.float32
-    np.testing.assert_allclose(value, expected, atol=0.05)
-    assert not np.array_equal(value, expected)  # it was rounded
-    np.testing.assert_allclose(policy.probs, expected_policy.probs, atol=0.01)
-    assert pg.at_precision(network, "float32") is network
 
 
 def test_what_is_compiled_is_compiled_and_then_read_from_disk():

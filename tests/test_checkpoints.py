@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import pgjax as pg
+from pgjax import checkpoints
 from pgjax.divergence import QUANTITIES
 
 STATE = {
@@ -176,3 +177,54 @@ def test_what_is_not_finite_is_named(bad):
 def test_without_an_episode_there_is_no_return_to_look_at():
     none = {"episode_return": jnp.float32(np.nan), "episodes": jnp.int32(0)}
     assert judge(none) is None
+
+
+def test_damage_is_told(tmp_path):
+    like = shapes(STATE)
+    pg.save(tmp_path / "hole", STATE)
+    for path in (tmp_path / "hole").rglob("manifest.ocdbt"):
+        path.unlink()
+    with pytest.raises(pg.CheckpointError, match="hole is damaged"):
+        pg.restore(tmp_path / "hole", like)
+    pg.save(tmp_path / "garbage", STATE)
+    (tmp_path / "garbage" / "_METADATA").write_text("no JSON")
+    with pytest.raises(pg.CheckpointError, match="garbage is damaged"):
+        pg.restore(tmp_path / "garbage", like)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(pg.CheckpointError, match="empty is damaged"):
+        pg.restore(tmp_path / "empty", like)
+
+
+def test_a_checkpoint_of_the_command_is_told_from_one_of_the_library(tmp_path):
+    (tmp_path / "3" / "default").mkdir(parents=True)
+    with pytest.raises(pg.CheckpointError, match="which --resume goes on from"):
+        pg.restore(tmp_path / "3", shapes(STATE))
+
+
+@pytest.mark.parametrize(
+    ("raised", "told", "message"),
+    [
+        (pg.CheckpointError("known"), pg.CheckpointError, "^known$"),
+        (FileNotFoundError(2, "no", "x.json"), pg.CheckpointError, "x.json is missing"),
+        (PermissionError("not yours"), PermissionError, "not yours"),
+        (KeyError("format"), pg.CheckpointError, "here is damaged: 'format'"),
+    ],
+)
+def test_what_reading_raises_is_damage_unless_the_disk_is_at_fault(
+    raised, told, message
+):
+    with pytest.raises(told, match=message), checkpoints.damage_told("here"):
+        raise raised
+
+
+def test_what_was_written_in_part_is_removed(tmp_path, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def fail(self, path, *arguments, **options):
+        (path.parent / f"{path.name}.orbax-checkpoint-tmp").mkdir()
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(ocp.StandardCheckpointer, "save", fail)
+    with pytest.raises(OSError, match=r"cannot write .*state: no space left"):
+        pg.save(tmp_path / "state", STATE)
+    assert list(tmp_path.iterdir()) == []

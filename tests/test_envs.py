@@ -1,11 +1,15 @@
+import sys
+
 import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import probes
 import pytest
+from gymnax.environments import spaces
 
 import pgjax as pg
+from pgjax import envs
 
 
 def play(env, num_envs, num_steps, action=None):
@@ -195,3 +199,24 @@ def test_the_arm_may_have_seven_joints():
     assert obs.shape == (2, 3, 23)
     assert_near(obs[..., :7] ** 2 + obs[..., 7:14] ** 2, np.ones((2, 3, 7)))
     assert_near(next_obs[..., 14:21], obs[..., 14:21] + 0.05)  # torque 1, dt 0.05
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (spaces.Box(0.0, 1.0, (3, 0)), r"of shape \(3, 0\) holds nothing"),
+        (spaces.Tuple([spaces.Discrete(2)]), "no support for the space"),
+    ],
+)
+def test_spaces_that_are_not_served_are_told(space, message):
+    with pytest.raises(ValueError, match=message):
+        envs._space(space)
+
+
+def test_deferred_modules_are_imported_at_their_first_use():
+    sys.modules.pop("colorsys", None)
+    with envs._deferred("colorsys", "sys"):  # sys is there already
+        import colorsys
+    assert "colorsys" not in sys.modules
+    assert colorsys.rgb_to_hsv(0.5, 0.5, 0.5) == (0.0, 0.0, 0.5)
+    assert "colorsys" in sys.modules

@@ -101,3 +101,8 @@ def test_flat_samples_are_time_major():
     flat = flatten_steps({"x": x, "y": y})
     np.testing.assert_array_equal(flat["x"], np.arange(6))
     np.testing.assert_array_equal(flat["y"], y.reshape(6, 4))
+
+
+def test_samples_that_cannot_be_split_evenly_are_told():
+    with pytest.raises(ValueError, match=r"13 samples .* cannot be split into 4 equal"):
+        scan(jax.random.key(0), total=13)

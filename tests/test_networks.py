@@ -447,3 +447,39 @@ def test_derivatives_of_small_layers_are_those_of_matrix_products(agents):
         found,
         expected,
     )
+
+
+def test_half_precision_is_near_and_comes_out_whole():
+    env = pg.make_env("CartPole-v1")
+    network = pg.actor_critic(env)
+    half = pg.at_precision(network, "bfloat16")
+    params = half.init(jax.random.key(0), jnp.zeros((1, 4)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    obs = jax.random.normal(jax.random.key(1), (32, 4))
+    policy, value = half.apply(params, obs)
+    expected_policy, expected = network.apply(params, obs)
+    assert policy.logits.dtype == value.dtype == jnp.float32
+    np.testing.assert_allclose(value, expected, atol=0.05)
+    assert not np.array_equal(value, expected)  # it was rounded
+    np.testing.assert_allclose(policy.probs, expected_policy.probs, atol=0.01)
+    assert pg.at_precision(network, "float32") is network
+
+
+@pytest.mark.parametrize("dtype", ["int32", "nonsense", "bool"])
+def test_only_floating_types_are_precisions(dtype):
+    with pytest.raises(ValueError, match=f"must be a floating type, got '{dtype}'"):
+        pg.at_precision(pg.mlp_policy(stub()), dtype)
+    with pytest.raises(ValueError, match="float64 only with jax_enable_x64"):
+        pg.at_precision(pg.mlp_policy(stub()), "float64")
+
+
+def test_features_of_the_wrong_shape_are_told():
+    network = pg.linear_softmax_policy(stub(), lambda obs: obs[..., :2])
+    with pytest.raises(
+        ValueError, match=r"must be \(..., 3 actions, d\), got \(5, 2\)"
+    ):
+        network.init(jax.random.key(0), jnp.zeros((5, 4)))
+
+
+def test_one_of_several_actions_is_a_scalar():
+    assert pg.Discrete(3).shape == ()

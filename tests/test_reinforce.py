@@ -363,3 +363,8 @@ def test_cut_episodes_are_an_error_that_names_the_remedy():
         pg.train(jax.random.key(0), rollout, algorithm, num_updates=1)
     with pytest.raises(ValueError, match=r"complete episodes.*use pg\.episodes"):
         pg.init_train_state(jax.random.key(0), rollout, algorithm)
+
+
+def test_a_baseline_is_a_function():
+    with pytest.raises(ValueError, match=r"pg\.leave_one_out, got 'leave_one_out'"):
+        pg.reinforce(probes.linear_network(), optax.sgd(1.0), baseline="leave_one_out")

@@ -141,3 +141,9 @@ def test_earlier_versions_are_left_alone(guard, version, flags, started):
 @pytest.mark.parametrize("version", [(0, 10, 3), (0, 11, 2), (0, 12, 0)])
 def test_later_versions_are_guarded_too(guard, version):
     assert guard(None, version=version) == (f"--{xla.FLAG}=", [])
+
+
+def test_a_jax_that_keeps_its_backends_elsewhere_is_no_error(monkeypatch):
+    assert xla._runs_on_cpu() == (xla_bridge.default_backend() == "cpu")
+    monkeypatch.delattr(xla_bridge, "backends_are_initialized")
+    assert not xla._runs_on_cpu()
