@@ -19,8 +19,6 @@ import optax
 from pgjax.collectives import sum_over_devices
 from pgjax.types import Array, Numeric, Params
 
-ROUNDING = 1e-6  # of a mean in float32, relative to its terms
-
 KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
 LossFn = Callable[[Params], Array]
 
@@ -88,9 +86,7 @@ def scale_to_kl(
     """Scales a direction s to the step -sqrt(2 max_kl / s^T (F + damping I) s) s.
 
     To second order that is the longest descent step within the bound. `update` needs
-    the extra argument `kl_fn`. It may be given `loss_scale`, the size of the terms
-    whose mean the loss is, such as mean |A|: a direction that is no more than their
-    rounding error would be scaled to a step as long as any, and makes none.
+    the extra argument `kl_fn`.
 
     Args:
       max_kl: bound of the mean KL divergence, in nats, > 0.
@@ -101,18 +97,11 @@ def scale_to_kl(
     """
 
     def update(
-        updates: Params,
-        state: Any,
-        params: Params = None,
-        *,
-        kl_fn: KLFn,
-        loss_scale: Numeric = 0.0,
-        **_: Any,
+        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
     ) -> tuple[Params, Any]:
         product = fisher_vector_product(kl_fn, params, updates, damping=damping)
         curvature = optax.tree.vdot(updates, product)
-        # No direction, none that the policy feels, or none but rounding errors.
-        flat = curvature <= jnp.square(ROUNDING * loss_scale)
+        flat = curvature <= 0.0  # no direction, or none that the policy feels
         length = jnp.sqrt(2.0 * max_kl / jnp.where(flat, 1.0, curvature))
         return optax.tree.scale(jnp.where(flat, 0.0, -length), updates), state
 
@@ -182,6 +171,9 @@ def trust_region(
     """TRPO's step, the three transformations in a chain.
 
     With max_backtracks = 0 it is the natural policy gradient: the full step, unchecked.
+    `update` needs the extra arguments `kl_fn` (params -> mean KL(old || params), 0 at
+    the old ones) and, for the line search, `loss_fn` (params -> the loss). A gradient
+    that is nothing but rounding errors is scaled to a step like any other.
 
     Args:
       max_kl: bound of the mean KL divergence, in nats, > 0.

@@ -1,12 +1,15 @@
 """Gradients of training against the truth; `experiments.proof` has the long version."""
 
 import functools
+import inspect
 
 import numpy as np
+import oracle_envs
 import pytest
 from oracles import estimators, gaussian, tabular
 from oracles.moments import moments
 
+import pgjax as pg
 from experiments.proof.broken_variants import BROKEN
 from experiments.proof.case import SHIFT
 from experiments.proof.families import alone, families
@@ -169,5 +172,85 @@ def test_baselines_reduce_the_variance():
     assert variance("leave one out") < none
     assert variance("batch mean") < none
     assert variance("perfect critic") < variance("wrong critic")
-    _, share = best_constant(tabular.TASKS["random"])
-    assert 0 < share < 1
+
+
+def test_the_best_constant_is_the_one_of_the_textbooks():
+    """E[|score|^2 G] / E[|score|^2], where G is what each score is weighed with."""
+    task = tabular.TASKS["random"]
+    best, share = best_constant(task)
+    above, below = 0.0, 0.0
+    for p, rollout in tabular.episodes(task):
+        scores = [task.score(step.state, step.action) for step in rollout]
+        whole = sum(scores)
+        # sum_t score_t (G_t - b): a parabola in b, from its own coefficients.
+        weighed = sum(
+            score * sum(task.gamma**k * s.reward for k, s in enumerate(rollout[t:]))
+            for t, score in enumerate(scores)
+        )
+        above += p * np.sum(whole * weighed)
+        below += p * np.sum(whole * whole)
+    assert best == pytest.approx(above / below)
+    assert share < 0.5
+
+
+RATIOS = {"clip": 0.2, "wider": 0.33}
+
+
+@pytest.mark.parametrize("clip", RATIOS.values(), ids=RATIOS)
+def test_ratios_are_cut_on_either_side_in_the_second_epoch(clip):
+    task = tabular.TASKS["random"]
+    ratio = task._replace(theta=task.theta + SHIFT).policy / task.policy
+    for cut in (ratio > 1 + clip, ratio < 1 - clip, np.abs(ratio - 1) < clip):
+        assert cut.any()
+
+
+def test_line_searches_search():
+    found = {}
+    family, _ = CASES["trpo, peaked, line search"]
+    rollouts = list(tabular.unrolls(family.task, family.length))
+    for name in ("line search", "one backtrack", "natural gradient"):
+        _, case = CASES[f"trpo, peaked, {name}"]
+        found[name] = [
+            np.linalg.norm(case.oracle(family.task, (rollout,)))
+            for _, rollout in rollouts
+        ]
+    p = np.array([p for p, _ in rollouts])
+    full = np.array(found["natural gradient"])
+    backtracks = np.round(np.log(found["line search"] / full) / np.log(0.8))
+    for number in (0, 1, 2):
+        assert p[backtracks == number].sum() > 0.05
+    assert p[backtracks >= 3].sum() > 0.02
+    assert p[np.array(found["one backtrack"]) == 0].sum() > 0.05  # none is allowed
+
+
+OPTIONS = {
+    # What no case varies, and where it is tested.
+    "reinforce": set(),
+    "a2c": set(),
+    "ppo": set(),
+    # Conjugate gradients: test_natural_gradient. The critic's fit: test_trpo.
+    "trpo": {"cg_iterations", "num_epochs", "num_minibatches"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_varied_by_some_case(name, monkeypatch):
+    factory, seen = getattr(pg, name), {}
+
+    def recording(network, optimizer, **options):
+        for option, value in options.items():
+            seen.setdefault(option, set()).add(str(value))
+        return factory(network, optimizer, **options)
+
+    monkeypatch.setattr(pg, name, recording)
+    for family in FAMILIES.values():
+        for case in family.cases:
+            case.make(oracle_envs.network(family.task, case.critic), family.task.gamma)
+    parameters = inspect.signature(factory).parameters.values()
+    options = {x.name: x.default for x in parameters if x.kind is x.KEYWORD_ONLY}
+    constant = {
+        option
+        for option, default in options.items()
+        if len(seen.get(option, set()) | {str(default)}) < 2
+    }
+    assert constant - OPTIONS[name] == set()

@@ -153,6 +153,28 @@ def test_a_gradient_that_cancels_is_no_step():
     np.testing.assert_array_equal(learner.params["theta"], PARAMS["theta"])
 
 
+def test_a_gradient_that_is_small_is_a_step_like_any_other():
+    """A policy that is sure of what is wrong: its scores are tiny, but none cancels."""
+    batch = batches.rollout()
+    obs = np.broadcast_to(batch.obs[:1, :1], batch.obs.shape)
+    far = np.linalg.norm(obs[0, 0])
+    theta = np.outer(obs[0, 0], [8.0, -8.0]) / far**2  # logits 16 apart
+    params = {"theta": theta.astype(np.float32), "value": np.zeros(3, np.float32)}
+    batch = batch._replace(
+        obs=obs,
+        action=np.zeros_like(batch.action),
+        log_prob=np.zeros_like(batch.log_prob),
+        reward=-np.ones_like(batch.reward),
+        terminated=np.ones_like(batch.terminated),
+    )
+    update = batches.compiled(
+        pg.trpo, NETWORK, batches.RECORDER, **OPTIONS, normalize_advantage=False
+    )
+    learner, _ = update(params, batch)
+    step = (learner.params["theta"] - params["theta"])[:, 0] @ obs[0, 0]
+    assert step < -0.05
+
+
 TASKS = {
     # A limit of 12 steps: truncations, terminations and horizons in each rollout.
     "CartPole": lambda: pg.make_env("CartPole-v1", time_limit=12),

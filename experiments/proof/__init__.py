@@ -8,3 +8,9 @@ units of the standard error, all of them together by chi-squared, and so their s
 which make the variance. Estimators that are biased by design must have the bias that is
 predicted. Broken variants must fail the same test.
 """
+
+import pathlib
+import sys
+
+# Where the oracles are: they share nothing with pgjax, and are the tests' too.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,9 @@ from experiments.proof.report import draw, line, table
 from pgjax.lab.machine import about_this_machine
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "proof"
-BATCHES = 2**20  # of one to three episodes, or of as many unrolls
+BATCHES = 2**20  # of one to four episodes, or of as many unrolls
+FEW = 2**16  # of broken variants
+FAR = 0.01  # from the exact gradient, by its length
 
 
 def main() -> None:
@@ -38,12 +42,13 @@ def main() -> None:
         found = measure(family, known, num_batches=num_batches)
         outcomes += found
         print(*map(line, found), sep="\n", flush=True)
-    broken = {}
+    broken, missed = {}, []
     for name, (spoil, victim) in BROKEN.items():
         (found,) = measure(
-            alone(victim), [truths[victim]], num_batches=2**16, spoil=spoil
+            alone(victim), [truths[victim]], num_batches=FEW, spoil=spoil
         )
-        broken[name] = {"case": victim, "z": found.z, "z of squares": found.z_square}
+        broken[name] = {"case": victim, "batches": found.batches, "z": found.z}
+        missed += [name] if found.z < LIMIT else []
         print(f"broken: {name} ({victim}): z {found.z:.0f}", flush=True)
     best, share = best_constant(RANDOM)
     record = {
@@ -52,7 +57,7 @@ def main() -> None:
         "seed": 0,
         "estimators": [
             {
-                name: x.tolist() if isinstance(x, np.ndarray) else x
+                name: x.tolist() if isinstance(x, np.ndarray) else _known(x)
                 for name, x in outcome._asdict().items()
             }
             for outcome in outcomes
@@ -60,15 +65,20 @@ def main() -> None:
         "broken": broken,
         "best constant baseline": {"baseline": best, "variance by none's": share},
     }
-    (out / "proof.json").write_text(json.dumps(record, indent=1) + "\n")
+    (out / "proof.json").write_text(
+        json.dumps(record, indent=1, allow_nan=False) + "\n"
+    )
     (out / "proof.md").write_text(table(outcomes, broken))
     draw(out / "proof.png", outcomes, broken)
-    failed = [outcome.name for outcome in outcomes if not outcome.passes]
-    missed = [
-        name for name, x in broken.items() if max(x["z"], x["z of squares"]) < LIMIT
-    ]
+    far = 1.0 if arguments.quick else FAR
+    failed = [x.name for x in outcomes if not x.passes or x.relative > far]
     print(f"failed: {failed or 'none'}; broken variants not caught: {missed or 'none'}")
     sys.exit(bool(failed or missed))
+
+
+def _known(x: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(x, float) and math.isnan(x) else x
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import oracle_envs
 
 import pgjax as pg
 from experiments.gradients import recorder
-from experiments.proof.case import AWAY, CHAIN, CLIPPED, RANDOM
+from experiments.proof.case import AWAY, CHAIN, CLIPPED, RANDOM, SHIFT
+from experiments.proof.families import alone
 
 Broken = tuple[pg.Algorithm, pg.Rollout]
 Spoil = Callable[[pg.Algorithm, pg.Rollout], Broken]
@@ -150,6 +152,54 @@ def _critic_returns(params: Any, batch: Any) -> jax.Array:
     )
 
 
+def _another(victim: str, **options: Any) -> Spoil:
+    """The algorithm of a case, with other options than it was asked for."""
+
+    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+        family = alone(victim)
+        network = oracle_envs.network(family.task, family.cases[0].critic)
+        factory = getattr(pg, victim.split(",")[0].removesuffix("'s critic"))
+        return factory(network, recorder(), gamma=family.task.gamma, **options), rollout
+
+    return spoil
+
+
+def _of_case(name: str) -> Spoil:
+    """The algorithm of another case."""
+
+    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+        family = alone(name)
+        (case,) = family.cases
+        network = oracle_envs.network(family.task, case.critic)
+        return case.make(network, family.task.gamma), rollout
+
+    return spoil
+
+
+def second_epoch_of(surrogate: Callable[..., jax.Array]) -> Spoil:
+    """PPO's second epoch with another objective of ratio and advantage."""
+
+    def loss(algorithm: pg.Algorithm, params: Any, batch: Any) -> jax.Array:
+        # Where the first epoch has led.
+        moved = params | {"theta": params["theta"] + jnp.asarray(SHIFT, jnp.float32)}
+        log_prob = algorithm.policy(moved, batch.obs).log_prob(batch.action)
+        advantage = _critic_returns(params, batch) - batch.obs @ params["value"]
+        advantage = jax.lax.stop_gradient(advantage)
+        ratio = jnp.exp(log_prob - batch.log_prob)
+        return -jnp.mean(surrogate(ratio, advantage))
+
+    return _of_loss(loss)
+
+
+def _larger(ratio: jax.Array, advantage: jax.Array) -> jax.Array:
+    clipped = jnp.clip(ratio, 0.8, 1.2) * advantage
+    return jnp.maximum(ratio * advantage, clipped)
+
+
+def _fresh(ratio: jax.Array, advantage: jax.Array) -> jax.Array:
+    return ratio / jax.lax.stop_gradient(ratio) * advantage
+
+
 # Each with a case that it must spoil.
 BROKEN: dict[str, tuple[Spoil, str]] = {
     "done mask one step late": (_of_batch(done_late), "a2c, wrong critic"),
@@ -177,4 +227,22 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         _of_batch(clipped_log_prob),
         "reinforce, clipped Gaussian actions",
     ),
+    "the sign of the entropy": (
+        _another("a2c, entropy", lam=1.0, entropy_coefficient=-0.3),
+        "a2c, entropy",
+    ),
+    "PPO: the larger of the two, not the smaller": (
+        second_epoch_of(_larger),
+        "ppo, second epoch",
+    ),
+    "PPO: old log-probs computed anew": (second_epoch_of(_fresh), "ppo, second epoch"),
+    "PPO: no value clipping": (
+        _of_case("ppo's critic, second epoch"),
+        "ppo's critic, second epoch, value clip",
+    ),
+    "TRPO: no line search": (
+        _of_case("trpo, peaked, natural gradient"),
+        "trpo, peaked, line search",
+    ),
+    "RLOO: its own reward in the mean": (_of_case("dr_grpo, sum"), "rloo, sum"),
 }

@@ -9,13 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from oracles import estimators
 
 import pgjax as pg
 from experiments.gradients import recorder
 from experiments.proof.case import BEYOND, REFERENCE, Case
-
-# isort: split
-from oracles import estimators
 
 
 def _group(
@@ -25,6 +23,7 @@ def _group(
     group_size: int,
     unbiased: bool = False,
     shift: np.ndarray | None = None,
+    per_token: bool = False,
     **options: Any,
 ) -> Case:
     advantages = {
@@ -35,14 +34,21 @@ def _group(
 
     def make(network: pg.Network, gamma: float) -> pg.Algorithm:
         return _group_algorithm(
-            network, partial(advantages, group_size=group_size), gamma, shift, options
+            network,
+            partial(advantages, group_size=group_size),
+            gamma,
+            shift,
+            per_token,
+            options,
         )
 
     return Case(
         f"{kind}, {name}",
         make,
-        partial(estimators.group, kind=kind, shift=shift, **options),
-        truth="discounted" if shift is None else None,
+        partial(
+            estimators.group, kind=kind, group_size=group_size, shift=shift, **options
+        ),
+        truth={"discounted": True} if shift is None else None,
         unbiased=unbiased,
     )
 
@@ -52,6 +58,7 @@ def _group_algorithm(
     advantages: Callable[[jax.Array], jax.Array],
     gamma: float,
     shift: np.ndarray | None,
+    per_token: bool,
     options: dict[str, Any],
 ) -> pg.Algorithm:
     """A user's own, of pgjax's functions: episodes are sequences, returns rewards."""
@@ -71,6 +78,8 @@ def _group_algorithm(
         discount = gamma ** jnp.arange(len(batch.reward))[:, None]
         reward = jnp.sum(discount * batch.weight * batch.reward, axis=0)
         advantage = advantages(reward)
+        if per_token:
+            advantage = jnp.broadcast_to(advantage[None], batch.reward.shape)
         other = (
             batch.log_prob
             if reference is None
@@ -112,6 +121,7 @@ def of_two() -> list[Case]:
         *cases,
         two("second epoch", "grpo", **far, reduction="tokens"),
         two("second epoch, clip higher", "grpo", **far, clip_high=0.35),
+        two("per token", "grpo", reduction="tokens", per_token=True),
         two("KL to a reference", "grpo", **penalty, reduction="sequences"),
         two("second epoch, KL to a reference", "rloo", **far, **penalty),
     ]
@@ -123,4 +133,12 @@ def of_three() -> list[Case]:
         _group("three", "rloo", group_size=3, unbiased=True),
         _group("three", "grpo", group_size=3),
         _group("three", "dr_grpo", group_size=3),
+    ]
+
+
+def two_of_two() -> list[Case]:
+    """Two groups in a batch."""
+    return [
+        _group("two groups", "rloo", group_size=2, unbiased=True),
+        _group("two groups", "grpo", group_size=2),
     ]

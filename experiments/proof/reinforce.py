@@ -7,13 +7,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from oracles import estimators
 
 import pgjax as pg
 from experiments.gradients import BASELINES, recorder
-from experiments.proof.case import ENDLESS, FARTHER, PERFECT, WRONG, Case, times
-
-# isort: split
-from oracles import estimators
+from experiments.proof.case import ENDLESS, FARTHER, PERFECT, WRONG, Case, weighed
 
 
 def _case(
@@ -21,7 +19,6 @@ def _case(
     *,
     critic: np.ndarray | None = None,
     unbiased: bool = False,
-    truth: str | None = "plain",
     **options: Any,
 ) -> Case:
     """With the oracle's options, which pgjax calls otherwise."""
@@ -34,8 +31,10 @@ def _case(
     def make(network: pg.Network, gamma: float) -> pg.Algorithm:
         return pg.reinforce(network, recorder(), gamma=gamma, **translated)
 
-    if options.get("discount_states"):
-        truth = "discounted"
+    truth = {
+        "discounted": bool(options.get("discount_states")),
+        "endless": critic is not None,
+    }
     oracle = partial(estimators.reinforce, critic=critic, **options)
     return Case(f"reinforce, {name}", make, oracle, critic, "theta", truth, unbiased)
 
@@ -60,28 +59,38 @@ def with_and_without_discount() -> list[Case]:
 
 def clipped() -> list[Case]:
     """The log-prob is that of the action before."""
-    return [_case("clipped Gaussian actions", truth=None)]
+    return [_case("clipped Gaussian actions")._replace(truth=None)]
 
 
 def two_episodes() -> list[Case]:
     """Every baseline, with a critic that is right and one that is not."""
     value: dict[str, Any] = {"baseline": "value"}
-    critics = _case("the critic's own", **value, critic=WRONG)
     return [
         _case("no baseline", unbiased=True),
         _case("leave one out", baseline="leave_one_out", unbiased=True),
         _case("batch mean", baseline="batch_mean"),
         _case("episode mean", baseline="mean"),
         _case("wrong critic", **value, critic=WRONG),
-        _case("perfect critic", **value, critic=PERFECT),
+        _case("perfect critic", **value, critic=PERFECT, unbiased=True),
         _case("normalized", normalize=True),
         _case("entropy", entropy=0.3),
-        critics._replace(
-            oracle=times(0.5, partial(estimators.reinforce_critic, critic=WRONG)),
-            leaf="value",
-            truth=None,
-        ),
+        *(_critics_own(coefficient) for coefficient in (0.5, 2.0)),
     ]
+
+
+def _critics_own(coefficient: float) -> Case:
+    def make(network: pg.Network, gamma: float) -> pg.Algorithm:
+        return pg.reinforce(
+            network,
+            recorder(),
+            gamma=gamma,
+            baseline=pg.value_baseline,
+            value_coefficient=coefficient,
+        )
+
+    error = partial(estimators.reinforce_critic_error, critic=WRONG)
+    name = f"reinforce's critic, coefficient {coefficient:g}"
+    return Case(name, make, weighed(coefficient, error), WRONG, leaf="value")
 
 
 def combined() -> list[Case]:
@@ -127,7 +136,12 @@ def truncated() -> list[Case]:
     return [
         _case("truncation", unbiased=True),
         _case("truncation, leave one out", baseline="leave_one_out", unbiased=True),
-        _case("truncation, perfect critic", baseline="value", critic=ENDLESS),
+        _case(
+            "truncation, perfect critic",
+            baseline="value",
+            critic=ENDLESS,
+            unbiased=True,
+        ),
     ]
 
 
@@ -137,5 +151,7 @@ def gaussian() -> list[Case]:
     return [
         _case("Gaussian", **discounted),
         _case("Gaussian, leave one out", baseline="leave_one_out", **discounted),
-        _case("Gaussian, sum, entropy", reduction="sum", entropy=0.3, truth=None),
+        _case("Gaussian, sum, entropy", reduction="sum", entropy=0.3)._replace(
+            truth=None
+        ),
     ]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.checks import check_positive, check_unit_interval
-from pgjax.collectives import sum_over_devices, total
+from pgjax.collectives import own_key, sum_over_devices, total
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     critic_mask,
@@ -119,21 +119,22 @@ def trpo(
         def kl_fn(params: Params) -> Array:
             return jnp.sum(weight * old.kl(policy(params, batch.obs)))
 
-        def loss_fn(params: Params) -> Array:
+        def loss_fn(params: Params, sign: Array | float = 1.0) -> Array:
             log_prob = policy(params, batch.obs).log_prob(batch.action)
-            return jnp.sum(
-                weight * surrogate_loss(log_prob, batch.log_prob, estimates.advantage)
-            )
+            advantage = sign * estimates.advantage
+            loss = surrogate_loss(log_prob, batch.log_prob, advantage)
+            return jnp.sum(weight * loss)
 
         params = learner.params
-        grads = sum_over_devices(jax.grad(loss_fn)(params))
+        signs = jax.random.rademacher(
+            jax.random.fold_in(own_key(key), 1), weight.shape, weight.dtype
+        )
+        grads, mixed = sum_over_devices(
+            (jax.grad(loss_fn)(params), jax.grad(loss_fn)(params, signs))
+        )
+        grads = _unless_cancelled(grads, mixed)
         steps, _ = policy_step.update(
-            grads,
-            policy_step.init(params),
-            params,
-            kl_fn=kl_fn,
-            loss_fn=loss_fn,
-            loss_scale=total(weight * jnp.abs(estimates.advantage)),
+            grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
         )
         learner, metrics = scan_minibatches(
             fit_critic,
@@ -161,3 +162,13 @@ def trpo(
         }
 
     return Algorithm(learner_init(network, optimizer), update, policy)
+
+
+def _unless_cancelled(grads: Params, mixed: Params) -> Params:
+    """The gradient, or zeros if it is what rounding has left of terms that cancel.
+
+    A trust region would make a step of it, as long as any. Its length is then nothing
+    beside that of the same terms with signs at random, `mixed`.
+    """
+    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(mixed)
+    return jax.tree.map(lambda x: jnp.where(left, x, 0.0), grads)

@@ -115,7 +115,9 @@ def reinforce(
     return weighted_sum(batch, weights * advantage, task.score) + bonus
 
 
-def reinforce_critic(task: Task, batch: Batch, *, critic: np.ndarray) -> np.ndarray:
+def reinforce_critic_error(
+    task: Task, batch: Batch, *, critic: np.ndarray
+) -> np.ndarray:
     """(S,) what REINFORCE's critic moves by: the mean over steps of G - V."""
     x = columns(batch)
     error = _returns(task, x, critic) - task.value(critic, x["state"])
@@ -127,6 +129,7 @@ def group(
     batch: Batch,
     *,
     kind: str,
+    group_size: int,
     reduction: str = "sum",
     shift: np.ndarray | None = None,
     clip: float = np.inf,
@@ -134,18 +137,18 @@ def group(
     reference: np.ndarray | None = None,
     kl_coefficient: float = 0.0,
 ) -> np.ndarray:
-    """RLOO's and GRPO's: a batch is a group, an episode's return its only reward."""
+    """RLOO's and GRPO's: an episode's return is its only reward."""
     x = columns(batch)
     reward = (task.gamma ** np.arange(len(x["reward"])) @ x["reward"]).ravel()
-    advantage = np.array(
-        [
-            reward[i] - np.mean(np.delete(reward, i) if kind == "rloo" else reward)
-            for i in range(len(reward))
-        ]
-    )
-    if kind == "grpo":
-        deviation = reward.std(ddof=1)
-        advantage = advantage / deviation if deviation > 1e-9 else 0.0 * advantage
+    advantage = np.zeros_like(reward)
+    for i in range(len(reward)):
+        first = i - i % group_size
+        own = reward[first : first + group_size]
+        others = np.delete(own, i - first) if kind == "rloo" else own
+        advantage[i] = reward[i] - np.mean(others)
+        if kind == "grpo":
+            deviation = own.std(ddof=1)
+            advantage[i] = advantage[i] / deviation if deviation > 1e-9 else 0.0
     tokens = x["weight"]
     weights = {
         "sequences": tokens / tokens.sum(0) / len(batch),
@@ -159,10 +162,8 @@ def group(
         return total
     # exp(-x) - 1 + x, with x = log pi - log ref, has the slope 1 - exp(-x).
     other = task._replace(theta=reference)
-    x_ = _log_ratios(other, new, batch)
-    return total - kl_coefficient * weighted_sum(
-        batch, weights * (1 - np.exp(-x_)), new.score
-    )
+    pull = 1 - np.exp(-_log_ratios(other, new, batch))
+    return total - kl_coefficient * weighted_sum(batch, weights * pull, new.score)
 
 
 # Policies that are not those that acted.
@@ -225,12 +226,12 @@ def actor_critic(
     advantage = returns - task.value(critic, x["state"])
     if normalize:
         advantage = _standardized(advantage, x["weight"])
-    weights = np.full(advantage.shape, 1 / advantage.size)
+    weights = x["weight"] / x["weight"].sum()
     bonus = _bonus(task, batch, entropy, weights)
     return weighted_sum(batch, weights * advantage, task.score) + bonus
 
 
-def critic(
+def critic_error(
     task: Task,
     batch: Batch,
     *,
@@ -245,9 +246,18 @@ def critic(
 
 
 def scaled_rewards(
-    task: Task, batch: Batch, *, critic: np.ndarray, lam: float, clip: float
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    lam: float,
+    clip: float,
+    after: int = 0,
 ) -> np.ndarray:
-    """The actor-critic's, with rewards by the deviation of the running return."""
+    """The actor-critic's, with rewards by the deviation of the running return.
+
+    Of the steps after so many: those before count for the deviation only.
+    """
     returns = []
     for rollout in batch:
         running = 0.0
@@ -259,11 +269,20 @@ def scaled_rewards(
     scaled = [
         tuple(
             step._replace(reward=float(np.clip(step.reward / scale, -clip, clip)))
-            for step in rollout
+            for step in rollout[after:]
         )
         for rollout in batch
     ]
     return actor_critic(task, scaled, critic=critic, lam=lam)
+
+
+def later(oracle: Callable[..., Any], *, after: int) -> Callable[..., Any]:
+    """The same estimator, of the steps after so many."""
+
+    def of_later_steps(task: Task, batch: Batch) -> Any:
+        return oracle(task, tuple(rollout[after:] for rollout in batch))
+
+    return of_later_steps
 
 
 def minibatch(
@@ -292,6 +311,7 @@ def second_epoch(
     lam: float,
     shift: np.ndarray,
     clip: float = 0.2,
+    normalize: bool = False,
     entropy: float = 0.0,
     target_kl: float = np.inf,
 ) -> np.ndarray:
@@ -301,17 +321,19 @@ def second_epoch(
     """
     x = columns(batch)
     advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    if normalize:
+        advantage = _standardized(advantage, x["weight"])
     new = task._replace(theta=task.theta + shift)
     backward = _log_ratios(new, task, batch)  # log old - log new
     estimate = np.mean(np.exp(-backward) - 1 + backward)
     if estimate > target_kl:
         return actor_critic(task, batch, critic=critic, lam=lam, entropy=entropy)
-    weights = np.full(advantage.shape, 1 / advantage.size)
+    weights = x["weight"] / x["weight"].sum()
     taken = weights * clipped(task, new, batch, advantage, clip)
     return weighted_sum(batch, taken, new.score) + _bonus(new, batch, entropy, weights)
 
 
-def second_epoch_critic(
+def second_epoch_critic_error(
     task: Task,
     batch: Batch,
     *,
@@ -352,6 +374,28 @@ def vtrace(
     return weighted_sum(batch, advantage / advantage.size, new.score)
 
 
+def vtrace_error(
+    task: Task,
+    batch: Batch,
+    *,
+    critic: np.ndarray,
+    shift: np.ndarray,
+    **coefficients: float,
+) -> np.ndarray:
+    """(S,) the critic's, towards the targets that the other policy has."""
+    x = columns(batch)
+    new = task._replace(theta=task.theta + shift)
+    value = task.value(critic, x["state"])
+    target = loops.vtrace_target(
+        *(x["reward"], value, task.value(critic, x["after"])),
+        *_flags(x),
+        _log_ratios(task, new, batch),
+        gamma=task.gamma,
+        **coefficients,
+    )
+    return _by_state(x, (target - value) / value.size, critic)
+
+
 def trust_region(
     task: Task,
     batch: Batch,
@@ -368,14 +412,14 @@ def trust_region(
     advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
     if normalize:
         advantage = _standardized(advantage, x["weight"])
-    weights = np.full(advantage.shape, 1 / advantage.size)
+    weights = x["weight"] / x["weight"].sum()
     gradient = weighted_sum(batch, weights * advantage, task.score).ravel()
     fisher = weighted_sum(batch, weights, lambda state, _: task.fisher(state))
     fisher = fisher + damping * np.eye(gradient.size)
+    if np.linalg.norm(gradient) < 1e-12:  # it cancels
+        return np.zeros_like(task.theta)
     direction = np.linalg.solve(fisher, gradient)
     curvature = direction @ fisher @ direction
-    if curvature < 1e-12:
-        return np.zeros_like(task.theta)
     full = np.sqrt(2 * max_kl / curvature) * direction.reshape(task.theta.shape)
     if max_backtracks == 0:
         return full

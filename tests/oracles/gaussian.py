@@ -5,8 +5,8 @@ gradient is a polynomial in the normal noise of the actions, and so is its squar
 Gauss-Hermite quadrature of few nodes is exact for both. One node for each step makes a
 rollout, and the product of their weights stands where its probability would.
 
-Where actions are clipped, nothing is a polynomial: there a fine grid is used, for an
-episode of one step.
+Where nothing is a polynomial, since actions or ratios are clipped, a fine grid is used
+instead, for an episode of one step.
 """
 
 from __future__ import annotations
@@ -45,6 +45,21 @@ class GaussianTask(NamedTuple):
         reward = -((state - 1.0) ** 2) - self.cost * action**2 + 0.5 * state * action
         return reward, self.decay * state + self.push * action
 
+    def log_prob(self, state: float, action: float) -> float:
+        """log pi(action | state)."""
+        z = (action - self.theta[0] * state) / self.std
+        return float(-0.5 * z**2 - self.theta[1] - 0.5 * np.log(2 * np.pi))
+
+    def fisher(self, state: float) -> np.ndarray:
+        """(2, 2) Fisher information in a state."""
+        return np.diag([(state / self.std) ** 2, 2.0])
+
+    def kl(self, other: GaussianTask, state: float) -> float:
+        """KL(self || other) in a state."""
+        distance = (self.theta[0] - other.theta[0]) * state
+        spread = (self.std**2 + distance**2) / other.std**2
+        return float(other.theta[1] - self.theta[1] + 0.5 * spread - 0.5)
+
     def score(self, state: float, action: float) -> np.ndarray:
         """(2,) gradient of log pi of the action that was sampled, before any clip."""
         z = (action - self.theta[0] * state) / self.std
@@ -70,18 +85,22 @@ def swing() -> GaussianTask:
     )
 
 
-def clipped() -> GaussianTask:
-    """One step, and an action that is clipped as often as not."""
+def once() -> GaussianTask:
+    """One step, of which nothing need be a polynomial: on a fine grid."""
     nodes = np.linspace(-9.0, 9.0, 6001)
     weights = np.exp(-0.5 * nodes**2)
-    theta = np.array([0.6, 0.1])
-    weights = weights / weights.sum()
-    return GaussianTask(
-        "clipped", theta, 0.9, 0.0, 0.0, 1.0, 0.7, 1, 0.9, nodes, weights
+    return swing()._replace(
+        name="once", limit=1, nodes=nodes, weights=weights / weights.sum()
     )
 
 
-TASKS = {task.name: task for task in (swing(), clipped())}
+def clipped() -> GaussianTask:
+    """The same, with an action that is clipped as often as not."""
+    theta = np.array([0.6, 0.1])
+    return once()._replace(name="clipped", theta=theta, cost=1.0, bound=0.7)
+
+
+TASKS = {task.name: task for task in (swing(), once(), clipped())}
 
 
 def episodes(task: GaussianTask) -> Iterator[tuple[float, Rollout]]:
@@ -131,7 +150,7 @@ def objective(task: GaussianTask) -> float:
 
 
 def policy_gradient(task: GaussianTask) -> np.ndarray:
-    """(2,) gradient of J, by central differences of a polynomial: exact to 1e-9."""
+    """(2,) gradient of J, by central differences: exact to 1e-8."""
     slopes = []
     for direction in np.eye(2):
         ends = [

@@ -144,7 +144,7 @@ def late() -> Task:
 def peaked() -> Task:
     """The random one, with a policy that has made up its mind."""
     task = random_task()
-    return task._replace(name="peaked", theta=2 * task.theta)
+    return task._replace(name="peaked", theta=3 * task.theta)
 
 
 TASKS = {
@@ -216,22 +216,65 @@ def values(task: Task, *, limited: bool = True) -> np.ndarray:
     return v
 
 
-def policy_gradient(task: Task, *, discounted: bool) -> np.ndarray:
-    """(S, A) gradient of the time-limited task's J by the preferences.
+def advantages(task: Task, *, endless: bool) -> np.ndarray:
+    """(limit, S, A) Q - V by time; the same at all times without the time limit."""
+    v = values(task, limited=not endless)
+    v = np.tile(v, (task.limit + 1, 1)) if endless else v
+    q = np.array([_one_step(task, v[t + 1]) for t in range(task.limit)])
+    return q - (task.policy * q).sum(-1, keepdims=True)
 
-    sum_t sum_s P(s_t = s) sum_a dpi(a | s) Q_t(s, a), with the factor gamma^t that the
-    theorem has, or as most implementations, without.
-    """
-    v, visits = values(task), task.start.copy()
+
+def _one_step(task: Task, following: np.ndarray) -> np.ndarray:
+    """(S, A) what an action is worth, if states afterwards are worth `following`."""
     go_on = (1 - task.ending)[..., None] * task.transition
+    return task.reward + task.gamma * go_on @ following
+
+
+def visits(task: Task, length: int | None) -> np.ndarray:
+    """(steps, limit, S) probabilities of the time in its episode and the state.
+
+    Of an episode, until its end; or of an unroll of so many steps, that starts anew.
+    """
+    move = np.einsum(
+        "sa,sat->st", task.policy, (1 - task.ending)[..., None] * task.transition
+    )
+    now = np.zeros((task.limit, len(task.start)))
+    now[0] = task.start
+    found = []
+    for _ in range(task.limit if length is None else length):
+        found.append(now)
+        after = np.zeros_like(now)
+        after[1:] = now[:-1] @ move
+        if length is not None:
+            after[0] = (1 - after.sum()) * task.start
+        now = after
+    return np.array(found)
+
+
+def policy_gradient(
+    task: Task,
+    *,
+    discounted: bool = False,
+    endless: bool = False,
+    length: int | None = None,
+) -> np.ndarray:
+    """(S, A) the policy gradient, by dynamic programming.
+
+    sum_t sum_s P(s_t = s) sum_a dpi(a | s) Q_t(s, a).
+
+    Args:
+      task: the MDP and the policy.
+      discounted: with the factor gamma^t that the theorem has, unlike most
+        implementations.
+      endless: whether Q goes on beyond the time limit, as with a critic.
+      length: of an unroll, over whose steps it is then a mean.
+    """
+    advantage = advantages(task, endless=endless)
     gradient = np.zeros_like(task.theta)
-    for t in range(task.limit):
-        q = task.reward + task.gamma * go_on @ v[t + 1]
-        advantage = q - (task.policy * q).sum(1, keepdims=True)
-        factor = task.gamma**t if discounted else 1.0
-        gradient += factor * visits[:, None] * task.policy * advantage
-        visits = np.einsum("s,sa,sat->t", visits, task.policy, go_on)
-    return gradient
+    for step, where in enumerate(visits(task, length)):
+        factor = task.gamma**step if discounted else 1.0
+        gradient += factor * np.einsum("ts,sa,tsa->sa", where, task.policy, advantage)
+    return gradient if length is None else gradient / length
 
 
 def objective(task: Task) -> float:
