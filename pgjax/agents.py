@@ -75,7 +75,7 @@ def over_active(
       done. It returns the states, those of agents that are done as they were, and the
       outputs, zeros for them.
     """
-    batched = jax.vmap(fn)
+    batched = jax.jit(jax.vmap(fn), inline=True)  # traced once for shapes and steps
 
     def run(work: Any, state: Any, *inputs: Any) -> tuple[Any, Any]:
         count, size = len(work), min(block, len(work))

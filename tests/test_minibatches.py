@@ -103,6 +103,13 @@ def test_flat_samples_are_time_major():
     np.testing.assert_array_equal(flat["y"], y.reshape(6, 4))
 
 
+@pytest.mark.parametrize("numbers", [(0, 1), (1, 0)])
+def test_numbers_below_one_are_told(numbers):
+    epochs, minibatches = numbers
+    with pytest.raises(ValueError, match=f"at least 1, got {epochs} and {minibatches}"):
+        scan(jax.random.key(0), num_epochs=epochs, num_minibatches=minibatches)
+
+
 def test_samples_that_cannot_be_split_evenly_are_told():
     with pytest.raises(ValueError, match=r"13 samples .* cannot be split into 4 equal"):
         scan(jax.random.key(0), total=13)

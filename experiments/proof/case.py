@@ -27,7 +27,7 @@ SHIFT = np.array([[0.5, -0.3], [-0.4, 0.2], [0.1, 0.6]])
 AWAY = -SHIFT
 VALUE_SHIFT = np.array([0.5, -0.6, 0.2])
 BEYOND = np.array([[0.3, 0.0], [-0.5, 0.1], [0.2, 0.0], [0.0, 0.4]])
-GAUSSIAN_SHIFT = np.array([0.4, 0.3])
+GAUSSIAN_SHIFT = np.array([-0.4, -0.2])
 REFERENCE = np.array([[0.1, 0.4], [0.6, 0.0], [0.0, 0.0], [0.9, 0.2]])
 
 Make = Callable[[pg.Network, float], pg.Algorithm]  # of a network and gamma

@@ -182,7 +182,8 @@ def _compare(family: Family, case: Case, exact: Moments, sums: _Sums) -> Outcome
     # Components depend on each other: a softmax's sum to zero.
     sizes, directions = np.linalg.eigh(covariance)
     varies = sizes > 1e-6 * sizes[-1]
-    chi_squared = (count * (difference @ directions) ** 2 / sizes)[varies].sum()
+    along = (difference @ directions)[varies]
+    chi_squared = count * np.sum(along**2 / sizes[varies])
     exact_square = np.diag(exact.covariance) + exact.mean**2
     error_square = np.sqrt(np.maximum(fourth - square**2, 0.0) / count)
     length = np.linalg.norm(exact.mean)

@@ -110,7 +110,7 @@ def chain() -> Task:
     reward[3, 0] = ending[3, 0] = 1.0
     theta = np.tile([0.8, 0.0], (4, 1))
     start = np.array([0.5, 0.0, 0.5, 0.0])
-    return Task("chain", start, transition, reward, ending, 5, theta, 0.8)
+    return Task("chain", start, transition, reward, ending, 4, theta, 0.8)
 
 
 def truncation() -> Task:
