@@ -110,6 +110,13 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path, capsys):
     assert "b/run" in out
 
 
+def test_an_interval_of_words_is_no_markup(tmp_path, capsys):
+    agents = [((), seed, 100.0 + seed, None) for seed in range(3)]
+    run = write_run(tmp_path / "run", agents)
+    assert main(["compare", str(run)]) == 0
+    assert "[never, never]" in capsys.readouterr().out
+
+
 def test_an_environment_without_a_level_has_no_times(tmp_path, capsys):
     agents = [((), seed, -200.0 + seed, None) for seed in range(3)]
     run = write_run(tmp_path / "run", agents, env="Pendulum-v1", level=None)

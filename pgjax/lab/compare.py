@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import rich.table
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 
 from pgjax.lab import scores
 from pgjax.lab.errors import UsageError
@@ -82,5 +83,6 @@ def _rich(table: scores.Table) -> rich.table.Table:
         else:
             shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
-        shown.add_row(*row)
+        # An interval that ends with a word would be taken for markup.
+        shown.add_row(*map(escape, row))
     return shown

@@ -48,6 +48,11 @@ GENERAL: dict[str, dict[str, Any]] = {
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "reinforce": {
+        "CartPole-v1": {
+            "steps": 500_000,
+            "learning_rate": 0.012,
+            "entropy_coefficient": 0.01,  # or the most probable action may drift away
+        },
         "article": _ARTICLE | {"baseline": "none"},
         "article-baseline": _ARTICLE | {"baseline": "mean"},
     },

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pgjax.lab import statistics
@@ -53,38 +54,37 @@ def print_points(
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in summary["agents"]:
         points.setdefault(tuple(row[name] for name in names), []).append(row)
-    title = f"{config.algorithm}: {count(len(summary['agents']))} agents"
+    each = max(len(rows) for rows in points.values())
+    agents = count(len(summary["agents"]))
+    title = f"{config.algorithm}: {agents} agents, {each} of each"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    if names:
-        table.add_column("settings", overflow="fold")
-    for column in ("agents", "greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
+    for name in names:
+        table.add_column(name.replace("_", "\n"), no_wrap=True)
+    for column in ("greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
         table.add_column(column, justify="right", no_wrap=True)
     level = config.solved_return
     if level is not None:
         table.add_column("steps to solve\nmedian [95%]", justify="right", no_wrap=True)
-        table.add_column("solved", justify="right")
     for point, rows in points.items():
-        diverged = sum(row["greedy_return"]["mean"] is None for row in rows)
-        agents = f"{len(rows)}" + (f"\n{diverged} diverged" if diverged else "")
-        settings = [
-            f"{name.replace('_', ' ')} {value}"
-            for name, value in zip(names, point, strict=True)
-        ]
-        cells = [", ".join(settings)] * bool(names) + [agents]
+        cells = [*map(str, point)]
         for kind in ("greedy_return", "sampled_return"):
             means = [row[kind]["mean"] for row in rows]
             returns = np.array([x for x in means if x is not None])
-            if not returns.size:
-                cells.append("diverged")
-                continue
-            cells.append(statistics.text(statistics.interquartile_mean(returns), ".1f"))
+            lines = []
+            if returns.size:
+                mean = statistics.interquartile_mean(returns)
+                lines.append(statistics.text(mean, ".1f"))
+            if returns.size < len(rows):
+                lines.append(f"{len(rows) - returns.size} diverged")
+            cells.append(escape("\n".join(lines)))
         if level is not None:
             steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
             last = last_steps(rows)
-            cells.append(
-                statistics.text(statistics.survival(steps, last).median, ",.0f")
-            )
-            cells.append(str(int(np.isfinite(steps).sum())))
+            lines = [statistics.text(statistics.survival(steps, last).median, ",.0f")]
+            solved = np.isfinite(steps).sum()
+            if solved < len(rows):
+                lines.append(f"{solved} of {len(rows)} solved")
+            cells.append(escape("\n".join(lines)))
         table.add_row(*cells)
     console = Console(highlight=False)
     console.print(table)
