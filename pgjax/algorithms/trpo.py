@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.checks import check_positive, check_unit_interval
-from pgjax.collectives import own_key, sum_over_devices, total
+from pgjax.collectives import sum_over_devices, total
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     critic_mask,
@@ -126,13 +126,11 @@ def trpo(
             return jnp.sum(weight * loss)
 
         params = learner.params
-        signs = jax.random.rademacher(
-            jax.random.fold_in(own_key(key), 1), weight.shape, weight.dtype
-        )
-        grads, mixed = sum_over_devices(
+        signs = jnp.sign(estimates.advantage)
+        grads, all_positive = sum_over_devices(
             (jax.grad(loss_fn)(params), jax.grad(loss_fn)(params, signs))
         )
-        grads = _unless_cancelled(grads, mixed)
+        grads = _unless_cancelled(grads, all_positive)
         steps, _ = policy_step.update(
             grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
         )
@@ -164,11 +162,12 @@ def trpo(
     return Algorithm(learner_init(network, optimizer), update, policy)
 
 
-def _unless_cancelled(grads: Params, mixed: Params) -> Params:
+def _unless_cancelled(grads: Params, all_positive: Params) -> Params:
     """The gradient, or zeros if it is what rounding has left of terms that cancel.
 
-    A trust region would make a step of it, as long as any. Its length is then nothing
-    beside that of the same terms with signs at random, `mixed`.
+    A trust region would make a step of it, as long as any. Normalised advantages cancel
+    where all samples have the same score: where everybody saw and did the same. The
+    gradient is then nothing beside that of the advantages' absolute values.
     """
-    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(mixed)
+    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(all_positive)
     return jax.tree.map(lambda x: jnp.where(left, x, 0.0), grads)
