@@ -108,18 +108,20 @@ def grpo_loss(
       log_prob: (T, N) of the tokens, under the policy that learns; differentiable.
       old_log_prob: (T, N), under the policy that sampled them. A constant.
       reference_log_prob: (T, N), under the reference. A constant.
-      advantage: (N,), the same for all tokens of a sequence; or (T, N). A constant.
+      advantage: (N,), the same for all tokens of a sequence; or (T, N). A constant: no
+        gradient flows through it, nor through the other two log-probs.
       weight: (T, N) 1 for the policy's own tokens, 0 for prompt and padding.
-      clip: half-width of the ratio's trusted interval, > 0.
-      clip_high: its upper half-width, where that is to differ ("clip higher").
-      kl_coefficient: weight of the penalty, >= 0.
+      clip: the ratio is trusted in [1 - clip, 1 + clip], > 0.
+      clip_high: for [1 - clip, 1 + clip_high] instead ("clip higher").
+      kl_coefficient: weight of the penalty, `kl_penalty`, >= 0.
       reduction: "sequences", the mean over sequences of the mean over their tokens, as
         GRPO; "tokens", the mean over all tokens, as DAPO; "sum", the mean over
-        sequences of the sum over tokens, as the policy gradient theorem.
+        sequences of the sum over tokens, as the policy gradient theorem (which is what
+        `reinforce` calls "episodes").
 
     Returns:
-      The loss, and the metrics policy_loss, kl (to the reference, in nats, reduced like
-      the loss) and clip_fraction (over tokens).
+      The scalar loss, and the metrics policy_loss, kl (to the reference, in nats,
+      reduced like the loss) and clip_fraction (over tokens).
 
     Raises:
       ValueError: if the shapes differ, or for an unknown reduction.

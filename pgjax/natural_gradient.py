@@ -179,8 +179,18 @@ def trust_region(
       max_kl: bound of the mean KL divergence, in nats, > 0.
       cg_iterations: of conjugate gradients, at most.
       damping: added to the Fisher matrix's diagonal, > 0.
-      max_backtracks: see `backtrack_to_kl`; 0 for no line search.
-      decay: see `backtrack_to_kl`.
+      max_backtracks: steps tried after the full one; if none holds, no step is taken.
+        0 for no line search.
+      decay: factor between two steps, in (0, 1).
+
+    >>> transformation = trust_region(0.5, damping=0.01)
+    >>> params, grads = jnp.zeros(2), jnp.array([1.0, 0.0])  # of a loss
+    >>> step, _ = transformation.update(
+    ...     grads, transformation.init(params), params,
+    ...     kl_fn=lambda params: 0.5 * jnp.sum(params**2),
+    ...     loss_fn=lambda params: params[0])
+    >>> print(step.round(3))
+    [-0.995  0.   ]
     """
     steps = [
         scale_by_inverse_fisher(iterations=cg_iterations, damping=damping),
@@ -191,3 +201,18 @@ def trust_region(
             backtrack_to_kl(max_kl, max_backtracks=max_backtracks, decay=decay)
         )
     return optax.with_extra_args_support(optax.chain(*steps))
+
+
+def unless_cancelled(grads: Params, all_positive: Params) -> Params:
+    """The gradient, or zeros if it is what rounding has left of terms that cancel.
+
+    A trust region would make a step of it, as long as any. Normalised advantages cancel
+    where all samples have the same score: where everybody saw and did the same. The
+    gradient is then nothing beside that of the advantages' absolute values.
+
+    Args:
+      grads: of the surrogate loss.
+      all_positive: the same with the absolute values of the advantages.
+    """
+    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(all_positive)
+    return jax.tree.map(lambda x: jnp.where(left, x, 0.0), grads)

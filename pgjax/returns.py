@@ -234,7 +234,10 @@ def vtrace(
     v_t = V(s_t) + rho_t delta_t + gamma c_t (1 - done_t) (v_{t+1} - V(s_{t+1})),
     rho_t = min(clip_rho, ratio_t),  c_t = lam min(clip_c, ratio_t),
     A_t = rho_t (r_t + gamma (1 - terminated_t) v'_t - V(s_t)),
-    where v'_t is v_{t+1} within an episode and V(s'_t) at its cut or the data's end.
+    where v'_t is v_{t+1} within an episode and V(s'_t) at a truncation or the last row,
+    delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t), and an episode is done
+    where it is terminated or truncated. A_t holds rho_t already: it goes with
+    `policy_gradient_loss`, which takes it as a constant, as `value_loss` does v_t.
     With log_ratio = 0, v_t is the lambda return.
 
     Args:

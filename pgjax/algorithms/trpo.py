@@ -18,7 +18,7 @@ from pgjax.learners import (
 )
 from pgjax.losses import surrogate_loss, value_loss
 from pgjax.minibatches import flatten_steps, scan_minibatches
-from pgjax.natural_gradient import trust_region
+from pgjax.natural_gradient import trust_region, unless_cancelled
 from pgjax.types import (
     Algorithm,
     Array,
@@ -53,7 +53,9 @@ def trpo(
     step of the length that the bound allows, shortened until bound and improvement
     hold on the batch. The critic is fitted apart, by the optimizer.
 
-    max_backtracks = 0 is the natural policy gradient: the full step, unchecked.
+    max_backtracks = 0 is the natural policy gradient: the full step, unchecked. No step
+    is taken where none that is tried keeps the bound and improves, nor where advantages
+    cancel and the gradient is nothing but rounding errors.
 
     Args:
       network: an actor and a critic that share no parameters, so that fitting V leaves
@@ -130,7 +132,7 @@ def trpo(
         grads, all_positive = sum_over_devices(
             (jax.grad(loss_fn)(params), jax.grad(loss_fn)(params, signs))
         )
-        grads = _unless_cancelled(grads, all_positive)
+        grads = unless_cancelled(grads, all_positive)
         steps, _ = policy_step.update(
             grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
         )
@@ -160,14 +162,3 @@ def trpo(
         }
 
     return Algorithm(learner_init(network, optimizer), update, policy)
-
-
-def _unless_cancelled(grads: Params, all_positive: Params) -> Params:
-    """The gradient, or zeros if it is what rounding has left of terms that cancel.
-
-    A trust region would make a step of it, as long as any. Normalised advantages cancel
-    where all samples have the same score: where everybody saw and did the same. The
-    gradient is then nothing beside that of the advantages' absolute values.
-    """
-    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(all_positive)
-    return jax.tree.map(lambda x: jnp.where(left, x, 0.0), grads)
