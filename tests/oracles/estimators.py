@@ -206,6 +206,13 @@ def _targets(
     return loops.lambda_returns(*steps, gamma=task.gamma, lam=lam)
 
 
+def _error(
+    task: Task, x: dict, critic: np.ndarray, lam: float, n_step: int | None = None
+) -> np.ndarray:
+    """G - V: the critic's error, which is the policy's advantage."""
+    return _targets(task, x, critic, lam, n_step) - task.value(critic, x["state"])
+
+
 def _by_state(x: dict, error: np.ndarray, critic: np.ndarray) -> np.ndarray:
     return np.bincount(x["state"].ravel(), error.ravel(), minlength=len(critic))
 
@@ -222,8 +229,7 @@ def actor_critic(
 ) -> np.ndarray:
     """A mean over steps, with the critic where they are cut."""
     x = columns(batch)
-    returns = _targets(task, x, critic, lam, n_step)
-    advantage = returns - task.value(critic, x["state"])
+    advantage = _error(task, x, critic, lam, n_step)
     if normalize:
         advantage = _standardized(advantage, x["weight"])
     weights = x["weight"] / x["weight"].sum()
@@ -241,7 +247,7 @@ def critic_error(
 ) -> np.ndarray:
     """(S,) what a critic moves by: the mean over steps of G - V, at each state."""
     x = columns(batch)
-    error = _targets(task, x, critic, lam, n_step) - task.value(critic, x["state"])
+    error = _error(task, x, critic, lam, n_step)
     return _by_state(x, error / error.size, critic)
 
 
@@ -290,7 +296,7 @@ def minibatch(
 ) -> list[np.ndarray]:
     """PPO's last minibatch of two, before any step: each half is as likely."""
     x = columns(batch)
-    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    advantage = _error(task, x, critic, lam)
     if normalize == "batch":
         advantage = _standardized(advantage, x["weight"])
     found = []
@@ -320,7 +326,7 @@ def second_epoch(
     Where that was farther than the target allows, the first gradient is the last.
     """
     x = columns(batch)
-    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    advantage = _error(task, x, critic, lam)
     if normalize:
         advantage = _standardized(advantage, x["weight"])
     new = task._replace(theta=task.theta + shift)
@@ -352,18 +358,17 @@ def second_epoch_critic_error(
     return _by_state(x, free * (returns - new) / returns.size, critic)
 
 
-def vtrace(
+def _corrected(
+    estimate: Callable[..., np.ndarray],
     task: Task,
+    new: Task,
+    x: dict,
     batch: Batch,
-    *,
     critic: np.ndarray,
-    shift: np.ndarray,
-    **coefficients: float,
+    coefficients: dict[str, float],
 ) -> np.ndarray:
-    """The policy's that has moved by `shift` since it acted."""
-    x = columns(batch)
-    new = task._replace(theta=task.theta + shift)
-    advantage = loops.vtrace_advantage(
+    """(T, N) V-trace's targets or advantages, for the policy of `new`."""
+    return estimate(
         x["reward"],
         *(task.value(critic, x[name]) for name in ("state", "after")),
         *_flags(x),
@@ -371,29 +376,26 @@ def vtrace(
         gamma=task.gamma,
         **coefficients,
     )
+
+
+def vtrace(
+    task: Task, batch: Batch, *, critic: np.ndarray, shift: np.ndarray, **of: float
+) -> np.ndarray:
+    """The policy's that has moved by `shift` since it acted."""
+    x, new = columns(batch), task._replace(theta=task.theta + shift)
+    estimate = loops.vtrace_advantage
+    advantage = _corrected(estimate, task, new, x, batch, critic, of)
     return weighted_sum(batch, advantage / advantage.size, new.score)
 
 
 def vtrace_error(
-    task: Task,
-    batch: Batch,
-    *,
-    critic: np.ndarray,
-    shift: np.ndarray,
-    **coefficients: float,
+    task: Task, batch: Batch, *, critic: np.ndarray, shift: np.ndarray, **of: float
 ) -> np.ndarray:
     """(S,) the critic's, towards the targets that the other policy has."""
-    x = columns(batch)
-    new = task._replace(theta=task.theta + shift)
-    value = task.value(critic, x["state"])
-    target = loops.vtrace_target(
-        *(x["reward"], value, task.value(critic, x["after"])),
-        *_flags(x),
-        _log_ratios(task, new, batch),
-        gamma=task.gamma,
-        **coefficients,
-    )
-    return _by_state(x, (target - value) / value.size, critic)
+    x, new = columns(batch), task._replace(theta=task.theta + shift)
+    target = _corrected(loops.vtrace_target, task, new, x, batch, critic, of)
+    error = target - task.value(critic, x["state"])
+    return _by_state(x, error / error.size, critic)
 
 
 def trust_region(
@@ -409,7 +411,7 @@ def trust_region(
 ) -> np.ndarray:
     """TRPO's *step*, with the Fisher matrix written down and its inverse solved for."""
     x = columns(batch)
-    advantage = _targets(task, x, critic, lam, None) - task.value(critic, x["state"])
+    advantage = _error(task, x, critic, lam)
     if normalize:
         advantage = _standardized(advantage, x["weight"])
     weights = x["weight"] / x["weight"].sum()
