@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
     """A run of each kind, to be copied."""
     directory = tmp_path_factory.mktemp("runs")
     for name, command in {
-        "run": ["train", "reinforce", *TINY],
+        "run": ["train", "reinforce", *TINY, "--learning-rate", "0.01"],
         "sweep": ["sweep", "reinforce", *TINY, "--gamma", "0.9", "0.99"],
     }.items():
         assert main([*command, *QUICK, "--out", str(directory / name)]) == 0
