@@ -26,7 +26,7 @@ from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
 from pgjax.bench import against, command, comparison, table, timing
-from pgjax.bench.cases import TABLE, Case, make_spec, title_of
+from pgjax.bench.cases import Case, make_spec, standard_table, title_of
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Comparison
 from pgjax.bench.measure import Result, bound, measure, to_json
@@ -79,16 +79,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     devices = jax.devices()
     rounds = 3 if arguments.quick else 11
-    gauges = Gauges(devices)
     if "table" in arguments.only:
-        cases = TABLE[2:3] if arguments.quick else TABLE
-        results = [measure(c, devices, gauges, rounds=rounds) for c in cases]
+        cases = standard_table()[2:3] if arguments.quick else standard_table()
+        results, gauges = command.measure_all(
+            console, out, cases, devices, rounds=rounds, with_stages=True
+        )
         table.print_speeds(console, results)
         table.print_ceilings(console, gauges)
         table.print_stages(console, results, gauges)
-        command.write(out, devices, gauges, results, rounds)
     if "scaling" in arguments.only:
-        _scaling(console, out, gauges, quick=arguments.quick)
+        _scaling(console, out, Gauges(devices), quick=arguments.quick)
     if "twin" in arguments.only:
         _twin(console, out, rounds)
     if "against" in arguments.only:

@@ -2,12 +2,13 @@
 
 Complete episodes are padded to the time limit: on CartPole, most of a young agent's
 batch is padding. Samples that count are therefore put side by side first, and padding
-costs nothing. Smaller blocks stay in the cache, where a gradient over a large batch is
-bound by memory.
+costs nothing. On a CPU, small blocks stay in the cache, where a gradient over a large
+batch is bound by memory; an accelerator wants large ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,22 @@ import jax.numpy as jnp
 from pgjax.batching import any_agent, count_up_to, zeros_like
 from pgjax.collectives import sum_over_devices
 from pgjax.types import Array
+from pgjax.xla import on_cpu
 
-BLOCK_SAMPLES = 512  # at most
+# Samples of a block, at most. On an accelerator, blocks of images have fewer: their
+# layers' outputs are some ten times their own size, and have to fit into its memory.
+CPU_SAMPLES, ACCELERATOR_SAMPLES = 512, 2**20
+ACCELERATOR_NUMBERS = 2**26
 # Samples of a block per environment: an agent with few environments is one of many that
 # run side by side, and has few samples that count.
 STEPS = 32
+
+
+def most_samples(numbers: int) -> int:
+    """How many samples, of so many numbers each, a block has at most."""
+    if on_cpu():
+        return CPU_SAMPLES
+    return min(ACCELERATOR_SAMPLES, ACCELERATOR_NUMBERS // numbers)
 
 
 def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
@@ -38,7 +50,7 @@ def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any
     """
     return _sum(
         lambda index: fn(_take(batch, index)),
-        _blocks(needed),
+        _blocks(batch, needed),
         lambda index: any_agent(index[0] < needed.size),
     )
 
@@ -51,7 +63,7 @@ def sum_over_slices(fn: Callable[[Any], Any], samples: Any) -> Any:
       samples: a pytree of (M, ...) arrays; all of them count.
     """
     total = len(jax.tree.leaves(samples)[0])
-    size = min(BLOCK_SAMPLES, total)
+    size = min(most_samples(_numbers(samples, 1)), total)
     missing = -total % size
 
     def split(x: Array) -> Array:
@@ -72,7 +84,7 @@ def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> A
     Returns:
       A (T, N, ...) array, zero where a sample is not needed.
     """
-    order = _blocks(needed)
+    order = _blocks(batch, needed)
     row = jax.eval_shape(lambda index: fn(_take(batch, index)), order[0])
     whole = jnp.zeros((needed.size, *row.shape[1:]), row.dtype)
 
@@ -108,13 +120,19 @@ def _sum(
     return sum_over_devices(jax.lax.scan(step, zero, blocks)[0])
 
 
-def _blocks(needed: Array) -> Array:
+def _numbers(samples: Any, axes: int) -> int:
+    """How many numbers one sample has, where so many axes are those of samples."""
+    return sum(math.prod(x.shape[axes:]) for x in jax.tree.leaves(samples))
+
+
+def _blocks(batch: Any, needed: Array) -> Array:
     """The numbers of the samples needed, (blocks, B), in order.
 
     After the last one comes T * N, which is no sample's number; it takes zeros.
     """
     total = needed.size
-    size = min(BLOCK_SAMPLES, STEPS * needed.shape[1], total)
+    most = most_samples(_numbers(batch, 2))
+    size = min(most, STEPS * needed.shape[1], total)
     room = -(-total // size) * size
     flat = jnp.ravel(needed)
     place = jnp.where(flat, count_up_to(flat) - 1, room)

@@ -1,4 +1,4 @@
-"""A guard against a compiler bug: one XLA flag, set when pgjax is imported.
+"""What XLA compiles for, and a guard against a bug of it: a flag, set on import.
 
 jaxlib 0.10.2 to 0.11.2, the newest there was to try, compile some batched matrix
 products for the CPU into programs whose result is garbage, another at every run; a
@@ -13,10 +13,16 @@ from __future__ import annotations
 import os
 import warnings
 
+import jax
 import jaxlib
 
 FLAG = "xla_cpu_experimental_ynn_fusion_type"
 FIRST_AFFECTED = (0, 10, 2)
+
+
+def on_cpu() -> bool:
+    """Whether JAX computes on a CPU; only sizes may depend on it, never semantics."""
+    return jax.default_backend() == "cpu"
 
 
 def turn_off_broken_fusions() -> None:

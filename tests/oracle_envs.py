@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgjax import Categorical, DiagGaussian, Network
+from pgjax.networks import product
 
 # isort: split
 # Importing gymnax starts JAX, and pgjax has a flag to set before that.
@@ -135,8 +136,8 @@ def network(task: Any, critic: np.ndarray | None) -> Network:
             features = jnp.concatenate([jnp.ones_like(obs), obs, obs**2], axis=-1)
             distribution = DiagGaussian(theta[0] * obs, jnp.full_like(obs, theta[1]))
         else:
-            distribution = Categorical(obs @ theta)
-        value = None if critic is None else features @ params["value"]
+            distribution = Categorical(product(obs, theta))
+        value = None if critic is None else product(features, params["value"])
         return distribution, value
 
     return Network(init, apply)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 
 from pgjax import Categorical, DiagGaussian, Network, train
+from pgjax.networks import product
 
 # isort: split
 # Importing gymnax starts JAX, and pgjax has a flag to set before that.
@@ -236,8 +237,8 @@ def linear_network(critic: bool = False) -> Network:
         return params | {"value": jnp.zeros(obs.shape[-1])} if critic else params
 
     def apply(params, obs):
-        value = obs @ params["value"] if critic else None
-        return Categorical(obs @ params["theta"]), value
+        value = product(obs, params["value"]) if critic else None
+        return Categorical(product(obs, params["theta"])), value
 
     return Network(init, apply)
 
@@ -254,10 +255,10 @@ def gaussian_network(num_actions: int) -> Network:
         }
 
     def apply(params, obs):
-        mean = obs @ params["theta"]
+        mean = product(obs, params["theta"])
         axes = (1,) * (mean.ndim - 1) + (num_actions,)
         log_std = jnp.broadcast_to(params["log_std"].reshape(axes), mean.shape)
-        return DiagGaussian(mean, log_std), obs @ params["value"]
+        return DiagGaussian(mean, log_std), product(obs, params["value"])
 
     return Network(init, apply)
 

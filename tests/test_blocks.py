@@ -38,14 +38,14 @@ def assert_close(actual, expected):
 
 @each_block_size
 def test_a_sum_over_blocks_is_the_sum_over_all(samples, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     result = jax.jit(lambda b: blocks.sum_over_samples(sums, b, ALL))(BATCH)
     assert_close(result, sums(BATCH))
 
 
 @each_block_size
 def test_a_map_over_blocks_is_the_map_over_all(samples, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     result = jax.jit(lambda b: blocks.map_over_samples(rows, b, ALL))(BATCH)
     assert result.shape == (T, N, 2)
     assert_close(result, rows(BATCH))
@@ -53,7 +53,7 @@ def test_a_map_over_blocks_is_the_map_over_all(samples, monkeypatch):
 
 @each_block_size
 def test_gradients_taken_within_blocks_add_up(samples, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
 
     def loss(w, block):
         return jnp.sum(jnp.tanh(block["x"] @ w) * block["y"])
@@ -64,7 +64,7 @@ def test_gradients_taken_within_blocks_add_up(samples, monkeypatch):
 
 
 def test_no_block_is_larger_than_it_may_be(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 6)
     shapes = []
     blocks.sum_over_samples(
         lambda b: shapes.append(b["y"].shape) or sums(b), BATCH, ALL
@@ -73,7 +73,7 @@ def test_no_block_is_larger_than_it_may_be(monkeypatch):
 
 
 def test_only_samples_that_count_take_part(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 4)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 4)
     needed = rng.random((T, N)) < 0.5
     batch = {name: np.where(needed.T, x.T, np.nan).T for name, x in BATCH.items()}
     expected = {
@@ -94,7 +94,7 @@ def count_blocks(needed):
     ("samples", "count"), [(0, 0), (1, 1), (6, 1), (7, 2), (21, 4)]
 )
 def test_as_few_blocks_are_evaluated_as_can_hold_them(samples, count, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 6)
     needed = np.zeros(T * N, bool)
     needed[rng.permutation(T * N)[:samples]] = True  # anywhere
     needed = needed.reshape(T, N)
@@ -104,7 +104,7 @@ def test_as_few_blocks_are_evaluated_as_can_hold_them(samples, count, monkeypatc
 
 
 def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 6)
     lengths = np.array([[7, 3, 1], [2, 2, 1], [0, 0, 0]])  # agents, envs
     needed = np.arange(T)[:, None] < lengths[:, None, :]
     agents = {
@@ -127,7 +127,7 @@ def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
 
 
 def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 6)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 6)
     needed = np.zeros((2, T, N), bool)
     needed[0, 0] = True  # one agent needs the first block, the other one none
     np.testing.assert_array_equal(jax.jit(jax.vmap(count_blocks))(needed), [1, 1])
@@ -145,7 +145,7 @@ def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
 
 @each_block_size
 def test_a_sum_over_slices_is_the_sum_over_all(samples, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     flat = {name: x.reshape(T * N, *x.shape[2:]) for name, x in BATCH.items()}
     assert_close(blocks.sum_over_slices(sums, flat), sums(BATCH))
 

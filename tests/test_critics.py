@@ -48,7 +48,7 @@ each_block_size = pytest.mark.parametrize("samples", [2048, 4, 1])
 def test_within_an_episode_the_next_value_is_that_of_the_following_obs(
     samples, monkeypatch
 ):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     value, next_value = values(make_batch())
     np.testing.assert_array_equal(value, OBS)
     np.testing.assert_array_equal(next_value[:-1], OBS[1:])
@@ -57,7 +57,7 @@ def test_within_an_episode_the_next_value_is_that_of_the_following_obs(
 
 @each_block_size
 def test_at_a_time_limit_it_is_that_of_the_obs_before_the_reset(samples, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", samples)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     _, next_value = values(make_batch(truncated=[(1, 0), (3, 1)]))
     expected = np.append(OBS[1:], NEXT_OBS[-1:], axis=0)
     expected[1, 0], expected[3, 1] = NEXT_OBS[1, 0], NEXT_OBS[3, 1]
@@ -66,7 +66,7 @@ def test_at_a_time_limit_it_is_that_of_the_obs_before_the_reset(samples, monkeyp
 
 @pytest.mark.parametrize("truncated", [[], [(1, 0)]])
 def test_no_block_is_evaluated_for_the_sake_of_a_terminal_step(truncated, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 2)
     seen = []
 
     def watched(params, obs):
@@ -82,7 +82,7 @@ def test_no_block_is_evaluated_for_the_sake_of_a_terminal_step(truncated, monkey
 
 
 def test_complete_episodes_of_different_lengths_get_their_own_ends(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 2)
     batch = make_batch(truncated=[(1, 0)], terminated=[(3, 1)], lengths=(2, 4))
     value, next_value = values(batch)
     counts = batch.weight > 0
@@ -107,7 +107,7 @@ def test_values_are_constants():
 
 
 def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SAMPLES", 2)
+    monkeypatch.setattr(blocks, "most_samples", lambda _: 2)
     batches = [make_batch(truncated=[(1, 0)]), make_batch(terminated=[(2, 1)])]
     params = jnp.array([1.0, -3.0])
     together = jax.jit(jax.vmap(lambda p, b: pg.critic_values(value_fn, p, b)))(

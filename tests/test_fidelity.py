@@ -90,14 +90,15 @@ def test_a_step_is_gymnasiums(name):
         jax.random.key(1), state.replace(**columns), clipped
     )
     true_obs, true_reward, true_terminated = theirs(name, states, clipped)
-    tolerance = {"Acrobot-v1": 2e-3}.get(name, 1e-4)  # four steps of Runge-Kutta
+    # Four steps of Runge-Kutta; a GPU's sines and cosines are less exact, too.
+    atol, rtol = (2e-3, 5e-4) if name == "Acrobot-v1" else (1e-4, 1e-4)
     obs = np.array(obs)
     if name == "MountainCarContinuous-v0":
         wall = (true_obs[:, 0] == np.float32(-1.2)) & (obs[:, 1] < 0)
         assert wall.any()
         assert (true_obs[wall, 1] == 0).all()
         obs[wall, 1] = 0.0  # and nothing else differs
-    np.testing.assert_allclose(obs, true_obs, atol=tolerance, rtol=1e-4)
+    np.testing.assert_allclose(obs, true_obs, atol=atol, rtol=rtol)
     np.testing.assert_allclose(reward, true_reward, atol=1e-4, rtol=1e-5)
     different = np.flatnonzero(np.asarray(terminated) != true_terminated)
     assert len(different) <= 2, states[different]

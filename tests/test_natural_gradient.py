@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 import pgjax as pg
 from pgjax import natural_gradient
+from pgjax.networks import product
 
 rng = np.random.default_rng(0)
 OBS = rng.normal(size=(7, 3)).astype(np.float32)
@@ -18,12 +19,14 @@ DAMPING = 0.1
 
 def softmax_policy(params, obs):
     """Two layers, 3 -> 4 tanh -> 3 actions."""
-    return pg.Categorical(jnp.tanh(obs @ params["first"]) @ params["last"])
+    return pg.Categorical(
+        product(jnp.tanh(product(obs, params["first"])), params["last"])
+    )
 
 
 def gaussian_policy(params, obs):
     """Two actions, means linear in the observation."""
-    mean = obs @ params["weights"]
+    mean = product(obs, params["weights"])
     return pg.DiagGaussian(mean, jnp.broadcast_to(params["log_std"], mean.shape))
 
 

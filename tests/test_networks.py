@@ -1,3 +1,7 @@
+import re
+from collections import Counter
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -441,12 +445,49 @@ def test_derivatives_of_small_layers_are_those_of_matrix_products(agents):
         return (of_one if agents is None else jax.vmap(of_one))(x, first, last)
 
     found = derivatives(networks._matmul, networks._contrast)
-    expected = derivatives(jnp.matmul, jnp.matmul)
+    matmul = partial(jnp.matmul, precision="highest")
+    expected = derivatives(matmul, matmul)
     jax.tree.map(
         lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4),
         found,
         expected,
     )
+
+
+def dots(network, obs):
+    """How many matrix products outputs and gradient have, and those of each precision.
+
+    A product whose precision is left to JAX is among the former only.
+    """
+
+    def total(params):
+        policy, value = network.apply(params, obs)
+        outputs = policy.log_prob(policy.sample(jax.random.key(0)))
+        return jnp.sum(outputs) + (0.0 if value is None else jnp.sum(value))
+
+    params = network.init(jax.random.key(0), obs)
+    text = str(jax.make_jaxpr(jax.value_and_grad(total))(params))
+    said = re.findall(r" precision=\(Precision\.(\w+), Precision\.(\w+)\)", text)
+    return text.count("dot_general["), Counter(said)
+
+
+@pytest.mark.parametrize("actions", [2, 3, 7])
+@pytest.mark.parametrize("obs_shape", [(4,), (17,), (6, 5, 3)])
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_matrix_products_keep_the_precision_of_their_type(factory, obs_shape, actions):
+    env = stub(obs_shape, pg.Discrete(actions))
+    network, obs = factory(env), observations(3, *obs_shape)
+    count, exact = dots(network, obs)
+    assert count > 1
+    assert exact == {("HIGHEST", "HIGHEST"): count}
+    with jax.default_matmul_precision("tensorfloat32"):  # the user has the last word
+        _, rounded = dots(network, obs)
+    features = factory is pg.linear_softmax_policy  # which copies numbers by a product
+    assert rounded == Counter({("HIGH", "HIGH"): count - features}) + Counter(
+        {("HIGHEST", "HIGHEST"): features}
+    )
+    if not features:
+        assert dots(pg.at_precision(network, "bfloat16"), obs) == (count, {})
 
 
 def test_half_precision_is_near_and_comes_out_whole():

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 
+import jax
 import jaxlib
 import pytest
 from jax._src import xla_bridge
@@ -141,6 +142,10 @@ def test_earlier_versions_are_left_alone(guard, version, flags, started):
 @pytest.mark.parametrize("version", [(0, 10, 3), (0, 11, 2), (0, 12, 0)])
 def test_later_versions_are_guarded_too(guard, version):
     assert guard(None, version=version) == (f"--{xla.FLAG}=", [])
+
+
+def test_on_cpu_says_what_jax_computes_on():
+    assert xla.on_cpu() == all(device.platform == "cpu" for device in jax.devices())
 
 
 def test_a_jax_that_keeps_its_backends_elsewhere_is_no_error(monkeypatch):

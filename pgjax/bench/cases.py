@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pgjax.xla import on_cpu
+
 _POLICY = {"hidden": (128,), "activation": "relu", "initializer": "torch"}
 _ACTOR_CRITIC = {
     "hidden": (64, 64),
@@ -102,6 +104,11 @@ def title_of(spec: Spec) -> str:
     return f"{spec.algorithm.upper()}, {agents}{spec.num_envs:,} {steps}"
 
 
+def standard_table() -> tuple[Case, ...]:
+    """What is measured if nothing is asked for: sizes that fill the default device."""
+    return CPU_TABLE if on_cpu() else ACCELERATOR_TABLE
+
+
 def _case(algorithm: str, *, trained: int = 0, about: str = "", **given: Any) -> Case:
     aim = given.pop("aim", None)
     spec = make_spec(algorithm, **given)
@@ -109,7 +116,7 @@ def _case(algorithm: str, *, trained: int = 0, about: str = "", **given: Any) ->
 
 
 # What the README quotes.
-TABLE = (
+CPU_TABLE = (
     _case("reinforce", updates=3, about=", first updates"),
     _case("reinforce", updates=1, trained=40, about=", trained", aim=2.4e6),
     _case("reinforce", num_steps=128, aim=2.4e6),
@@ -117,5 +124,18 @@ TABLE = (
     _case("ppo", num_envs=4, updates=100, aim=2e5),
     _case("ppo", aim=2.5e5),
     _case("reinforce", num_agents=256, num_envs=4, updates=10, aim=1e6),
+)
+ACCELERATOR_TABLE = (
+    _case("reinforce", num_envs=4096, updates=2, about=", first updates"),
+    _case("reinforce", num_envs=4096, updates=1, trained=40, about=", trained"),
+    _case("reinforce", num_envs=4096, num_steps=128),
+    _case("reinforce", num_envs=65_536, num_steps=128),
+    _case("a2c", num_envs=4096),
+    _case("a2c", num_envs=65_536),
+    _case("ppo", num_envs=4, updates=20),
+    _case("ppo", num_envs=4096),
+    _case("ppo", num_envs=65_536),
+    _case("reinforce", num_agents=4096, num_envs=4, updates=2),
+    _case("ppo", num_agents=4096, num_envs=4, updates=1),
 )
 AIMED_AT = "two cores with AVX-512 that reach 160 GFLOP/s in matrix products"

@@ -2,7 +2,8 @@
 
 What else runs on a shared machine lowers a ceiling that is measured meanwhile, and a
 program that is then held against it looks better than it is. So ceilings are measured
-again and again, between the programs, and the best is what counts.
+again and again, between the programs, and the best is what counts. A rate that one of
+the programs itself reached is no less than the ceiling, whatever the probe found.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgjax.bench.hlo import Cost, count, times
-from pgjax.bench.roofline import Ceilings
+from pgjax.bench.roofline import Ceilings, cached
+from pgjax.networks import product
 from pgjax.types import Array
 
 SECONDS = 0.2  # of each probe, in each measurement
@@ -63,6 +65,7 @@ class Gauge:
     Attributes:
       num_devices: how many they are.
       measured: what each measurement found; the first one is made at once.
+      reached: the best rates of the programs that were held against the ceilings.
     """
 
     def __init__(self, devices: Sequence[jax.Device]):
@@ -70,6 +73,7 @@ class Gauge:
         self._loops = {name: _Loop(probe, devices) for name, probe in probes.items()}
         self.num_devices = len(devices)
         self.measured: list[Ceilings] = []
+        self.reached = Ceilings(*[0.0] * len(Ceilings._fields))
         self.measure()
 
     def measure(self, seconds: float = SECONDS) -> None:
@@ -80,10 +84,15 @@ class Gauge:
             rates["elementwise"].elementwise,
             rates["transcendentals"].transcendentals,
             rates["bytes"].bytes,
-            rates["cache_bytes"].bytes,
+            rates["cache_bytes"].cache_bytes,
             rates["operations"].operations,
         )
         self.measured.append(found)
+
+    def raise_to(self, cost: Cost, seconds: float) -> None:
+        """Takes note of a program that did so much in so many seconds."""
+        rates = (part / seconds for part in cost)
+        self.reached = Ceilings(*map(max, self.reached, rates))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data: the ceilings, and all that was measured of each."""
@@ -92,40 +101,56 @@ class Gauge:
             for name in Ceilings._fields
         }
         best = self.ceilings._asdict()
-        return {"devices": self.num_devices, **best, "measured": measured}
+        return {
+            "devices": self.num_devices,
+            **best,
+            "measured": measured,
+            "reached": self.reached._asdict(),
+        }
 
     @property
     def ceilings(self) -> Ceilings:
-        """The best of all measurements."""
-        return Ceilings(*map(max, zip(*self.measured, strict=True)))
+        """The best of all measurements, or of what programs reached."""
+        return Ceilings(*map(max, zip(*self.measured, self.reached, strict=True)))
 
 
 def _probes(*, on_cpu: bool) -> dict[str, _Probe]:
-    """Sizes by trial on a CPU with AVX-512; for others, by what they need to be busy.
+    """Sizes by trial on a CPU with AVX-512, and on an H200.
 
     On a CPU, an array in the caches is 512 KiB, as is the hidden layer of 1,024
     environments: of smaller ones, in a core's own cache, copies may be faster, but XLA
     leaves them to one thread where a device has several. Of longer chains, it overlaps
     too few to hide their latency. Loops over arrays of up to 512 bytes dispatch five
     times as fast, but those over a batch of environments have larger ones.
+
+    On a GPU every operation is a launch, which takes as long as megabytes of work: so
+    arrays are larger and chains longer. Its loop of small operations is fused into one
+    operation, and what a loop costs beside is a part of it: programs with more of them
+    in a loop dispatch up to twice as fast.
     """
-    side, chain = (1024, 6) if on_cpu else (8192, 64)
-    cached, large = (2**17, 2**24) if on_cpu else (2**20, 2**27)
+    side, chain, tanhs = (1024, 6, 1) if on_cpu else (8192, 512, 32)
+    stays, large = (2**17, 2**24) if on_cpu else (2**22, 2**27)
     often = 1000 if on_cpu else 100
 
-    def multiply_adds(x: Array) -> Array:
-        for _ in range(chain):
-            x = x * 0.5 + 0.5
-        return x
+    def multiply_add(x: Array) -> Array:
+        return x * 0.5 + 0.5
+
+    def in_turn(step: Callable[[Array], Array], times: int) -> Callable[[Array], Array]:
+        def steps(x: Array) -> Array:
+            for _ in range(times):
+                x = step(x)
+            return x
+
+        return steps
 
     return {
         # Its elements stay 1 / side.
-        "matmul": _Probe(lambda x: x @ x, (side, side), 1, value=1 / side),
-        "elementwise": _Probe(multiply_adds, (cached,), often),
-        "transcendentals": _Probe(jnp.tanh, (cached,), often // 4),
+        "matmul": _Probe(lambda x: product(x, x), (side, side), 1, value=1 / side),
+        "elementwise": _Probe(in_turn(multiply_add, chain), (stays,), often),
+        "transcendentals": _Probe(in_turn(jnp.tanh, tanhs), (stays,), often // 4),
         "bytes": _Probe(lambda x: x + 1.0, (large,), 4),
-        "cache_bytes": _Probe(lambda x: x + 1.0, (cached,), often),
-        "operations": _Probe(lambda x: x * 0.5 + 0.5, (256,), often, arrays=16),
+        "cache_bytes": _Probe(lambda x: x + 1.0, (stays,), often),
+        "operations": _Probe(multiply_add, (256,), often, arrays=16),
     }
 
 
@@ -148,7 +173,7 @@ class _Loop:
         # Donated: pages of memory that are new at every call cost more than a copy.
         jitted = jax.jit(mapped, donate_argnums=0)
         self._compiled = jitted.lower(self._arrays()).compile()
-        cost = count(self._compiled.as_text() or "")
+        cost = count(self._compiled.as_text() or "", cached=cached(devices[0]))
         self._cost = times(cost, len(devices))
 
     def rates(self, seconds: float) -> Cost:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
-from pgjax.bench.cases import TABLE, Case, make_spec, title_of
+from pgjax.bench.cases import Case, make_spec, standard_table, title_of
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import pieces_of, whole_step
@@ -71,18 +71,13 @@ def bench(
         return _compare(console, cases, against, rounds, run)
     run.mkdir(parents=True)
     console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
-    gauges = Gauges(chosen)
-    results = []
-    for case in cases:
-        with console.status(case.name):
-            results.append(
-                measure(case, chosen, gauges, rounds=rounds, with_stages=stages)
-            )
+    results, gauges = measure_all(
+        console, run, cases, chosen, rounds=rounds, with_stages=stages
+    )
     table.print_speeds(console, results)
     table.print_ceilings(console, gauges)
     if stages:
         table.print_stages(console, results, gauges)
-    write(run, chosen, gauges, results, rounds)
     console.print(f"{run}: bench.json, bench.png", highlight=False)
     return 0
 
@@ -93,7 +88,27 @@ def describe(devices: Sequence[jax.Device]) -> str:
     return f"{len(devices)} x {machine.cpu_name() if kind == 'cpu' else kind}"
 
 
-def write(
+def measure_all(
+    console: Console,
+    run: pathlib.Path,
+    cases: Sequence[Case],
+    devices: Sequence[jax.Device],
+    *,
+    rounds: int,
+    with_stages: bool,
+) -> tuple[list[Result], Gauges]:
+    """Measures one case after the other; what is measured is written at once."""
+    gauges, results = Gauges(devices), []
+    for case in cases:
+        with console.status(case.name):
+            results.append(
+                measure(case, devices, gauges, rounds=rounds, with_stages=with_stages)
+            )
+        _write(run, devices, gauges, results, rounds)
+    return results, gauges
+
+
+def _write(
     run: pathlib.Path,
     devices: Sequence[jax.Device],
     gauges: Gauges,
@@ -135,7 +150,7 @@ def _cases(
       UsageError: for one that cannot.
     """
     if not algorithms and not grid and tuple(precision) == ("float32",):
-        return list(TABLE)
+        return list(standard_table())
     axes = {**grid, "precision": precision}
     untold = {"num_envs", "num_steps", "num_agents"}  # those are in the title
     several = [name for name in axes if len(axes[name]) > 1 and name not in untold]

@@ -41,7 +41,8 @@ class Cost(NamedTuple):
         0.0  # results of additions, comparisons, selections and the like
     )
     transcendentals: float = 0.0  # results of exp, tanh, sqrt and the like
-    bytes: float = 0.0  # read and written by operations
+    bytes: float = 0.0  # read from and written to arrays that no cache holds
+    cache_bytes: float = 0.0  # likewise, where one does
     operations: float = 0.0  # executed ones, each a dispatch
 
 
@@ -49,11 +50,16 @@ class _Program(NamedTuple):
     computations: dict[str, Computation]
     loops: tuple[float, ...]  # the last one holds for all loops further in
     taken: float
+    cached: int
     costs: dict[tuple, Cost]  # of the computations counted so far
 
 
 def count(
-    text: str, *, loops: float | Sequence[float] = (), taken: float = 1.0
+    text: str,
+    *,
+    loops: float | Sequence[float] = (),
+    taken: float = 1.0,
+    cached: int = 0,
 ) -> Cost:
     """Counts the work of a compiled program.
 
@@ -74,7 +80,7 @@ def count(
     a small call runs as one operation.
 
     On a GPU, products by cuBLAS count as matrix products; convolutions and other work
-    of libraries count by their traffic alone. None of this was run on a GPU.
+    of libraries count by their traffic alone.
 
     Args:
       text: `compiled.as_text()`, where `compiled = jax.jit(f).lower(...).compile()`.
@@ -82,6 +88,7 @@ def count(
         loops are nested, a list of numbers, from the outermost in.
       taken: how often, in [0, 1], a conditional takes its most costly branch, the one
         with the largest sum over a `Cost`; otherwise it takes the cheapest.
+      cached: bytes; arrays of so many at most are taken to stay in a cache.
 
     Returns:
       The work of one device; see `times` for that of several.
@@ -92,7 +99,7 @@ def count(
     """
     computations, entry = parse(text)
     known = tuple(loops) if isinstance(loops, Sequence) else (loops,)
-    return _run(_Program(computations, known, taken, {}), entry)
+    return _run(_Program(computations, known, taken, cached, {}), entry)
 
 
 def times(cost: Cost, factor: float) -> Cost:
@@ -130,7 +137,7 @@ def _execute(program: _Program, computation: Computation, i: Instruction) -> Cos
         inside = _run(program, _named(i, "to_apply") or _named(i, "calls"))
         small = "xla_cpu_small_call" in i.attributes
         return inside._replace(operations=1.0) if small else inside
-    if i.opcode == "fusion":
+    if i.opcode in ("fusion", "fusion-start"):
         kernel = program.computations[_named(i, "calls")]
     else:
         kernel = _alone(computation, i)
@@ -185,9 +192,9 @@ def _kernel(program: _Program, kernel: Computation) -> Cost:
     root = next(i for i in kernel.values() if i.is_root)
     outputs = _outputs(kernel, root)
     in_place = [i for i in outputs if _is_in_place(kernel, i)]
-    written = sum(size(_update(kernel, i) if i in in_place else i) for i in outputs)
+    written = [(_update(kernel, i) if i in in_place else i, i) for i in outputs]
     needed = dict.fromkeys(kernel, 0.0) | {root.name: max(1.0, elements(root))}
-    costs = [Cost(bytes=written)]
+    costs = [_traffic(program, size(part), whole) for part, whole in written]
     for i in reversed(kernel.values()):
         if not needed[i.name]:
             continue
@@ -202,10 +209,16 @@ def _kernel(program: _Program, kernel: Computation) -> Cost:
                 use = elements(_update(kernel, i)) if is_read else 0.0
             needed[name] += use
         if i.opcode == "parameter":
-            costs.append(Cost(bytes=share * size(i)))
+            costs.append(_traffic(program, share * size(i), i))
         else:
             costs.append(times(_arithmetic(program, kernel, i), share))
     return _total(costs)
+
+
+def _traffic(program: _Program, moved: float, whole: Instruction) -> Cost:
+    """So many bytes of an array, which a cache holds or not."""
+    stays = size(whole) <= program.cached
+    return Cost(cache_bytes=moved) if stays else Cost(bytes=moved)
 
 
 def _outputs(kernel: Computation, i: Instruction) -> list[Instruction]:
@@ -249,7 +262,8 @@ def _arithmetic(program: _Program, kernel: Computation, i: Instruction) -> Cost:
     if not operator:
         return Cost()
     once = _kernel(program, program.computations[operator])
-    return times(once._replace(bytes=0.0), _applications(kernel, i, operands[0]))
+    once = once._replace(bytes=0.0, cache_bytes=0.0)
+    return times(once, _applications(kernel, i, operands[0]))
 
 
 def _applications(kernel: Computation, i: Instruction, operand: Instruction) -> float:

@@ -15,7 +15,7 @@ from pgjax.bench import hlo, timing
 from pgjax.bench.cases import Case
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Spread, plain
-from pgjax.bench.roofline import Ceilings, Verdict, judge
+from pgjax.bench.roofline import Ceilings, Verdict, cached, judge
 from pgjax.bench.stages import (
     ENVIRONMENT_STEPS,
     Experience,
@@ -102,6 +102,8 @@ def measure(
         _stage(name, programs[name], durations[name], pieces, experience)
         for name in (*list(programs)[1:], WHOLE)
     )
+    for stage in measured:
+        gauge.raise_to(stage.cost, stage.nanoseconds.minimum * 1e-9)
     gauge.measure()
     return Result(
         case,
@@ -118,7 +120,7 @@ def measure(
 def verdict(stage: Stage, ceilings: Ceilings) -> Verdict:
     """How near a stage comes to the ceilings of the devices that it ran on."""
     seconds = stage.nanoseconds.median * 1e-9
-    return judge(stage.cost, seconds, ceilings, working_set=stage.memory)
+    return judge(stage.cost, seconds, ceilings)
 
 
 def bound(result: Result, ceilings: Ceilings) -> float:
@@ -196,6 +198,7 @@ def _stage(
         compiled.as_text(),
         loops=_loops(name, pieces, experience),
         taken=float(experience.steps.sum()) / weight.size,
+        cached=cached(pieces.devices[0]),
     )
     cost = hlo.times(cost, len(pieces.devices))
     return Stage(
@@ -214,9 +217,8 @@ def _loops(name: str, pieces: Pieces, experience: Experience) -> list[float]:
     """
     segments = -(-experience.played // SEGMENT)
     steps = [float(segments), experience.played / segments]
-    if name != WHOLE or pieces.num_blocks == 1:
-        return steps
-    return [float(pieces.num_blocks), *steps]
+    in_blocks = name == WHOLE and pieces.num_blocks
+    return [float(pieces.num_blocks), *steps] if in_blocks else steps
 
 
 def _memory(compiled: Any) -> int:

@@ -40,7 +40,8 @@ def speeds(
             axes.plot(result.case.aim, row, "v", color=GREY, markersize=6)
     axes.plot([], [], "o-", color=BLUE, lw=2, label="measured, median and range")
     axes.plot([], [], color=ORANGE, lw=2, label="roofline: the ceiling met first")
-    axes.plot([], [], "v", color=GREY, label="aim")
+    if any(result.case.aim is not None for result in results):
+        axes.plot([], [], "v", color=GREY, label="aim")
     axes.set_yticks(list(rows), [result.case.name for result in results], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")

@@ -9,18 +9,22 @@ registers, and a comparison or a division takes longer.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
+
+import jax
 
 from pgjax.bench.hlo import Cost
 
-CACHE = 16 * 2**20  # bytes; what a program touches stays in the caches if it is less
+# Bytes of the largest array that is taken to stay in a cache while a program uses it
+# beside others: a core's share of the last cache, and half of a GPU's.
+CPU_CACHED, ACCELERATOR_CACHED = 8 * 2**20, 16 * 2**20
 LITTLE = 0.25  # of the time; of what all ceilings explain less, others are the limit
 WORDS = {
     "matmul": "matrix products",
     "elementwise": "other arithmetic",
     "transcendentals": "exp and tanh",
     "bytes": "memory",
+    "cache_bytes": "caches",
     "operations": "dispatch",
 }
 
@@ -43,6 +47,7 @@ class Shares(NamedTuple):
     elementwise: float
     transcendentals: float
     bytes: float
+    cache_bytes: float
     operations: float
 
 
@@ -54,9 +59,12 @@ class Verdict(NamedTuple):
     bound: float  # how many times as fast it were if that ceiling alone were the limit
 
 
-def judge(
-    cost: Cost, seconds: float, ceilings: Ceilings, *, working_set: float = math.inf
-) -> Verdict:
+def cached(device: jax.Device) -> int:
+    """The bytes of the largest array that is taken to stay in a device's caches."""
+    return CPU_CACHED if device.platform == "cpu" else ACCELERATOR_CACHED
+
+
+def judge(cost: Cost, seconds: float, ceilings: Ceilings) -> Verdict:
     """Holds a program against the ceilings.
 
     Args:
@@ -64,16 +72,10 @@ def judge(
         len(devices))`.
       seconds: that it took; > 0.
       ceilings: of the same devices.
-      working_set: bytes that the program touches again and again, on all devices; where
-        they are at most `CACHE`, traffic is held against `cache_bytes`.
     """
-    traffic = ceilings.cache_bytes if working_set <= CACHE else ceilings.bytes
+    # Both have a rate for each part, of the same name and in the same order.
     shares = Shares(
-        cost.matmul_flops / ceilings.matmul_flops / seconds,
-        cost.elementwise / ceilings.elementwise / seconds,
-        cost.transcendentals / ceilings.transcendentals / seconds,
-        cost.bytes / traffic / seconds,
-        cost.operations / ceilings.operations / seconds,
+        *(x / rate / seconds for x, rate in zip(cost, ceilings, strict=True))
     )
     nearest = WORDS[shares._fields[shares.index(max(shares))]]
     limit = nearest if sum(shares) >= LITTLE else "none"

@@ -47,7 +47,7 @@ class Pieces(NamedTuple):
     devices: tuple[jax.Device, ...]
     mesh: Mesh  # of agents, or of shares that know nothing of each other
     at_once: int  # agents of a device that run side by side
-    num_blocks: int  # that the agents of a device make
+    num_blocks: int  # that the agents of a device make; 0 for one that is not mapped
 
 
 class Experience(NamedTuple):
@@ -65,7 +65,7 @@ def pieces_of(case: Case, devices: Sequence[jax.Device]) -> Pieces:
     env = pg.make_env(case.spec.env)
     network = at_precision(network_of(pg, spec, env), case.precision)
     optimizer = optimizer_of(spec)
-    at_once, num_blocks, num_envs = 1, 1, case.spec.num_envs
+    at_once, num_blocks, num_envs = 1, 0, case.spec.num_envs
     if case.spec.num_agents == 1:
         devices = devices if worth_splitting(spec, len(devices)) else devices[:1]
         num_envs //= len(devices)

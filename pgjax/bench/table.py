@@ -12,9 +12,14 @@ from pgjax.bench.cases import AIMED_AT
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Spread, short
 from pgjax.bench.measure import Result, verdict
-from pgjax.bench.roofline import CACHE, WORDS, Verdict
+from pgjax.bench.roofline import (
+    ACCELERATOR_CACHED,
+    CPU_CACHED,
+    WORDS,
+    Verdict,
+)
 
-HEADS = "matmul", "other", "exp", "memory", "dispatch"  # as roofline.Shares
+HEADS = "matmul", "other", "exp", "memory", "caches", "dispatch"  # as roofline.Shares
 
 
 def print_ceilings(console: Console, gauges: Gauges) -> None:
@@ -23,7 +28,8 @@ def print_ceilings(console: Console, gauges: Gauges) -> None:
         ceilings, count = gauge.ceilings, gauge.num_devices
         devices = f"{count} devices together reach" if count > 1 else "1 device reaches"
         console.print(
-            f"Ceilings, the best of {len(gauge.measured)} measurements: {devices} "
+            f"Ceilings, the best of {len(gauge.measured)} measurements and of what the "
+            f"programs themselves reached: {devices} "
             f"{short(ceilings.matmul_flops)}FLOP/s in float32 matrix products, "
             f"{short(ceilings.elementwise)} other results/s, "
             f"{short(ceilings.transcendentals)} exp or tanh/s, "
@@ -40,7 +46,9 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
         title="Environment steps per second, whole training step", title_justify="left"
     )
     table.add_column("what")
-    for name in ("median", "range", "aim", "compile\n(cached)"):
+    with_aims = any(result.case.aim for result in results)
+    heads = "median", "range", *["aim"] * with_aims, "compile\n(cached)"
+    for name in heads:
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         speed, aim = result.steps_per_second, result.case.aim
@@ -48,11 +56,11 @@ def print_speeds(console: Console, results: Sequence[Result]) -> None:
             result.case.name,
             short(speed.median),
             between(speed),
-            "" if aim is None else short(aim),
+            *["" if aim is None else short(aim)] * with_aims,
             f"{result.compile_seconds:.1f} s ({result.cached_seconds:.1f} s)",
         )
     console.print(table)
-    if any(result.case.aim for result in results):
+    if with_aims:
         console.print(f"Aims were set for {AIMED_AT}.", highlight=False)
 
 
@@ -65,10 +73,10 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
         "programs results go through memory, and one program may fuse what two "
         "cannot. A share is the time that the work counted in the compiled program "
         "takes at a ceiling, by the time measured; dispatch is the starting of "
-        "operations. Memory traffic is held against the caches' rate where a program "
-        f"touches at most {CACHE // 2**20} MiB, else against main memory's, also if it "
-        "works in blocks that stay in the caches: a share above 100% says so. The "
-        "nearest ceiling has an asterisk, unless all together explain little.",
+        "operations. Arrays of up to "
+        f"{CPU_CACHED // 2**20} MiB (on an accelerator, {ACCELERATOR_CACHED // 2**20}) "
+        "are taken to stay in the caches, larger ones in memory. The nearest ceiling "
+        "has an asterisk, unless all together explain little.",
         highlight=False,
     )
     for result in results:
@@ -78,7 +86,12 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
             f"{result.padding:.0%} padding",
             f"{result.stages[-1].memory / 2**20:,.0f} MiB",
         ]
-        table = Table(title=", ".join(about), title_justify="left", box=SIMPLE_HEAD)
+        table = Table(
+            title=", ".join(about),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),  # or it does not fit into 80 columns
+        )
         table.add_column("stage", no_wrap=True)
         for name in ("ns/step", "range", *HEADS):
             table.add_column(name, justify="right", no_wrap=True)
@@ -87,8 +100,8 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
             time = stage.nanoseconds
             table.add_row(
                 stage.name,
-                f"{time.median:,.1f}" if time.median < 100 else f"{time.median:,.0f}",
-                f"{time.minimum:,.0f}-{time.maximum:,.0f}",
+                _digits(time.median),
+                f"{_digits(time.minimum)}-{_digits(time.maximum)}",
                 *_told(found),
             )
         console.print(table)
@@ -100,6 +113,11 @@ def _told(verdict: Verdict) -> list[str]:
         f"{share:.0%}" + ("*" if WORDS[name] == verdict.limit else " ")
         for name, share in verdict.shares._asdict().items()
     ]
+
+
+def _digits(x: float) -> str:
+    """Two digits at least, and no more than say something."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2g}"
 
 
 def between(spread: Spread) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pgjax as pg
 from pgjax.lab.build import Experiment
 from pgjax.lab.errors import UsageError
+from pgjax.xla import on_cpu
 
 # Environments that a device steps side by side: a core has a cache to stay within, an
 # accelerator many lanes to fill.
@@ -25,7 +26,7 @@ COPIES = 5
 
 def block_size(num_envs: int) -> int:
     """How many agents with so many environments run side by side on a device."""
-    most = CPU_ENVS if jax.default_backend() == "cpu" else ACCELERATOR_ENVS
+    most = CPU_ENVS if on_cpu() else ACCELERATOR_ENVS
     return max(1, most // num_envs)
 
 
