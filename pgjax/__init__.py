@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pgjax.algorithms import a2c, ppo, reinforce, trpo
+from pgjax.annealing import anneal
 from pgjax.baselines import (
     batch_mean,
     episode_mean,
@@ -107,6 +108,7 @@ __all__ = [
     "Transition",
     "a2c",
     "actor_critic",
+    "anneal",
     "at_precision",
     "batch_mean",
     "check_replicas",

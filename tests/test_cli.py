@@ -164,7 +164,10 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["ppo", "--num-epochs", "0"], "--num-epochs must be at least 1, got 0"),
         (["ppo", "--clip", "0"], "--clip must be positive, got 0.0"),
         (["ppo", "--steps", "1e13"], "--anneal-learning-rate counts gradient steps"),
-        (["reinforce", "--anneal-learning-rate"], "needs a known number of updates"),
+        (
+            ["reinforce", "--anneal-learning-rate", "--steps", "1e13"],
+            "env_steps must be below 2**31 to be counted, got 10,000,000,000,000",
+        ),
         (["trpo", "--shared-torso"], "--shared-torso does not go with trpo"),
         (["reinforce", "--shared-torso"], "--shared-torso needs a critic"),
         (["a2c", "--n-step", "64"], "--n-step 64 is more than --num-steps 16"),

@@ -172,12 +172,20 @@ env = pg.make_env("CartPole-v1")
 network, optimizer = pg.actor_critic(env, (8,)), optax.adam(1e-3)
 for algorithm, rollout in (
     (pg.scale_rewards(pg.ppo(network, optimizer)), pg.unroll(env, 8, 16)),
-    (pg.reinforce(network, optimizer, baseline=pg.value_baseline), pg.episodes(env, 8)),
+    (
+        pg.anneal(
+            pg.reinforce(network, optimizer, baseline=pg.value_baseline), env_steps=1e5
+        ),
+        pg.episodes(env, 8),
+    ),
 ):
     init, steps = programs(rollout, algorithm)
     state = jax.block_until_ready(init(jax.random.key(0)))
+    state, before = jax.block_until_ready(steps(state))
     state, metrics = jax.block_until_ready(steps(state))
-    state, metrics = jax.block_until_ready(steps(state))
+    taken = int(before["env_steps"].sum() + metrics["env_steps"].sum())
+    counted = getattr(state.learner.opt_state, "env_steps", taken)
+    assert int(counted) == taken  # by both devices
     pg.check_replicas(state.learner.params)
     whole = jax.eval_shape(
         lambda: pg.init_train_state(jax.random.key(0), rollout, algorithm)

@@ -21,6 +21,7 @@ LAYERS = (
         "learners",
         "groups",
         "normalization",
+        "annealing",
         "natural_gradient",
     },
     {"networks", "envs"},

@@ -47,11 +47,6 @@ def build(config: Config) -> Experiment:
     if not algorithm.complete_episodes:
         rollout = pg.unroll(env, config.num_envs, config.num_steps)
         return Experiment(env, rollout, algorithm, make_algorithm)
-    if config.anneal_learning_rate:
-        raise UsageError(
-            "--anneal-learning-rate needs a known number of updates, which "
-            f"{config.algorithm}, learning from complete episodes, does not have"
-        )
     rollout = pg.episodes(env, config.num_envs)
     return Experiment(env, rollout, algorithm, make_algorithm)
 
@@ -61,9 +56,19 @@ def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
     if "baseline" in options:
         options["baseline"] = BASELINES[options["baseline"]]
     factory = partial(algorithm_factory(config.algorithm), **options)
-    algorithm = factory(_network(config, env, critic=False), _optimizer(config))
-    if _needs_critic(config, algorithm):
-        algorithm = factory(_network(config, env, critic=True), _optimizer(config))
+
+    def make(*, critic: bool, scheduled: bool) -> pg.Algorithm:
+        network = _network(config, env, critic=critic)
+        return factory(network, _optimizer(config, scheduled=scheduled))
+
+    annealed = config.anneal_learning_rate
+    by_value = config.algorithm_options.get("baseline") == "value"
+    algorithm = make(critic=by_value, scheduled=False)
+    if not algorithm.complete_episodes:
+        # A critic stands in for what follows the data.
+        algorithm = make(critic=True, scheduled=annealed)
+    elif annealed:  # over as many updates as there will be
+        algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
     return _normalized(config, algorithm)
 
 
@@ -94,12 +99,6 @@ def _make_env(config: Config) -> pg.Env:
     return env
 
 
-def _needs_critic(config: Config, algorithm: pg.Algorithm) -> bool:
-    """Whether something must stand in for what follows the data, or for a baseline."""
-    baseline = config.algorithm_options.get("baseline")
-    return baseline == "value" or not algorithm.complete_episodes
-
-
 def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
     options: dict[str, Any] = {"shared_torso": config.shared_torso} if critic else {}
     make: Any = pg.actor_critic if critic else pg.mlp_policy
@@ -113,9 +112,9 @@ def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
     )
 
 
-def _optimizer(config: Config) -> optax.GradientTransformation:
+def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformation:
     rate: Any = config.learning_rate
-    if config.anneal_learning_rate:
+    if scheduled:
         options = config.algorithm_options
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
         gradient_steps = config.num_updates * per_update

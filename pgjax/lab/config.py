@@ -63,8 +63,9 @@ class Config:
       normalize_observations: scale observations to mean 0 and variance 1.
       scale_rewards: divide rewards by the deviation of the discounted return.
       learning_rate: Adam's learning rate.
-      anneal_learning_rate: let the learning rate fall to 0 over all gradient steps of
-        the run, linearly (those that a target KL skips do not count).
+      anneal_learning_rate: let the learning rate fall to 0 over the run, linearly: over
+        its gradient steps (those that a target KL skips do not count), or with complete
+        episodes, its environment steps.
       adam_epsilon: Adam's epsilon.
       max_gradient_norm: clip gradients to this global norm; none for no clipping.
       solved_return: an agent has solved the task once the mean return of its last 100

@@ -49,9 +49,12 @@ GENERAL: dict[str, dict[str, Any]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "reinforce": {
         "CartPole-v1": {
-            "steps": 500_000,
-            "learning_rate": 0.012,
-            "entropy_coefficient": 0.01,  # or the most probable action may drift away
+            "steps": 1_000_000,
+            "learning_rate": 0.025,
+            # What all episodes of a batch do equally well has no advantage left to
+            # correct it: the most probable actions would drift away.
+            "anneal_learning_rate": True,
+            "entropy_coefficient": 0.003,
         },
         "article": _ARTICLE | {"baseline": "none"},
         "article-baseline": _ARTICLE | {"baseline": "mean"},

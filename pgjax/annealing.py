@@ -1,0 +1,75 @@
+"""Algorithms whose steps shrink as experience grows: a wrapper, as in Optax."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.checks import check_is, check_positive
+from pgjax.collectives import total
+from pgjax.types import Algorithm, Array, Key, Learner, Metrics, Numeric, Transition
+
+MOST_STEPS = 2**31
+
+
+class Annealed(NamedTuple):
+    """The optimizer's state, and how many environment steps there were."""
+
+    opt_state: Any  # of the algorithm inside
+    env_steps: Array  # () uint32
+
+
+def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
+    """The algorithm, with updates that shrink linearly to nothing over so many steps.
+
+    An update goes max(0, 1 - n / env_steps) of its way, n being the environment steps
+    of all rollouts before it. For an algorithm that takes one gradient step for each
+    rollout that is a learning rate that falls to 0, and it needs no number of updates,
+    which nobody knows where episodes are complete. (Where the number is known, an Optax
+    schedule does the same, gradient step by gradient step.)
+
+    Args:
+      algorithm: whose `update` is wrapped. Wrappers that keep statistics in the
+        parameters, such as `normalize_observations`, go around this one.
+      env_steps: of one agent, over all its environments, in (0, 2^31). Training may go
+        on beyond; it no longer moves the parameters.
+
+    Returns:
+      An algorithm for the same rollouts, and with the same metrics.
+
+    Raises:
+      TypeError: if `algorithm` is something else.
+      ValueError: if `env_steps` is out of range.
+    """
+    check_is(Algorithm, "pg.reinforce(network, optimizer)", algorithm=algorithm)
+    check_positive(env_steps=env_steps)
+    if isinstance(env_steps, int | float) and env_steps >= MOST_STEPS:
+        raise ValueError(
+            f"env_steps must be below 2**31 to be counted, got {env_steps:,}"
+        )
+
+    def init(key: Key, obs: Array) -> Learner:
+        inner = algorithm.init(key, obs)
+        return Learner(inner.params, Annealed(inner.opt_state, jnp.uint32(0)))
+
+    def update(
+        key: Key, learner: Learner, batch: Transition
+    ) -> tuple[Learner, Metrics]:
+        opt_state, before = learner.opt_state
+        inner, metrics = algorithm.update(
+            key, Learner(learner.params, opt_state), batch
+        )
+        left = jnp.maximum(0.0, 1.0 - before / env_steps)
+        params = jax.tree.map(
+            lambda old, new: old + left.astype(old.dtype) * (new - old),
+            learner.params,
+            inner.params,
+        )
+        # Beyond the last step nothing depends on the count, which would overflow.
+        new = jnp.where(before < env_steps, total(batch.weight > 0), 0)
+        count = before + new.astype(jnp.uint32)
+        return Learner(params, Annealed(inner.opt_state, count)), metrics
+
+    return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)
