@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from pgjax.checks import check_is, check_positive
 from pgjax.collectives import total
+from pgjax.normalization import NormalizedParams
 from pgjax.types import Algorithm, Array, Key, Learner, Metrics, Numeric, Transition
 
 MOST_STEPS = 2**31
@@ -18,7 +19,7 @@ class Annealed(NamedTuple):
     """The optimizer's state, and how many environment steps there were."""
 
     opt_state: Any  # of the algorithm inside
-    env_steps: Array  # () uint32
+    env_steps: Array  # () uint32, at most MOST_STEPS
 
 
 def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
@@ -31,16 +32,18 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
     schedule does the same, gradient step by gradient step.)
 
     Args:
-      algorithm: whose `update` is wrapped. Wrappers that keep statistics in the
-        parameters, such as `normalize_observations`, go around this one.
+      algorithm: whose `update` is wrapped. `normalize_observations`, which keeps its
+        statistics beside the parameters, goes around this wrapper, not inside.
       env_steps: of one agent, over all its environments, in (0, 2^31). Training may go
-        on beyond; it no longer moves the parameters.
+        on beyond; it no longer moves the parameters, whatever an update comes to.
 
     Returns:
-      An algorithm for the same rollouts, and with the same metrics.
+      An algorithm for the same rollouts, and with the same metrics. Parameters that are
+      not floats are what the algorithm makes of them.
 
     Raises:
-      TypeError: if `algorithm` is something else.
+      TypeError: if `algorithm` is something else, or from `init`, if it normalizes
+        observations.
       ValueError: if `env_steps` is out of range.
     """
     check_is(Algorithm, "pg.reinforce(network, optimizer)", algorithm=algorithm)
@@ -52,6 +55,11 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
 
     def init(key: Key, obs: Array) -> Learner:
         inner = algorithm.init(key, obs)
+        if isinstance(inner.params, NormalizedParams):
+            raise TypeError(
+                "anneal would shrink the statistics of observations, too; use "
+                "normalize_observations(anneal(...)), not the other way round"
+            )
         return Learner(inner.params, Annealed(inner.opt_state, jnp.uint32(0)))
 
     def update(
@@ -61,15 +69,17 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
         inner, metrics = algorithm.update(
             key, Learner(learner.params, opt_state), batch
         )
-        left = jnp.maximum(0.0, 1.0 - before / env_steps)
-        params = jax.tree.map(
-            lambda old, new: old + left.astype(old.dtype) * (new - old),
-            learner.params,
-            inner.params,
-        )
-        # Beyond the last step nothing depends on the count, which would overflow.
-        new = jnp.where(before < env_steps, total(batch.weight > 0), 0)
-        count = before + new.astype(jnp.uint32)
+        share = 1.0 - before.astype(jnp.float32) / jnp.float32(env_steps)
+
+        def part_of_the_way(old: Array, new: Array) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.floating):
+                return new
+            moved = old + share.astype(old.dtype) * (new - old)
+            return jnp.where(share > 0.0, moved, old)
+
+        params = jax.tree.map(part_of_the_way, learner.params, inner.params)
+        new = total(batch.weight > 0).astype(jnp.uint32)
+        count = jnp.minimum(before + new, jnp.uint32(MOST_STEPS))  # or it overflows
         return Learner(params, Annealed(inner.opt_state, count)), metrics
 
     return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)

@@ -2,8 +2,8 @@
 
 Complete episodes are padded to the time limit: on CartPole, most of a young agent's
 batch is padding. Samples that count are therefore put side by side first, and padding
-costs nothing. On a CPU, small blocks stay in the cache, where a gradient over a large
-batch is bound by memory; an accelerator wants large ones.
+costs nothing but the rest of the last block. On a CPU, small blocks stay in the cache,
+where a gradient over a large batch is bound by memory; an accelerator wants large ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pgjax.types import Array
 from pgjax.xla import on_cpu
 
 # Samples of a block, at most. On an accelerator, blocks of images have fewer: their
-# layers' outputs are some ten times their own size, and have to fit into its memory.
+# layers' outputs are some ten times their own size, and have to fit into its memory. So
+# have those of wide layers, of which nothing is known here: with 4,096 units, a block
+# of 2**20 is 16 GiB for each of them, and ACCELERATOR_SAMPLES should be set to less.
 CPU_SAMPLES, ACCELERATOR_SAMPLES = 512, 2**20
 ACCELERATOR_NUMBERS = 2**26
 # Samples of a block per environment: an agent with few environments is one of many that
@@ -33,7 +35,8 @@ def most_samples(numbers: int) -> int:
     """How many samples, of so many numbers each, a block has at most."""
     if on_cpu():
         return CPU_SAMPLES
-    return min(ACCELERATOR_SAMPLES, ACCELERATOR_NUMBERS // numbers)
+    fitting = ACCELERATOR_NUMBERS // max(1, numbers)
+    return max(1, min(ACCELERATOR_SAMPLES, fitting))
 
 
 def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:

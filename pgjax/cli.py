@@ -8,12 +8,13 @@ import os
 import pathlib
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jax
 import jaxlib
+
+from pgjax.lab.program_cache import keep_programs
 
 WHOLE_LOOPS = (0, 11)  # the first jaxlib whose GPU was seen to run them well
 LOST = 75  # the exit code when another process is gone: try again
@@ -71,13 +72,7 @@ def prepare_jax() -> None:
         loops = "+WHILE,+CONDITIONAL"
         flags = _with_flag(flags, "xla_gpu_enable_command_buffer", loops)
     os.environ["XLA_FLAGS"] = flags
-    # Another process is writing the entry, or was killed as it did: it is no loss.
-    torn = "Error reading persistent compilation cache entry"
-    warnings.filterwarnings("ignore", torn)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
-        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "pgjax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    keep_programs()
 
 
 def _with_flag(flags: str, name: str, value: int | str) -> str:

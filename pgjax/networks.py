@@ -95,7 +95,7 @@ def product(x: Array, y: Array) -> Array:
     `jax_default_matmul_precision` is set, that holds.
     """
     set_by_user = getattr(jax.config, "jax_default_matmul_precision", None)
-    exact = x.dtype == jnp.float32 and set_by_user is None
+    exact = jnp.result_type(x, y) == jnp.float32 and set_by_user is None
     return jnp.matmul(x, y, precision="highest" if exact else None)
 
 

@@ -10,6 +10,9 @@ import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Where the command keeps what it compiles.
+os.environ.setdefault("XDG_CACHE_HOME", str(Path(__file__).parent.parent / ".cache"))
+
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = Path(__file__).parent.parent / ".cache" / "jax"
     jax.config.update("jax_compilation_cache_dir", str(cache))

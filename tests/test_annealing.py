@@ -46,11 +46,11 @@ def updated(algorithm, counts):
 
 def test_updates_shrink_with_the_steps_that_count():
     learners = updated(pg.anneal(counter(), env_steps=20.0), [5, 10, 1, 12, 3, 3])
-    # Before each update there were 0, 5, 15, 16, 28, 28 of 20 steps.
+    # Before each update there were 0, 5, 15, 16, 28, 31 of 20 steps.
     moved = np.diff([learner.params["x"][1] for learner in learners])
     np.testing.assert_allclose(moved, [1.0, 0.75, 0.25, 0.2, 0.0, 0.0], rtol=1e-6)
     counted = [int(learner.opt_state.env_steps) for learner in learners]
-    assert counted == [0, 5, 15, 16, 28, 28, 28]  # in the end nothing depends on it
+    assert counted == [0, 5, 15, 16, 28, 31, 34]
     assert learners[-1].opt_state.opt_state == 60.0  # of the algorithm inside
 
 
@@ -81,7 +81,7 @@ def test_it_is_a_schedule_where_each_rollout_has_a_gradient_step(optimizer):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, other
     )
-    assert int(ends[1].learner.opt_state.env_steps) == T * N * updates
+    assert int(ends[1].learner.opt_state.env_steps) == T * N * (updates + 2)
 
 
 def test_env_steps_may_be_swept():
@@ -101,10 +101,61 @@ def test_the_count_does_not_overflow():
     learner = algorithm.init(KEY, jnp.zeros((N, 2)))
     late = learner.opt_state._replace(env_steps=jnp.uint32(2**31 - 2))
     learner = learner._replace(opt_state=late)
-    for expected in (2**31 + 10, 2**31 + 10):
+    for _ in range(3):
         learner, _ = algorithm.update(KEY, learner, batch(12))
-        assert int(learner.opt_state.env_steps) == expected
+        assert int(learner.opt_state.env_steps) == 2**31
     assert np.all(learner.params["x"] < 1e-6)
+
+
+@pytest.mark.parametrize(
+    "env_steps", [jnp.int32(2**31 - 1), jnp.uint32(24), np.float64(24.0), 24]
+)
+def test_any_number_will_do(env_steps):
+    (*_, last) = updated(pg.anneal(counter(), env_steps=env_steps), [12, 12])
+    expected = 2.0 if env_steps > 24 else 1.5
+    np.testing.assert_allclose(last.params["x"], expected, rtol=1e-6)
+
+
+def test_beyond_the_end_not_even_a_broken_update_moves_anything():
+    broken = counter()._replace(
+        update=lambda key, learner, batch: (
+            learner._replace(params={"x": jnp.full(2, jnp.nan)}),
+            {"loss": jnp.float32(7.0)},
+        )
+    )
+    algorithm = pg.anneal(broken, env_steps=12)
+    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
+    ended = learner.opt_state._replace(env_steps=jnp.uint32(12))
+    learner, _ = algorithm.update(KEY, learner._replace(opt_state=ended), batch(3))
+    np.testing.assert_array_equal(learner.params["x"], 0.0)
+
+
+def test_parameters_that_are_no_floats_are_not_scaled():
+    def init(key, obs):
+        return pg.Learner({"count": jnp.int32(0), "half": jnp.bfloat16(0.0)}, ())
+
+    def update(key, learner, batch):
+        return learner._replace(
+            params=jax.tree.map(lambda x: x + 1, learner.params)
+        ), {}
+
+    algorithm = pg.anneal(counter()._replace(init=init, update=update), env_steps=12)
+    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
+    for _ in range(3):
+        learner, _ = algorithm.update(KEY, learner, batch(6))
+    assert learner.params["count"] == 3
+    assert learner.params["half"].dtype == jnp.bfloat16
+    assert learner.params["half"] == 1.5
+
+
+def test_statistics_of_observations_are_not_to_be_shrunk():
+    env = pg.make_env("CartPole-v1")
+    inner = pg.reinforce(pg.mlp_policy(env, (4,)), optax.sgd(0.1))
+    outside = pg.normalize_observations(pg.anneal(inner, env_steps=100))
+    outside.init(KEY, jnp.zeros((N, 4)))
+    inside = pg.anneal(pg.normalize_observations(inner), env_steps=100)
+    with pytest.raises(TypeError, match="use normalize_observations"):
+        inside.init(KEY, jnp.zeros((N, 4)))
 
 
 @pytest.mark.parametrize("env_steps", [0, -1.0, 2**31, 1e12])

@@ -14,6 +14,7 @@ from pgjax.lab.store import locked
 
 TINY = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
 QUICK = ["--steps", "200", "--checkpoint-every", "0", "--quiet"]
+RATE = ["--learning-rate", "0.01", "--no-anneal-learning-rate"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def runs(tmp_path_factory):
     """A run of each kind, to be copied."""
     directory = tmp_path_factory.mktemp("runs")
     for name, command in {
-        "run": ["train", "reinforce", *TINY, "--learning-rate", "0.01"],
+        "run": ["train", "reinforce", *TINY, *RATE],
         "sweep": ["sweep", "reinforce", *TINY, "--gamma", "0.9", "0.99"],
     }.items():
         assert main([*command, *QUICK, "--out", str(directory / name)]) == 0

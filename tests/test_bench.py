@@ -19,7 +19,7 @@ MACHINE = Ceilings(1e11, 1e11, 1e9, 1e10, 1e11, 1e7)
 class Known:
     """Gauges of a machine whose ceilings are known."""
 
-    num_devices, ceilings, measured = 1, MACHINE, [MACHINE]
+    num_devices, ceilings, measured, raised = 1, MACHINE, [MACHINE], []
 
     def __init__(self, devices=()):
         self.times = 0

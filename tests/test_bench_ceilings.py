@@ -74,7 +74,9 @@ def test_a_machine_has_ceilings_and_the_best_of_them_count():
     assert gauge.ceilings == tuple(np.maximum(first, second))
     # What a program reaches, the machine can do.
     one, best = second._asdict(), gauge.ceilings
+    assert gauge.raised == []
     gauge.raise_to(Cost(operations=6 * best.operations, bytes=0.5 * best.bytes), 2.0)
+    assert gauge.raised == ["dispatch"]
     assert gauge.ceilings == best._replace(operations=3 * best.operations)
     assert gauge.reached.bytes == pytest.approx(0.25 * best.bytes)
     gauge.raise_to(Cost(operations=best.operations), 1.0)  # less than before

@@ -218,6 +218,26 @@ custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":\
     assert count(text) == Cost(2 * 64 * 48 * 32, 0, 0, traffic, 0, 1)
 
 
+def test_a_fusion_that_is_started_costs_what_is_in_it():
+    text = """HloModule jit_f
+
+%fused (p: f32[1000,8]) -> f32[8] {
+  %p = f32[1000,8]{1,0} parameter(0)
+  %s = f32[1,8]{1,0} slice(%p), slice={[3:4], [0:8]}
+  %b = f32[8]{0} bitcast(%s)
+  ROOT %t = f32[8]{0} tanh(%b)
+}
+
+ENTRY %main (x: f32[1000,8]) -> f32[8] {
+  %x = f32[1000,8]{1,0} parameter(0)
+  %begun = ((f32[1000,8]{1,0}), f32[8]{0}) fusion-start(%x), kind=kLoop, calls=%fused
+  ROOT %ended = f32[8]{0} fusion-done(%begun)
+}
+"""
+    # Of the array a row is read, and a row is written.
+    assert count(text, cached=100) == Cost(0, 0, 8, 4 * 8, 4 * 8, 1)
+
+
 def test_shapes_and_small_calls():
     text = """HloModule jit_f
 

@@ -154,3 +154,26 @@ def test_a_sum_over_slices_is_the_sum_over_all(samples, monkeypatch):
 def test_counting_is_a_cumulative_sum(size):
     flags = rng.random(size) < 0.5
     np.testing.assert_array_equal(count_up_to(jnp.asarray(flags)), np.cumsum(flags))
+
+
+def test_blocks_suit_the_device(monkeypatch):
+    monkeypatch.setattr(blocks, "on_cpu", lambda: True)
+    assert blocks.most_samples(4) == blocks.most_samples(10**9) == 512
+    monkeypatch.setattr(blocks, "on_cpu", lambda: False)
+    assert blocks.most_samples(4) == 2**20
+    assert blocks.most_samples(64) == 2**20
+    assert blocks.most_samples(1000) == 2**26 // 1000  # images
+    assert blocks.most_samples(2**27) == 1
+    assert blocks.most_samples(0) == 2**20
+
+
+def test_the_numbers_of_a_sample_are_those_behind_its_axes(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        blocks, "most_samples", lambda numbers: told.append(numbers) or 6
+    )
+    blocks.sum_over_samples(sums, BATCH, ALL)  # 2 in "x" and 1 in "y"
+    blocks.map_over_samples(rows, BATCH, ALL)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), BATCH)
+    blocks.sum_over_slices(sums, flat)
+    assert told == [3, 3, 3]

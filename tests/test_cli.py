@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pgjax.cli import main
+from pgjax.cli import main, prepare_jax
 from pgjax.lab import runs
 
 SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
@@ -163,10 +163,10 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["ppo", "--num-minibatches", "3"], "--num-minibatches must divide"),
         (["ppo", "--num-epochs", "0"], "--num-epochs must be at least 1, got 0"),
         (["ppo", "--clip", "0"], "--clip must be positive, got 0.0"),
-        (["ppo", "--steps", "1e13"], "--anneal-learning-rate counts gradient steps"),
+        (["ppo", "--steps", "1e13"], "falls to 0 counts gradient steps up to 2**31"),
         (
             ["reinforce", "--anneal-learning-rate", "--steps", "1e13"],
-            "env_steps must be below 2**31 to be counted, got 10,000,000,000,000",
+            "falls to 0 counts environment steps up to 2**31",
         ),
         (["trpo", "--shared-torso"], "--shared-torso does not go with trpo"),
         (["reinforce", "--shared-torso"], "--shared-torso needs a critic"),
@@ -381,3 +381,26 @@ def test_a_fixed_horizon_stops_at_its_steps_and_not_at_the_chunk(tmp_path):
     metrics = pd.read_csv(out / "metrics.csv")
     assert metrics.groupby("seed").env_steps.max().tolist() == [112, 112]
     assert metrics.groupby("seed")["update"].max().tolist() == [7, 7]
+
+
+LOOPS = "--xla_gpu_enable_command_buffer="
+
+
+@pytest.mark.parametrize(
+    ("version", "before", "expected"),
+    [
+        ((0, 10, 2), "", None),
+        ((0, 11, 0), "", LOOPS + "+WHILE,+CONDITIONAL"),
+        ((0, 12, 1), "--xla_dump_to=x", LOOPS + "+WHILE,+CONDITIONAL"),
+        ((0, 11, 2), LOOPS, LOOPS),  # as the user has it
+    ],
+)
+def test_gpus_run_whole_loops(monkeypatch, version, before, expected):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    monkeypatch.setattr("jaxlib.version.__version_info__", version)
+    prepare_jax()
+    flags = os.environ["XLA_FLAGS"].split()
+    assert [flag for flag in flags if flag.startswith(LOOPS)] == (
+        [expected] if expected else []
+    )
+    assert set(before.split()) <= set(flags)

@@ -14,6 +14,7 @@ from experiments import faults
 from pgjax.cli import main
 
 TINY = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "2"]
+CONSTANT = ["--no-anneal-learning-rate"]  # or more steps would be another run
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
 
 
@@ -60,7 +61,8 @@ def test_signals_save_and_say_how_to_go_on(number, tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["train", *TINY, "--steps", "4000", *CHUNKED, "--out", str(run)]
+    arguments = ["train", *TINY, "--steps", "4000", *CHUNKED, *CONSTANT]
+    arguments += ["--out", str(run)]
     assert main(arguments) == 0
     return run
 
@@ -77,7 +79,8 @@ def test_more_steps_train_further(copy, tmp_path):
     assert main(["train", "--resume", str(copy), "--steps", "6000", *CHUNKED[2:]]) == 0
     assert faults.newest(copy) > before
     longer = tmp_path / "longer"
-    arguments = ["train", *TINY, "--steps", "6000", *CHUNKED, "--out", str(longer)]
+    arguments = ["train", *TINY, "--steps", "6000", *CHUNKED, *CONSTANT]
+    arguments += ["--out", str(longer)]
     assert main(arguments) == 0
     ours, theirs = (
         pd.read_csv(run / "metrics.csv").sort_values(["seed", "update"])
@@ -91,6 +94,21 @@ def test_more_steps_train_further(copy, tmp_path):
     record = json.loads((copy / "config.json").read_text())
     assert record["config"]["steps"] == 6000
     assert len(record["resumed"]) == 1
+
+
+def test_steps_shrink_on_from_where_they_were(tmp_path):
+    run = tmp_path / "run"
+    arguments = ["train", *TINY, "--steps", "3000", *CHUNKED, "--out", str(run)]
+    assert main(arguments) == 0
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert config["anneal_learning_rate"]  # as the preset has it
+    names = "metrics.csv", "params.npz"
+    before = [(run / name).read_bytes() for name in names]
+    for name in (*names, "summary.json"):
+        (run / name).unlink()
+    subprocess.run(["rm", "-r", run / "checkpoints" / str(faults.newest(run))])
+    assert main(["train", "--resume", str(run), "--quiet"]) == 0
+    assert [(run / name).read_bytes() for name in names] == before
 
 
 def resume(run, *arguments, capsys):

@@ -490,6 +490,13 @@ def test_matrix_products_keep_the_precision_of_their_type(factory, obs_shape, ac
         assert dots(pg.at_precision(network, "bfloat16"), obs) == (count, {})
 
 
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.bfloat16, jnp.float32])
+def test_features_of_any_type_meet_float32_exactly(dtype):
+    x, theta = jnp.ones((3, 2, 4), dtype), jnp.ones(4)
+    text = str(jax.make_jaxpr(networks.product)(x, theta))
+    assert text.count("dot_general[") == text.count("Precision.HIGHEST, ") == 1
+
+
 def test_half_precision_is_near_and_comes_out_whole():
     env = pg.make_env("CartPole-v1")
     network = pg.actor_critic(env)

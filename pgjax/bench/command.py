@@ -125,7 +125,7 @@ def _write(
         "ceilings": [x.to_json() for x in gauges.made()],
         "results": list(map(to_json, results, ceilings)),
     }
-    (run / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+    store.write_json(run / "bench.json", record)
     bounds = list(map(bound, results, ceilings))
     plots.speeds(run / "bench.png", results, bounds, title=describe(devices))
 

@@ -79,8 +79,9 @@ def count(
     Conditions of loops with a known number of iterations do not run. What XLA marks as
     a small call runs as one operation.
 
-    On a GPU, products by cuBLAS count as matrix products; convolutions and other work
-    of libraries count by their traffic alone.
+    On a GPU, products by cuBLAS count as matrix products; those that XLA turns into
+    sums, as it does where one side is a vector, count as other arithmetic; convolutions
+    and other work of libraries count by their traffic alone.
 
     Args:
       text: `compiled.as_text()`, where `compiled = jax.jit(f).lower(...).compile()`.

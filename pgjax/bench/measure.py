@@ -15,7 +15,7 @@ from pgjax.bench import hlo, timing
 from pgjax.bench.cases import Case
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Spread, plain
-from pgjax.bench.roofline import Ceilings, Verdict, cached, judge
+from pgjax.bench.roofline import Ceilings, Verdict, judge, largest_cached
 from pgjax.bench.stages import (
     ENVIRONMENT_STEPS,
     Experience,
@@ -102,8 +102,9 @@ def measure(
         _stage(name, programs[name], durations[name], pieces, experience)
         for name in (*list(programs)[1:], WHOLE)
     )
-    for stage in measured:
-        gauge.raise_to(stage.cost, stage.nanoseconds.minimum * 1e-9)
+    if case.precision == "float32":
+        for stage in measured:
+            gauge.raise_to(stage.cost, stage.nanoseconds.minimum * 1e-9)
     gauge.measure()
     return Result(
         case,
@@ -198,7 +199,7 @@ def _stage(
         compiled.as_text(),
         loops=_loops(name, pieces, experience),
         taken=float(experience.steps.sum()) / weight.size,
-        cached=cached(pieces.devices[0]),
+        cached=largest_cached(pieces.devices[0]),
     )
     cost = hlo.times(cost, len(pieces.devices))
     return Stage(

@@ -15,8 +15,9 @@ import jax
 
 from pgjax.bench.hlo import Cost
 
-# Bytes of the largest array that is taken to stay in a cache while a program uses it
-# beside others: a core's share of the last cache, and half of a GPU's.
+# Bytes of the largest array that is taken to stay in a cache, some level of it, while a
+# program uses it beside others. That is generous: memory traffic is at least what is
+# counted as such. (The last cache of two cores was 32 MiB, that of an H200 is 60 MB.)
 CPU_CACHED, ACCELERATOR_CACHED = 8 * 2**20, 16 * 2**20
 LITTLE = 0.25  # of the time; of what all ceilings explain less, others are the limit
 WORDS = {
@@ -59,7 +60,7 @@ class Verdict(NamedTuple):
     bound: float  # how many times as fast it were if that ceiling alone were the limit
 
 
-def cached(device: jax.Device) -> int:
+def largest_cached(device: jax.Device) -> int:
     """The bytes of the largest array that is taken to stay in a device's caches."""
     return CPU_CACHED if device.platform == "cpu" else ACCELERATOR_CACHED
 

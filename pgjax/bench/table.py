@@ -26,16 +26,17 @@ def print_ceilings(console: Console, gauges: Gauges) -> None:
     """What the machine reaches where nothing else limits it."""
     for gauge in gauges.made():
         ceilings, count = gauge.ceilings, gauge.num_devices
+        raised = gauge.raised
         devices = f"{count} devices together reach" if count > 1 else "1 device reaches"
         console.print(
-            f"Ceilings, the best of {len(gauge.measured)} measurements and of what the "
-            f"programs themselves reached: {devices} "
+            f"Ceilings, the best of {len(gauge.measured)} measurements: {devices} "
             f"{short(ceilings.matmul_flops)}FLOP/s in float32 matrix products, "
             f"{short(ceilings.elementwise)} other results/s, "
             f"{short(ceilings.transcendentals)} exp or tanh/s, "
             f"{short(ceilings.bytes)}B/s from memory, "
             f"{short(ceilings.cache_bytes)}B/s in the caches, "
-            f"{short(ceilings.operations)} operations/s.",
+            f"{short(ceilings.operations)} operations/s."
+            + (f" (By a program: {', '.join(raised)}.)" if raised else ""),
             highlight=False,
         )
 
@@ -75,8 +76,9 @@ def print_stages(console: Console, results: Sequence[Result], gauges: Gauges) ->
         "takes at a ceiling, by the time measured; dispatch is the starting of "
         "operations. Arrays of up to "
         f"{CPU_CACHED // 2**20} MiB (on an accelerator, {ACCELERATOR_CACHED // 2**20}) "
-        "are taken to stay in the caches, larger ones in memory. The nearest ceiling "
-        "has an asterisk, unless all together explain little.",
+        "are taken to stay in the caches, larger ones in memory; a condition that some "
+        "block of samples meets counts as met by all. The nearest ceiling has an "
+        "asterisk, unless all together explain little.",
         highlight=False,
     )
     for result in results:
@@ -116,7 +118,7 @@ def _told(verdict: Verdict) -> list[str]:
 
 
 def _digits(x: float) -> str:
-    """Two digits at least, and no more than say something."""
+    """The digits before the point, or two that are not zeros."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2g}"
 
 

@@ -67,7 +67,8 @@ def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
     if not algorithm.complete_episodes:
         # A critic stands in for what follows the data.
         algorithm = make(critic=True, scheduled=annealed)
-    elif annealed:  # over as many updates as there will be
+    elif annealed:  # the number of updates is not known
+        _check_countable("environment steps", config.steps, config)
         algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
     return _normalized(config, algorithm)
 
@@ -118,11 +119,7 @@ def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformati
         options = config.algorithm_options
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
         gradient_steps = config.num_updates * per_update
-        if gradient_steps >= 2**31:
-            raise UsageError(
-                "--anneal-learning-rate counts gradient steps up to 2**31, and --steps "
-                f"{config.steps} makes {gradient_steps}"
-            )
+        _check_countable("gradient steps", gradient_steps, config)
         rate = optax.linear_schedule(rate, 0.0, gradient_steps)
     optimizer = optax.adam(rate, eps=config.adam_epsilon)
     if config.max_gradient_norm is not None:
@@ -130,6 +127,14 @@ def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformati
         optimizer = optax.chain(clip, optimizer)
     # One long vector: a fifth less to compile, and to do in each of PPO's small steps.
     return optax.flatten(optimizer)
+
+
+def _check_countable(what: str, number: int, config: Config) -> None:
+    if number >= 2**31:
+        raise UsageError(
+            f"a learning rate that falls to 0 counts {what} up to 2**31, and --steps "
+            f"{config.steps} makes {number}; take fewer, or --no-anneal-learning-rate"
+        )
 
 
 def _normalized(config: Config, algorithm: pg.Algorithm) -> pg.Algorithm:

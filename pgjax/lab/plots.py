@@ -45,12 +45,12 @@ def learning_curve(
         axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
         axes.annotate(
             f"solved: {solved_return:g}",
-            (0.0, solved_return),
+            (1.0, solved_return),
             xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
+            xytext=(-4, -3),  # below the end of the curves, as a rule
             textcoords="offset points",
-            ha="left",
-            va="bottom",
+            ha="right",
+            va="top",
             color=GREY,
             fontsize=8,
         )
