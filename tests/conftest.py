@@ -1,5 +1,6 @@
 """What every test runs under: no silent broadcasting, a warm compiler cache."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Where the command keeps what it compiles.
+# Where the command keeps what it compiles; and matplotlib its list of fonts, which it
+# makes now, or the first command that draws may say that it takes a moment.
 os.environ.setdefault("XDG_CACHE_HOME", str(Path(__file__).parent.parent / ".cache"))
+importlib.import_module("matplotlib.font_manager")
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = Path(__file__).parent.parent / ".cache" / "jax"
