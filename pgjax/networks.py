@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +20,7 @@ from pgjax.checks import check_is
 from pgjax.distributions import Categorical
 from pgjax.heads import action_head
 from pgjax.initialization import INITIALIZERS, draw, scale_of
+from pgjax.products import contrast, layer_product, patches, product
 from pgjax.types import Array, Discrete, Env, Key, Network, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -28,7 +29,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
 }
-FEW_FEATURES, FEW_OUTPUTS = 8, 4  # of a layer that is not worth a matrix product
 ACTOR_SCALE = 0.01  # a first policy that is nearly the same in all states
 
 
@@ -57,14 +57,14 @@ class MLP(nn.Module):
     def __call__(self, x: Array) -> Array:
         activate, gain = ACTIVATIONS[self.activation], math.sqrt(2.0)
         if self.image:
-            x = activate(self._dense(_patches(x, 3), 16, gain, "filters"))
+            x = activate(self._dense(patches(x, 3), 16, gain, "filters"))
             x = x.reshape(*x.shape[:-3], -1)
         hidden = self.widths if self.features else self.widths[:-1]
         for width in hidden:
             x = activate(self._dense(x, width, gain))
         if self.features:
             return x
-        matmul = _contrast if self.softmax and self.widths[-1] == 2 else _matmul
+        matmul = contrast if self.softmax and self.widths[-1] == 2 else layer_product
         return self._dense(x, self.widths[-1], self.output_scale, matmul=matmul)
 
     def _dense(
@@ -81,70 +81,9 @@ class MLP(nn.Module):
             width,
             kernel_init=kernel_init,
             bias_init=bias_init,
-            dot_general=matmul or _matmul,
+            dot_general=matmul or layer_product,
             name=name,
         )(x)
-
-
-def product(x: Array, y: Array) -> Array:
-    """x @ y, which float32 keeps the precision of float32.
-
-    By default, JAX lets accelerators round what they multiply to TF32 (about three
-    digits) or bfloat16, which is more than gradients and Fisher-vector products forgive
-    (and makes training on an H200 4 to 18% faster). Where JAX's
-    `jax_default_matmul_precision` is set, that holds.
-    """
-    set_by_user = getattr(jax.config, "jax_default_matmul_precision", None)
-    exact = jnp.result_type(x, y) == jnp.float32 and set_by_user is None
-    return jnp.matmul(x, y, precision="highest" if exact else None)
-
-
-def _matmul(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """x @ kernel, in the way that is fastest on a CPU for layers with few features.
-
-    Where few features come in, a sum of products is one loop with what follows it; a
-    matrix product costs 1.5 us before its first multiplication, for each agent. Where
-    few go out, a product with each column is several times as fast as one with all.
-    """
-    features, width = kernel.shape
-    if width <= FEW_OUTPUTS:
-        return jnp.stack([product(x, column) for column in kernel.T], axis=-1)
-    if features <= FEW_FEATURES:
-        return _multiplied_out(x, kernel)
-    return product(x, kernel)
-
-
-def _contrast(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    """x @ kernel for two preferences, less the second one: half the work of both."""
-    first = product(x, kernel[:, 0] - kernel[:, 1])
-    return jnp.stack([first, jnp.zeros_like(first)], axis=-1)
-
-
-@jax.custom_jvp
-def _multiplied_out(x: Array, kernel: Array) -> Array:
-    """x @ kernel as a sum over features; its derivatives are matrix products."""
-    rows = kernel.reshape(len(kernel), *(1,) * (x.ndim - 1), -1)
-    return reduce(jnp.add, [x[..., i, None] * rows[i] for i in range(len(kernel))])
-
-
-@_multiplied_out.defjvp
-def _multiplied_out_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (x, kernel), (x_dot, kernel_dot) = primals, tangents
-    tangent = product(x_dot, kernel) + product(x, kernel_dot)
-    return _multiplied_out(x, kernel), tangent
-
-
-def _patches(x: Array, size: int) -> Array:
-    """(..., H, W, C) to (..., H', W', size * size * C): a dense layer then convolves.
-
-    Where agents are batched, so are filters; XLA's grouped convolution on a CPU then
-    took 1.2 (forward) to 1.5 times (gradient) as long as these slices with a batched
-    matrix product, for 4 agents of 256 samples; alone they are equally fast.
-    """
-    height, width = (length - size + 1 for length in x.shape[-3:-1])
-    offsets = [(i, j) for i in range(size) for j in range(size)]
-    shifted = [x[..., i : i + height, j : j + width, :] for i, j in offsets]
-    return jnp.concatenate(shifted, axis=-1)
 
 
 def linear_softmax_policy(

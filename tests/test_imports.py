@@ -17,6 +17,7 @@ LAYERS = (
     {
         "critics",
         "heads",
+        "products",
         "initialization",
         "learners",
         "groups",

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 import pgjax as pg
 from pgjax import natural_gradient
-from pgjax.networks import product
+from pgjax.products import product
 
 rng = np.random.default_rng(0)
 OBS = rng.normal(size=(7, 3)).astype(np.float32)
