@@ -83,7 +83,7 @@ class TrainState(NamedTuple):
     learner: Learner
     rollout_state: Any  # environments, observations and running episode sums
     recent_returns: Array  # (100,) returns of the last finished episodes, newest first
-    num_episodes: Array  # () int32, finished episodes since the start
+    num_episodes: Array  # () uint32, finished episodes; at most 2^32 - 1
     num_updates: Array  # () int32
     key: Key
 
