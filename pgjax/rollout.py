@@ -6,7 +6,7 @@ at a time with one key per step for the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,15 @@ import jax.numpy as jnp
 
 from pgjax.batching import any_agent
 from pgjax.checks import check_is
-from pgjax.collectives import own_key, share_of
+from pgjax.collectives import own_key, share_of, total
+from pgjax.stepping import (
+    EnvsState,
+    act_and_step,
+    as_mask_of,
+    draw_noise,
+    restart,
+    start_envs,
+)
 from pgjax.types import (
     Array,
     Env,
@@ -28,23 +36,24 @@ from pgjax.types import (
 )
 
 SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
+# Steps that complete episodes have room for at first, and how it grows; see `episodes`.
+FIRST_ROOM, GROWTH = 1000, 8
 
-
-class EnvsState(NamedTuple):
-    """N environments between two steps, and the sums over their current episodes."""
-
-    env_state: Any  # leaves (N, ...)
-    obs: Array  # (N, ...)
-    episode_return: Array  # (N,)
-    episode_length: Array  # (N,) int32
+Rows = tuple[Transition, Episodes]
 
 
 def episodes(env: Env, num_envs: int) -> Rollout:
     """N complete episodes at a time, one per environment, each from a fresh start.
 
-    Time runs to the environment's time limit, T = env.max_steps; steps after an
-    episode's end are padding with weight 0. Stepping stops when the last episode has
-    ended. No episode is cut or dropped, so nothing is biased towards short ones.
+    Steps after an episode's end are padding with weight 0. Stepping stops when the last
+    episode has ended, at the environment's time limit at the latest, where it is
+    truncated. No episode is dropped, so nothing is biased towards short ones.
+
+    A time limit that is far beyond the episodes costs no time: `collect_then` hands
+    over the first 1,000 steps if all episodes ended within them, otherwise the first
+    8,000, and so on up to the limit. Each size is compiled, and memory for the largest,
+    time limit x N samples, is reserved, though not touched before it is needed: choose
+    a time limit that means something. `collect` always has T = env.max_steps.
 
     Args:
       env: the environment.
@@ -60,55 +69,141 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         del key
         return ()  # nothing outlives a rollout
 
+    def play(
+        key: Key, policy: PolicyFn, params: Params, rooms: Sequence[int], use: Callable
+    ) -> Any:
+        """`use` of the first of the rooms that all episodes fit into."""
+        key = own_key(key)
+        start = start_envs(env, jax.random.fold_in(key, 0), share_of(num_envs))
+        fresh = start.obs, start.env_state  # for padding, which nobody looks at
+
+        def step(playing: Playing, inputs: Sequence[Any]) -> tuple[Playing, Rows]:
+            time, envs, alive, rows = playing
+            envs, transition, ended = act_and_step(env, policy, params, envs, inputs)
+            done = ended.finished
+            transition = transition._replace(weight=alive.astype(jnp.float32))
+            ended = ended._replace(finished=done & alive)
+            envs = restart(done, fresh, envs)
+            return Playing(time + 1, envs, alive & ~done, rows), (transition, ended)
+
+        def draw(times: Array) -> tuple[Array, Key]:
+            keys = _keys_of_steps(key, times)
+            return draw_noise(policy, params, start.obs, keys[:, 0]), keys[:, 1]
+
+        def fill(playing: Playing, rooms: Sequence[int]) -> Any:
+            room, *larger = rooms
+            playing = _play_on(step, draw, playing, room)
+            if not larger:
+                return use(*playing.rows)
+            return jax.lax.cond(
+                any_agent(total(playing.alive) > 0),
+                lambda playing: fill(_with_room(playing, larger[0]), larger),
+                lambda playing: use(*playing.rows),
+                playing,
+            )
+
+        alive = jnp.ones(share_of(num_envs), bool)
+        playing = Playing(jnp.int32(0), start, alive, ())
+        noise, keys = jax.eval_shape(draw, jnp.arange(1))
+        row = jax.eval_shape(
+            lambda noise, keys: step(playing, (noise[0], keys[0]))[1], noise, keys
+        )
+        rows = jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), row)
+        return fill(_with_room(playing._replace(rows=rows), rooms[0]), rooms)
+
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: tuple
     ) -> tuple[tuple, Transition, Episodes]:
-        reset_key, action_keys, env_keys = _split(own_key(key), env.max_steps)
-        start = _start(env, reset_key, share_of(num_envs))
-        fresh = start.obs, start.env_state
-        alive = jnp.ones(share_of(num_envs), bool)
+        rooms = (env.max_steps,)
+        return state, *play(key, policy, params, rooms, lambda *rows: rows)
 
-        def play(envs: EnvsState, alive: Array, inputs: Sequence[Any]) -> tuple:
-            envs, transition, ended = _step(env, policy, params, inputs, envs, fresh)
-            transition = transition._replace(weight=alive.astype(jnp.float32))
-            ended = ended._replace(finished=ended.finished & alive)
-            return envs, alive & ~ended.finished, (transition, ended)
+    def collect_then(
+        key: Key, policy: PolicyFn, params: Params, state: tuple, use: Callable
+    ) -> tuple[tuple, Any]:
+        return state, play(key, policy, params, _rooms(env.max_steps), use)
 
-        def segment(carry: tuple) -> tuple:
-            """A few steps, whose noise is drawn at once; it ends with the episodes."""
-            begin = jnp.minimum(carry[0], env.max_steps - size)
-            noise = _noise(policy, params, start.obs, _slice(action_keys, begin, size))
+    observe = partial(_observe, env, num_envs)
+    return Rollout(init, collect, observe, True, collect_then)
 
-            def step(carry: tuple) -> tuple:
-                t, envs, alive, rows = carry
-                envs, alive, row = play(envs, alive, (noise[t - begin], env_keys[t]))
-                rows = jax.tree.map(lambda rows, row: rows.at[t].set(row), rows, row)
-                return t + 1, envs, alive, rows
 
-            return jax.lax.while_loop(partial(goes_on, begin + size), step, carry)
+class Playing(NamedTuple):
+    """Complete episodes that are being played."""
 
-        def goes_on(end: Any, carry: tuple) -> Array:
-            t, _, alive, _ = carry
-            return (t < end) & any_agent(alive)
+    time: Array  # () int32 steps so far
+    envs: EnvsState
+    alive: Array  # (N,) bool: the episode has not ended
+    rows: Any  # leaves (room, N, ...), zeros from `time` on: padding
 
-        size = min(SEGMENT, env.max_steps)
-        noise = jax.eval_shape(
-            lambda keys: _noise(policy, params, start.obs, keys), action_keys
-        )
-        row = jax.eval_shape(
-            lambda noise, key: play(start, alive, (noise[0], key[0]))[2],
-            noise,
-            env_keys,
-        )
-        # Padding is what nobody writes to.
-        rows = jax.tree.map(
-            lambda x: jnp.zeros((env.max_steps, *x.shape), x.dtype), row
-        )
-        carry = (jnp.int32(0), start, alive, rows)
-        *_, rows = jax.lax.while_loop(partial(goes_on, env.max_steps), segment, carry)
-        return state, *rows
 
-    return Rollout(init, collect, partial(_observe, env, num_envs), True)
+def _rooms(max_steps: int) -> list[int]:
+    """Numbers of steps to have room for, one after the other; the last one for all."""
+    rooms, room = [], FIRST_ROOM
+    while 4 * room <= max_steps:  # or it is hardly worth compiling
+        rooms.append(room)
+        room *= GROWTH
+    return [*rooms, max_steps]
+
+
+def _with_room(playing: Playing, room: int) -> Playing:
+    """The same with room for so many steps."""
+
+    def pad(x: Array) -> Array:
+        return jnp.zeros((room, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
+
+    return playing._replace(rows=jax.tree.map(pad, playing.rows))
+
+
+def _play_on(step: Callable, draw: Callable, playing: Playing, room: int) -> Playing:
+    """Plays until all episodes have ended or there is no room left.
+
+    Args:
+      step: maps (playing, inputs) to what follows and the rows of this step.
+      draw: maps (T,) times to the inputs of those steps, leaves (T, ...).
+      playing: the episodes so far.
+      room: steps that `playing.rows` has room for.
+    """
+    size = min(SEGMENT, room)
+
+    def goes_on(end: Any, playing: Playing) -> Array:
+        return (playing.time < end) & any_agent(playing.alive)
+
+    def segment(playing: Playing) -> Playing:
+        """A few steps, whose noise is drawn at once; it ends with the episodes."""
+        begin = playing.time
+        inputs = draw(begin + jnp.arange(size))
+
+        def one(playing: Playing) -> Playing:
+            time = playing.time
+            playing, row = step(
+                playing, jax.tree.map(lambda x: x[time - begin], inputs)
+            )
+            rows = jax.tree.map(
+                lambda rows, row: rows.at[time].set(row), playing.rows, row
+            )
+            return playing._replace(rows=rows)
+
+        end = jnp.minimum(begin + size, room)
+        return jax.lax.while_loop(partial(goes_on, end), one, playing)
+
+    return jax.lax.while_loop(partial(goes_on, room), segment, playing)
+
+
+def _keys_of_steps(key: Key, times: Array) -> Key:
+    """(T, 2) keys for actions and dynamics at these times, each made from its time.
+
+    No array of keys is as long as the time limit.
+    """
+    first = 2 * (times.astype(jnp.uint32) + 1)
+    numbers = jnp.stack([first, first + 1], axis=1)
+    return jax.vmap(jax.vmap(partial(jax.random.fold_in, key)))(numbers)
+
+
+class Spares(NamedTuple):
+    """A start in store for each environment, for when its episode ends."""
+
+    obs: Array  # (N, ...)
+    env_state: Any  # leaves (N, ...)
+    spent: Array  # (N,) bool: it has been used
 
 
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
@@ -117,11 +212,9 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     Episodes run across rollouts, so the last one of each environment is usually cut at
     the horizon: the learner needs a critic to stand in for the rest.
 
-    The start states of a rollout are drawn once, before it begins, into a pool of fewer
-    than T x N: environment i, resetting at step t, takes entry `stride * t + i`. No
-    environment meets an entry twice, so each one's own experience has exactly the
-    distribution it would have with a fresh draw at each reset. Two environments may
-    share a start state, which only correlates them: no expectation changes.
+    Every episode has a start state of its own, drawn independently of all others. They
+    are drawn for all environments that have none in store whenever one of those ends:
+    for long episodes a few times in a rollout, for episodes of one step at each.
 
     Args:
       env: the environment.
@@ -135,113 +228,55 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     _check_positive(num_envs=num_envs, num_steps=num_steps)
 
     def init(key: Key) -> EnvsState:
-        return _start(env, own_key(key), share_of(num_envs))
+        return start_envs(env, own_key(key), share_of(num_envs))
 
     def collect(
         key: Key, policy: PolicyFn, params: Params, state: EnvsState
     ) -> tuple[EnvsState, Transition, Episodes]:
-        reset_key, action_keys, env_keys = _split(own_key(key), num_steps)
-        noise = _noise(policy, params, state.obs, action_keys)
-        size = share_of(num_envs)
-        stride = -(-size // 16)
-        pool = env.reset(reset_key, stride * (num_steps - 1) + size)
+        # Every separate use of a threefry key costs tenths of a second of compilation.
+        keys = jax.random.split(own_key(key), (num_steps, 3))
+        noise = draw_noise(policy, params, state.obs, keys[:, 0])
 
-        def step(envs: EnvsState, inputs: tuple) -> tuple:
-            t, *now = inputs
-            fresh = jax.tree.map(lambda x: _slice(x, stride * t, size), pool)
-            envs, transition, ended = _step(env, policy, params, now, envs, fresh)
-            return envs, (transition, ended)
+        def step(carry: tuple, inputs: tuple) -> tuple[tuple, Rows]:
+            envs, spares = carry
+            noise, env_key, reset_key = inputs
+            envs, transition, ended = act_and_step(
+                env, policy, params, envs, (noise, env_key)
+            )
+            done = ended.finished
+            spares = _restocked(env, reset_key, done, spares)
+            envs = restart(done, spares[:2], envs)
+            spares = spares._replace(spent=spares.spent | done)
+            return (envs, spares), (transition, ended)
 
-        inputs = jnp.arange(num_steps), noise, env_keys
-        rows: tuple[Transition, Episodes]
-        state, rows = jax.lax.scan(step, state, inputs)
+        none = Spares(state.obs, state.env_state, jnp.ones(share_of(num_envs), bool))
+        inputs = noise, keys[:, 1], keys[:, 2]
+        rows: Rows
+        (state, _), rows = jax.lax.scan(step, (state, none), inputs)
         return state, *rows
 
     return Rollout(init, collect, partial(_observe, env, num_envs), False)
 
 
-def _split(key: Key, num_steps: int) -> tuple[Key, Key, Key]:
-    """A key for resets, and (T,) keys each for actions and dynamics, in one split.
+def _restocked(env: Env, key: Key, done: Array, spares: Spares) -> Spares:
+    """The spares, drawn anew where they are spent, if any of those is needed now."""
+    needed = jnp.any(done & spares.spent)
 
-    Every separate use of a threefry key costs tenths of a second of compilation.
-    """
-    keys = jax.random.split(key, (num_steps + 1, 2))
-    return keys[0, 0], keys[1:, 0], keys[1:, 1]
+    def draw(spares: Spares) -> Spares:
+        obs, env_state = env.reset(key, len(done))
+        drawn = spares.spent & needed  # by this agent, not just another of a `vmap`
+        obs, env_state = jax.tree.map(
+            lambda new, old: jnp.where(as_mask_of(old, drawn), new, old),
+            (obs, env_state),
+            spares[:2],
+        )
+        return Spares(obs, env_state, spares.spent & ~drawn)
 
-
-def _noise(policy: PolicyFn, params: Params, obs: Array, keys: Key) -> Array:
-    """(T, ...) the noise of all actions, drawn at once: a draw per step takes longer.
-
-    The numbers are those that `sample` would draw from each key. A distribution that
-    has no `noise` is given the keys.
-    """
-    distribution = jax.eval_shape(policy, params, obs)
-    if not hasattr(distribution, "noise"):
-        return keys
-    return jax.vmap(distribution.noise)(keys)
+    return jax.lax.cond(any_agent(needed), draw, lambda spares: spares, spares)
 
 
 def _observe(env: Env, num_envs: int, key: Key) -> Array:
     return env.reset(key, share_of(num_envs))[0]
-
-
-def _start(env: Env, key: Key, num_envs: int) -> EnvsState:
-    obs, env_state = env.reset(key, num_envs)
-    zeros = jnp.zeros(num_envs)
-    return EnvsState(env_state, obs, zeros, zeros.astype(jnp.int32))
-
-
-def _step(
-    env: Env,
-    policy: PolicyFn,
-    params: Params,
-    inputs: Sequence[Any],
-    envs: EnvsState,
-    fresh: tuple[Array, Any],
-) -> tuple[EnvsState, Transition, Episodes]:
-    """One step of all environments; those that end are replaced by `fresh` ones."""
-    noise, env_key = inputs
-    distribution = policy(params, envs.obs)
-    if hasattr(distribution, "noise"):
-        action = distribution.from_noise(noise)
-    else:
-        action = distribution.sample(noise)
-    next_obs, env_state, reward, terminated, truncated = env.step(
-        env_key, envs.env_state, action
-    )
-    done = terminated | truncated
-    ended = Episodes(done, envs.episode_return + reward, envs.episode_length + 1)
-    transition = Transition(
-        obs=envs.obs,
-        action=action,
-        log_prob=distribution.log_prob(action),
-        reward=reward,
-        terminated=terminated,
-        truncated=truncated,
-        next_obs=next_obs,
-        weight=jnp.ones_like(reward),
-    )
-    obs, env_state = jax.tree.map(
-        lambda new, old: jnp.where(_like(done, old), new, old),
-        fresh,
-        (next_obs, env_state),
-    )
-    envs = EnvsState(
-        env_state,
-        obs,
-        jnp.where(done, 0.0, ended.returns),
-        jnp.where(done, 0, ended.lengths),
-    )
-    return envs, transition, ended
-
-
-def _slice(x: Array, begin: Array, size: int) -> Array:
-    return jax.lax.dynamic_slice_in_dim(x, begin, size)
-
-
-def _like(mask: Array, x: Array) -> Array:
-    """The (N,) mask with trailing axes of size 1, up to x's rank."""
-    return mask.reshape(mask.shape + (1,) * (x.ndim - 1))
 
 
 def _check_positive(**counts: int) -> None:

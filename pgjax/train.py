@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
@@ -9,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from pgjax.batching import count_up_to
 from pgjax.checks import check_is, check_key
 from pgjax.collectives import each_device, sum_over_devices
+from pgjax.counters import count_up_to_limit
 from pgjax.meshes import AGENT, over_mesh, specs_of
 from pgjax.types import (
     Algorithm,
@@ -18,6 +21,7 @@ from pgjax.types import (
     Metrics,
     Rollout,
     TrainState,
+    Transition,
 )
 
 RECENT = 100  # episodes in the running mean, as in the article's stopping rule
@@ -99,9 +103,9 @@ def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
     return TrainState(
         learner=algorithm.init(learner_key, jnp.zeros(obs.shape, obs.dtype)),
         rollout_state=rollout.init(rollout_key),
-        recent_returns=jnp.zeros(RECENT),
-        num_episodes=jnp.int32(0),
-        num_updates=jnp.int32(0),
+        recent_returns=jnp.zeros(RECENT, jnp.float32),
+        num_episodes=jnp.zeros((), jnp.uint32),
+        num_updates=jnp.zeros((), jnp.uint32),
         key=key,
     )
 
@@ -174,39 +178,63 @@ def train_step(
           many as there were; NaN before the first.
     """
     key, rollout_key, update_key = jax.random.split(state.key, 3)
-    rollout_state, batch, episodes = rollout.collect(
-        rollout_key, algorithm.policy, state.learner.params, state.rollout_state
+
+    def learn(batch: Transition, episodes: Episodes) -> tuple[Any, Metrics, Array]:
+        learner, metrics = algorithm.update(update_key, state.learner, batch)
+        summary = _summary(batch, episodes)
+        recent = _push(state.recent_returns, episodes, summary["episodes"])
+        return learner, metrics | summary, recent
+
+    arguments = (
+        rollout_key,
+        algorithm.policy,
+        state.learner.params,
+        state.rollout_state,
     )
-    learner, metrics = algorithm.update(update_key, state.learner, batch)
+    if rollout.collect_then is None:
+        rollout_state, batch, episodes = rollout.collect(*arguments)
+        learner, metrics, recent = learn(batch, episodes)
+    else:
+        rollout_state, results = rollout.collect_then(*arguments, learn)
+        learner, metrics, recent = results
+    state = TrainState(
+        learner,
+        rollout_state,
+        recent,
+        count_up_to_limit(state.num_episodes, metrics["episodes"]),
+        count_up_to_limit(state.num_updates, jnp.uint32(1)),
+        key,
+    )
+    return state, metrics | {"recent_return": recent_return(state)}
+
+
+def _summary(batch: Transition, episodes: Episodes) -> Metrics:
+    """What a rollout came to, over all devices."""
     finished = episodes.finished
+    # Lengths are added up as floats: those of long episodes come to more than 2^31.
     # One sum for all of them, where environments are split over devices.
     env_steps, count, returns, lengths = sum_over_devices(
         (
             jnp.sum(batch.weight > 0, dtype=jnp.int32),
             jnp.sum(finished, dtype=jnp.int32),
             jnp.sum(jnp.where(finished, episodes.returns, 0.0)),
-            jnp.sum(jnp.where(finished, episodes.lengths, 0)),
+            jnp.sum(jnp.where(finished, episodes.lengths, 0).astype(jnp.float32)),
         )
     )
-    num_episodes = state.num_episodes + count
-    recent = _push(state.recent_returns, episodes, count)
-    state = TrainState(
-        learner, rollout_state, recent, num_episodes, state.num_updates + 1, key
-    )
-    metrics |= {
+    num_episodes = count.astype(jnp.float32)
+    return {
         "env_steps": env_steps,
         "episodes": count,
-        "episode_return": returns / count,
-        "episode_length": lengths / count,
-        "recent_return": recent_return(state),
+        "episode_return": returns / num_episodes,
+        "episode_length": lengths / num_episodes,
     }
-    return state, metrics
 
 
 def recent_return(state: TrainState) -> Array:
     """The mean return of the last 100 episodes, or of as many as there were; or NaN."""
-    known = jnp.arange(RECENT) < state.num_episodes
-    return jnp.sum(jnp.where(known, state.recent_returns, 0.0)) / jnp.sum(known)
+    known = jnp.arange(RECENT) < jnp.minimum(state.num_episodes, RECENT)
+    total = jnp.sum(jnp.where(known, state.recent_returns, 0.0))
+    return total / jnp.sum(known, dtype=jnp.float32)
 
 
 def _push(recent: Array, episodes: Episodes, count: Array) -> Array:

@@ -83,8 +83,8 @@ class TrainState(NamedTuple):
     learner: Learner
     rollout_state: Any  # environments, observations and running episode sums
     recent_returns: Array  # (100,) returns of the last finished episodes, newest first
-    num_episodes: Array  # () uint32, finished episodes; at most 2^32 - 1
-    num_updates: Array  # () int32
+    num_episodes: Array  # () uint32, finished so far; at most 2^32 - 1
+    num_updates: Array  # () uint32, likewise
     key: Key
 
 
@@ -136,10 +136,14 @@ class Rollout(NamedTuple):
     """A way to gather experience; see `pgjax.rollout`.
 
     `collect` maps (key, policy, params, state) to the next state, the transitions and
-    the episodes that ended in them.
+    the episodes that ended in them. `collect_then` takes a function of transitions and
+    episodes as well and returns the next state and its result, whose shapes must not
+    depend on T: it may hand over fewer steps than there is room for in the worst case.
+    Without it, `collect` serves.
     """
 
     init: Callable[[Key], Any]
     collect: Callable[[Key, PolicyFn, Params, Any], tuple[Any, Transition, Episodes]]
     observe: Callable[[Key], Array]  # example observations, (N, ...)
     complete_episodes: bool
+    collect_then: Callable[..., tuple[Any, Any]] | None = None

@@ -110,7 +110,7 @@ def test_agent_alone_equals_the_same_agent_among_others(pairs):
             np.testing.assert_array_equal(got[counts], want[counts])
 
 
-STEPS, ENVS = 6, 33  # more than 16 environments: the reset pool then skips entries
+STEPS, ENVS = 6, 33
 
 
 @pytest.fixture(scope="module", params=["Countdown-probe", "Noise-probe"])
@@ -128,6 +128,15 @@ def two_rollouts(request):
     return env, keys, start, state, *both
 
 
+def choose(mask, new, old):
+    """Leaves of `new` where the mask is true, of `old` elsewhere."""
+
+    def leaf(new, old):
+        return np.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(leaf, new, old)
+
+
 def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
     env, keys, start, end, batch, ended = two_rollouts
     step, reset = jax.jit(env.step), jax.jit(env.reset, static_argnums=1)
@@ -138,16 +147,13 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
         action = distribution.sample(key)
         return action, distribution.log_prob(action)
 
-    stride = 3  # ceil(33 / 16)
     obs, state = to_numpy((start.obs, start.env_state))
     returns, lengths = np.zeros(ENVS, np.float32), np.zeros(ENVS, np.int32)
     for t in range(2 * STEPS):
         if t % STEPS == 0:
-            (reset_key, _), *step_keys = jax.random.split(
-                keys[t // STEPS], (STEPS + 1, 2)
-            )
-            pool = to_numpy(reset(reset_key, stride * (STEPS - 1) + ENVS))
-        action_key, env_key = step_keys[t % STEPS]
+            step_keys = jax.random.split(keys[t // STEPS], (STEPS, 3))
+            spare, spent = (obs, state), np.ones(ENVS, bool)
+        action_key, env_key, reset_key = step_keys[t % STEPS]
         action, log_prob = act(action_key, obs)
         outcome = to_numpy(step(env_key, state, action))
         next_obs, state, reward, *flags = outcome
@@ -159,14 +165,11 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
         np.testing.assert_array_equal(ended.finished[t], done)
         np.testing.assert_allclose(ended.returns[t], returns, rtol=1e-6)
         np.testing.assert_array_equal(ended.lengths[t], lengths)
-        entries = stride * (t % STEPS) + np.arange(ENVS)
-        obs, state = jax.tree.map(
-            lambda new, old, done=done, entries=entries: np.where(
-                done.reshape(-1, *[1] * (old.ndim - 1)), new[entries], old
-            ),
-            pool,
-            (next_obs, state),
-        )
+        if (done & spent).any():
+            spare = choose(spent, to_numpy(reset(reset_key, ENVS)), spare)
+            spent[:] = False
+        obs, state = choose(done, spare, (next_obs, state))
+        spent |= done
         returns, lengths = np.where(done, 0, returns), np.where(done, 0, lengths)
     np.testing.assert_array_equal(end.obs, obs)
     assert_trees_equal(end.env_state, state)
@@ -232,50 +235,6 @@ def test_episode_sums_carry_over_from_rollout_to_rollout(two_rollouts):
             first = last + 1
     assert across > 0
     np.testing.assert_array_equal(batch.weight, np.ones_like(batch.weight))
-
-
-@pytest.fixture(scope="module")
-def starts():
-    """(rollouts, T, N) start states, from an environment that resets in every step."""
-    env = pg.make_env("Countdown-probe", time_limit=1)
-    rollout = pg.unroll(env, 40, 12)
-
-    def collect(key):
-        state, batch, _ = rollout.collect(key, policy, 0.0, rollout.init(key))
-        # The first start comes from `init`; the pool provides the 12 that follow.
-        return jnp.concatenate([batch.obs[1:], state.obs[None]])[..., 0]
-
-    return np.asarray(
-        jax.jit(jax.vmap(collect))(jax.random.split(jax.random.key(6), 200))
-    )
-
-
-def test_no_environment_meets_a_start_state_twice(starts):
-    for rollout in starts[:20]:
-        for env in range(40):
-            assert len(np.unique(rollout[:, env])) == 12
-
-
-def test_start_states_are_distributed_as_those_of_a_direct_reset(starts):
-    env = pg.make_env("Countdown-probe")
-    reset = jax.jit(env.reset, static_argnums=1)
-    direct = np.asarray(reset(jax.random.key(7), 20_000)[0])[:, 0]
-    # One environment's starts are independent, so its standard errors are the plain
-    # ones; across environments they are not.
-    own = starts.transpose(2, 0, 1).reshape(40, -1)
-    for moment in (lambda x: x, lambda x: np.square(x - 0.5)):
-        got, want = moment(own), moment(direct)
-        error = np.sqrt(got.var(-1) / own.shape[1] + want.var() / len(direct))
-        assert np.abs((got.mean(-1) - want.mean()) / error).max() < 5
-
-
-def test_successive_start_states_are_independent(starts):
-    centred = starts - 0.5
-    for lag in range(1, 12):
-        products = centred[:, lag:] * centred[:, :-lag]
-        count = products.shape[0] * products.shape[1]  # per environment
-        z = products.mean((0, 1)) * 12 * np.sqrt(count)  # sd of a product is 1 / 12
-        assert np.abs(z).max() < 5
 
 
 class Wide(NamedTuple):
