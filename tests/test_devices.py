@@ -99,8 +99,42 @@ assert one.mean(0)[-1] > 1.5 * one.mean(0)[0]  # it has learned
 assert not np.array_equal(one, other)  # other random numbers
 """
 
+# Devices whose episodes all ended wait for the others before they learn: the room that
+# episodes take is the same for all. One of these devices plays long episodes alone.
+ROOMS = """
+import pgjax.rollout
 
-@pytest.mark.parametrize("script", [AGENTS, GRADIENT, CURVE])
+pgjax.rollout.FIRST_ROOM, pgjax.rollout.GROWTH = 4, 2
+MESH = pg.make_mesh(env=8)
+
+def reset(key, n):
+    length = jnp.where(jax.lax.axis_index("env") == 5, 30, 2)
+    return jnp.zeros((n, 1)), (jnp.broadcast_to(length, n), jnp.zeros(n, jnp.int32))
+
+def step(key, state, action):
+    length, time = state
+    over = time + 1 >= length
+    obs = jnp.ones((len(action), 1))
+    return obs, (length, time + 1), jnp.ones(len(action)), over, ~over & over
+
+env = pg.Env("uneven", reset, step, pg.Box(0.0, 1.0, (1,)), pg.Discrete(2), 40)
+rollout = pg.episodes(env, 16)
+algorithm = pg.reinforce(pg.linear_softmax_policy(env), optax.sgd(0.1))
+
+def train(key):
+    def run(key):
+        state = pg.init_train_state(key, rollout, algorithm)
+        state, metrics = pg.train_steps(state, rollout, algorithm, num_updates=2)
+        return state.learner.params, metrics["env_steps"]
+    return over_mesh(run, MESH, P(), (P(), P()))(key)
+
+params, env_steps = jax.jit(train)(jax.random.key(0))
+pg.check_replicas(params)
+np.testing.assert_array_equal(env_steps, [2 * (7 * 2 + 30)] * 2)
+"""
+
+
+@pytest.mark.parametrize("script", [AGENTS, GRADIENT, CURVE, ROOMS])
 def test_eight_devices(script):
     process = subprocess.run(
         [sys.executable, "-c", START + script + 'print("fine")'],
