@@ -6,11 +6,14 @@ their arrays is wrong.
 
 from __future__ import annotations
 
+import operator
 import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pgjax.types import Array, Numeric
 
@@ -79,17 +82,120 @@ def check_key(key: Any) -> None:
 
 
 def check_unit_interval(**numbers: Numeric) -> None:
-    """Raises ValueError for a Python number outside [0, 1]; arrays pass."""
-    for name, number in numbers.items():
-        if isinstance(number, int | float) and not 0 <= number <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {number}")
+    """Raises unless every number is in [0, 1]; what is traced passes.
+
+    Raises:
+      TypeError: for what is no real number: a bool, None, text.
+      ValueError: for a number out of range, NaN too, or an array with one such element.
+    """
+    _check_numbers("in [0, 1]", lambda x: (x >= 0) & (x <= 1), numbers)
 
 
-def check_positive(**numbers: Numeric | None) -> None:
-    """Raises ValueError for a Python number that is not positive; None passes."""
+def check_positive(**numbers: Numeric) -> None:
+    """Likewise, unless every number is > 0, also in JAX's floating type; inf passes."""
+    least = _floating().tiny  # what is less becomes 0
+    _check_numbers("positive", lambda x: x >= least, numbers)
+
+
+def check_positive_or_none(**numbers: Numeric | None) -> None:
+    """Likewise; None passes, too."""
+    check_positive(**{k: x for k, x in numbers.items() if x is not None})
+
+
+def check_not_negative(**numbers: Numeric) -> None:
+    """Likewise, unless every number is >= 0, and finite in JAX's floating type."""
+    most = _floating().max
+    _check_numbers("finite and >= 0", lambda x: (x >= 0) & (x <= most), numbers)
+
+
+def check_finite(**numbers: Numeric) -> None:
+    """Likewise, unless every number is finite in JAX's floating type."""
+    most = _floating().max
+    _check_numbers("finite", lambda x: np.abs(x) <= most, numbers)
+
+
+def check_flags(**flags: Any) -> None:
+    """Raises TypeError unless each is True or False, known at trace time."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+
+
+def as_scalars(**numbers: Numeric) -> tuple[Any, ...]:
+    """Hyperparameters that compute like Python floats, whatever they come as.
+
+    A NumPy scalar or an array would bring its own type into what it is multiplied with.
+    What is known becomes a Python float, which takes the other's type; what is traced
+    stays an array, of JAX's floating type. To be called after the checks.
+
+    Raises:
+      ValueError: for an array that is no scalar.
+    """
     for name, number in numbers.items():
-        if isinstance(number, int | float) and not number > 0:
-            raise ValueError(f"{name} must be positive, got {number}")
+        if jnp.ndim(number):
+            raise ValueError(
+                f"{name} must be one number, got an array of shape "
+                f"{jnp.shape(number)}; map over several with pg.sweep or jax.vmap"
+            )
+    return tuple(
+        jnp.asarray(number, float) if known is None else float(known)
+        for number, known in ((x, _known(x)) for x in numbers.values())
+    )
+
+
+def as_count(name: str, number: Any, *, least: int = 1) -> int:
+    """A number of things as a Python int; it must be known at trace time.
+
+    Raises:
+      TypeError: for what is no integer: 2.0, True, text, a traced value.
+      ValueError: if it is below `least`, or beyond int32.
+    """
+    if isinstance(number, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be known when a program is compiled (it is a shape or a "
+            "loop's length), got a traced value; pass a Python int"
+        )
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        value = operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {number!r}") from None
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value >= 2**31:
+        raise ValueError(f"{name} must be below 2**31, got {value}")
+    return value
+
+
+def _check_numbers(
+    what: str, holds: Callable[[Any], Any], numbers: Mapping[str, Any]
+) -> None:
+    for name, number in numbers.items():
+        dtype = getattr(number, "dtype", np.dtype(type(number)))
+        real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+        if not real:
+            raise TypeError(f"{name} must be a real number, got {number!r}")
+        known = _known(number)
+        if known is not None and not np.all(holds(known)):
+            raise ValueError(f"{name} must be {what}, got {number}")
+
+
+def _known(number: Any) -> np.ndarray | None:
+    """The number in float64, or None if it is traced, or on another machine."""
+    if isinstance(number, jax.core.Tracer):
+        return None
+    if isinstance(number, jax.Array) and not number.is_fully_addressable:
+        return None
+    try:
+        return np.asarray(number, np.float64)
+    except OverflowError:  # an int of 400 digits
+        return np.asarray(np.inf if number > 0 else -np.inf)
+
+
+def _floating() -> Any:
+    """What JAX's floating type can hold."""
+    return jnp.finfo(jnp.result_type(float))
 
 
 def check_choice(name: str, value: str, literal: Any) -> None:

@@ -8,7 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.checks import check_choice, check_positive, check_unit_interval
+from pgjax.checks import (
+    check_choice,
+    check_positive,
+    check_positive_or_none,
+    check_unit_interval,
+)
 from pgjax.critics import Estimates, estimate_advantages
 from pgjax.learners import (
     descend_over_slices,
@@ -97,7 +102,8 @@ def ppo(
       Huang et al., The 37 Implementation Details of PPO, 2022.
     """
     check_unit_interval(gamma=gamma, lam=lam)
-    check_positive(clip=clip, value_clip=value_clip, target_kl=target_kl)
+    check_positive(clip=clip)
+    check_positive_or_none(value_clip=value_clip, target_kl=target_kl)
     check_choice("advantage_normalization", advantage_normalization, Normalization)
     value_fn = value_of(network)
 
