@@ -8,6 +8,8 @@ A baseline that does not depend on the episode's own actions leaves the gradient
 expectation as it is: `no_baseline`, `leave_one_out` and `value_baseline` are unbiased.
 `episode_mean` and `batch_mean` contain the very return they are subtracted from: the
 batch mean's bias shrinks as 1/N, the episode mean's does not.
+
+Padding may hold anything. Dtypes: see `pgjax.precision`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from pgjax.collectives import num_envs_of, total
+from pgjax.precision import at_least_float32
 from pgjax.types import Array
-from pgjax.weighted import weighted_mean
+from pgjax.weighted import masked, weighted_mean
 
 Baseline = Callable[[Array, Array, Array | None], Array]
 
@@ -39,7 +42,7 @@ def no_baseline(returns: Array, weight: Array, value: Array | None = None) -> Ar
      [0.]]
     """
     del weight, value
-    return jnp.zeros_like(returns)
+    return jnp.zeros_like(at_least_float32(returns)[0])
 
 
 def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> Array:
@@ -115,7 +118,8 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
     del value
     if num_envs_of(returns) < 2:
         raise ValueError("leave_one_out needs at least two episodes per batch, got one")
-    weighted = weight * returns
+    returns, weight = at_least_float32(returns, weight)
+    weighted = weight * masked(returns, weight)
     others = total(weighted, axis=1, keepdims=True) - weighted
     count = total(weight, axis=1, keepdims=True) - weight
     return others / jnp.maximum(count, 1.0)
@@ -148,7 +152,7 @@ def value_baseline(returns: Array, weight: Array, value: Array | None = None) ->
             "the value baseline needs a critic: use a network that returns a value, "
             "such as pg.actor_critic(...)"
         )
-    return value
+    return at_least_float32(value)[0]
 
 
 BASELINES: dict[str, Baseline] = {

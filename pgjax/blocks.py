@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,41 +40,74 @@ def most_samples(numbers: int) -> int:
     return max(1, min(ACCELERATOR_SAMPLES, fitting))
 
 
-def sum_over_samples(fn: Callable[[Any], Any], batch: Any, needed: Array) -> Any:
-    """The sum of `fn(block)` over blocks of samples, leaf by leaf.
+def sum_over_samples(
+    fn: Callable[[Any, Any], Any], batch: Any, weights: Any, needed: Array
+) -> Any:
+    """The sum of `fn(block, weights)` over blocks of samples, leaf by leaf.
+
+    Blocks are of one size. What is left of the last one is filled up with a sample that
+    is needed, once more, of weight 0: no network meets observations or actions that no
+    environment gave, where it may have no legal action, and 0 times what it says is 0.
 
     Args:
-      fn: maps a block, leaves (B, ...), to a pytree of sums over its samples. It must
-        be zero for samples that are zero in all leaves: they fill up the last block.
+      fn: maps a block and its weights, leaves (B, ...), to a pytree of sums over the
+        samples, in proportion to their weights: 0 for a sample whose weights are 0.
       batch: a pytree of (T, N, ...) arrays.
+      weights: a pytree of (T, N) arrays.
       needed: (T, N) bool: the samples to sum over.
 
     Returns:
       What `fn` would return for one block of all the samples needed, up to rounding.
     """
-    return _sum(
-        lambda index: fn(_take(batch, index)),
-        _blocks(batch, needed),
-        lambda index: any_agent(index[0] < needed.size),
-    )
+    order = _blocks((batch, weights), needed)
+
+    def take(index: Array) -> Any:
+        return fn(*_take((batch, weights), index, order[0, 0]))
+
+    return _sum(take, order, lambda index: any_agent(index[0] < needed.size))
 
 
-def sum_over_slices(fn: Callable[[Any], Any], samples: Any) -> Any:
-    """The sum of `fn(block)` over blocks of samples that follow each other.
+def sum_over_slices(fn: Callable[[Any, Any], Any], samples: Any, weights: Any) -> Any:
+    """The sum of `fn(block, weights)` over blocks of samples that follow each other.
 
     Args:
-      fn: as for `sum_over_samples`.
+      fn: as for `sum_over_samples`; the last sample is what fills up the last block.
       samples: a pytree of (M, ...) arrays; all of them count.
+      weights: a pytree of (M,) arrays.
     """
     total = len(jax.tree.leaves(samples)[0])
-    size = min(most_samples(_numbers(samples, 1)), total)
+    size = min(most_samples(_numbers((samples, weights), 1)), total)
     missing = -total % size
 
-    def split(x: Array) -> Array:
-        filled = jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1))
-        return filled.reshape(-1, size, *x.shape[1:])
+    def split(x: Array, **filler: Any) -> Array:
+        widths = ((0, missing),) + ((0, 0),) * (x.ndim - 1)
+        return jnp.pad(x, widths, **filler).reshape(-1, size, *x.shape[1:])
 
-    return _sum(fn, jax.tree.map(split, samples))
+    blocks = (
+        jax.tree.map(partial(split, mode="edge"), samples),
+        jax.tree.map(split, weights),
+    )
+    return _sum(lambda block: fn(*block), blocks)
+
+
+def instead_of_padding(batch: Any, needed: Array) -> Any:
+    """The batch with the first sample that is needed in place of all that are not.
+
+    For what looks at all samples, and gives padding the weight 0: see
+    `sum_over_samples`.
+
+    Args:
+      batch: a pytree of (T, N, ...) arrays.
+      needed: (T, N) bool.
+    """
+    first = jnp.argmax(jnp.ravel(needed))
+
+    def fill(x: Array) -> Array:
+        sample = x.reshape(-1, *x.shape[2:])[first]
+        mask = needed.reshape(needed.shape + (1,) * (x.ndim - 2))
+        return jnp.where(mask, x, sample[None, None])
+
+    return jax.tree.map(fill, batch)
 
 
 def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> Array:
@@ -88,13 +122,16 @@ def map_over_samples(fn: Callable[[Any], Array], batch: Any, needed: Array) -> A
       A (T, N, ...) array, zero where a sample is not needed.
     """
     order = _blocks(batch, needed)
-    row = jax.eval_shape(lambda index: fn(_take(batch, index)), order[0])
+
+    def rows_of(index: Array) -> Array:
+        return fn(_take((batch, ()), index, order[0, 0])[0])
+
+    row = jax.eval_shape(rows_of, order[0])
     whole = jnp.zeros((needed.size, *row.shape[1:]), row.dtype)
 
     def step(whole: Array, index: Array) -> tuple[Array, None]:
         def write(whole: Array) -> Array:
-            rows = fn(_take(batch, index))
-            return whole.at[index].set(rows, mode="drop")
+            return whole.at[index].set(rows_of(index), mode="drop")
 
         used = any_agent(index[0] < needed.size)
         return jax.lax.cond(used, write, lambda whole: whole, whole), None
@@ -131,7 +168,7 @@ def _numbers(samples: Any, axes: int) -> int:
 def _blocks(batch: Any, needed: Array) -> Array:
     """The numbers of the samples needed, (blocks, B), in order.
 
-    After the last one comes T * N, which is no sample's number; it takes zeros.
+    After the last one comes T * N, which is no sample's number.
     """
     total = needed.size
     most = most_samples(_numbers(batch, 2))
@@ -143,27 +180,30 @@ def _blocks(batch: Any, needed: Array) -> Array:
     return numbers.reshape(-1, size)
 
 
-def _take(batch: Any, index: Array) -> Any:
-    """The samples that have these numbers, which rise: a slice, where none is missing.
+def _take(batch: Any, index: Array, filler: Array) -> Any:
+    """The samples, and weights, that have these numbers, which rise.
 
-    The number T * N takes zeros.
+    A slice, where none is missing. The number T * N takes the sample whose number is
+    `filler`, and weights of 0.
     """
-    samples = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), batch)
-    total, size = len(jax.tree.leaves(samples)[0]), len(index)
+    flat = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), batch)
+    total, size = len(jax.tree.leaves(flat)[0]), len(index)
     some_missing = (index[-1] != index[0] + size - 1) | (index[-1] == total)
 
     def slices(index: Array) -> Any:
         return jax.tree.map(
-            lambda x: jax.lax.dynamic_slice_in_dim(x, index[0], size), samples
+            lambda x: jax.lax.dynamic_slice_in_dim(x, index[0], size), flat
         )
 
-    return jax.lax.cond(
-        any_agent(some_missing), lambda index: _gather(samples, index), slices, index
-    )
+    def gather(index: Array) -> Any:
+        samples, weights = flat
+        filled = jnp.where(index < total, index, filler)
+        return (
+            jax.tree.map(lambda x: jnp.asarray(x).at[filled].get(mode="clip"), samples),
+            jax.tree.map(
+                lambda x: jnp.asarray(x).at[index].get(mode="fill", fill_value=0),
+                weights,
+            ),
+        )
 
-
-def _gather(samples: Any, index: Array) -> Any:
-    """The samples that have these numbers; zeros for the number after the last one."""
-    return jax.tree.map(
-        lambda x: jnp.asarray(x).at[index].get(mode="fill", fill_value=0), samples
-    )
+    return jax.lax.cond(any_agent(some_missing), gather, slices, index)

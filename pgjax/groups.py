@@ -4,7 +4,8 @@ A prompt is answered several times, and each answer, a sequence of tokens, is sc
 once. Time comes first, as everywhere: log-probs and weights are (T, N), for N sequences
 of at most T tokens, where the weight is 1 for a token that the policy chose and 0 for
 prompt and padding. The N sequences are groups of `group_size` that follow each other:
-the answers to the first prompt, then those to the second. Rewards are (N,).
+the answers to the first prompt, then those to the second. Rewards are (N,), and may be
+integers or booleans. Dtypes: see `pgjax.precision`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_choice, check_same_shape
+from pgjax.checks import (
+    as_count,
+    check_choice,
+    check_not_negative,
+    check_positive,
+    check_positive_or_none,
+    check_same_shape,
+)
 from pgjax.losses import clipped_surrogate_loss, kl_penalty
+from pgjax.precision import at_least_float32, number, working_dtype
 from pgjax.types import Array, Metrics, Numeric
+from pgjax.weighted import masked
 
 Reduction = Literal["sequences", "tokens", "sum"]
 
@@ -35,6 +45,7 @@ def rloo_advantages(reward: Array, *, group_size: int) -> Array:
 
     Raises:
       ValueError: for a group of one, or a size that does not divide N.
+      TypeError: for a size that is no integer.
 
     References:
       Kool et al., Buy 4 REINFORCE Samples, Get a Baseline for Free!, 2019.
@@ -64,10 +75,12 @@ def grpo_advantages(
         GRPO" does not.
 
     Returns:
-      (N,) advantages; 0 in a group whose rewards are equal, up to rounding (1e-6).
+      (N,) advantages; 0 in a group whose rewards are equal, up to rounding (a
+      deviation of 1e-6 of the largest; float64: 2e-15).
 
     Raises:
       ValueError: for a group of one, or a size that does not divide N.
+      TypeError: for a size that is no integer.
 
     References:
       Shao et al., DeepSeekMath, 2024, section 4.1.2.
@@ -77,12 +90,16 @@ def grpo_advantages(
     [-1.  0.  1.  0.  0.  0.]
     """
     groups = _groups(reward, group_size)
+    if scale_by_std:
+        # Rewards of any size have the same advantages, and squares that are finite.
+        largest = jnp.max(jnp.abs(groups), axis=1, keepdims=True)
+        groups = groups / jnp.where(largest > 0, largest, 1.0)
     centred = groups - jnp.mean(groups, axis=1, keepdims=True)
     if scale_by_std:
         variance = jnp.sum(jnp.square(centred), axis=1, keepdims=True)
         std = jnp.sqrt(variance / (group_size - 1))
         # Equal rewards may differ from their mean by a rounding error.
-        differ = std > 1e-6 * jnp.max(jnp.abs(groups), axis=1, keepdims=True)
+        differ = std > 8.0 * float(jnp.finfo(groups.dtype).eps)
         centred = jnp.where(differ, centred / jnp.where(differ, std, 1.0), 0.0)
     return centred.reshape(-1)
 
@@ -124,7 +141,8 @@ def grpo_loss(
       reduced like the loss) and clip_fraction (over tokens).
 
     Raises:
-      ValueError: if the shapes differ, or for an unknown reduction.
+      ValueError: if the shapes differ, for an unknown reduction, or a number that is
+        out of range.
 
     References:
       Shao et al., DeepSeekMath, 2024, eq. 3; Yu et al., DAPO, 2025, eq. 8.
@@ -136,8 +154,11 @@ def grpo_loss(
     0.0 0.0
     """
     check_choice("reduction", reduction, Reduction)
+    check_positive(clip=clip)
+    check_positive_or_none(clip_high=clip_high)
+    check_not_negative(kl_coefficient=kl_coefficient)
     if jnp.shape(advantage) == jnp.shape(log_prob)[1:]:
-        advantage = jnp.broadcast_to(advantage[None], log_prob.shape)
+        advantage = jnp.broadcast_to(jnp.asarray(advantage)[None], jnp.shape(log_prob))
     elif jnp.shape(advantage) != jnp.shape(log_prob):
         raise ValueError(
             "advantage must be one number per sequence, (N,), or per token, (T, N), "
@@ -151,8 +172,11 @@ def grpo_loss(
         weight=weight,
     )
     # Padding may hold anything, -inf among it, which times 0 is NaN.
+    arrays = log_prob, old_log_prob, reference_log_prob, advantage, weight
+    dtype = working_dtype(*arrays)
+    weight = jnp.asarray(weight, dtype)
     log_prob, old_log_prob, reference_log_prob, advantage = (
-        jnp.where(weight > 0, x, 0.0)
+        masked(x, weight)
         for x in (log_prob, old_log_prob, reference_log_prob, advantage)
     )
     num_tokens = jnp.maximum(jnp.sum(weight), 1.0)
@@ -166,25 +190,27 @@ def grpo_loss(
     surrogate = clipped_surrogate_loss(
         log_prob, old_log_prob, advantage, clip=clip, clip_high=clip_high
     )
-    policy_loss = jnp.sum(per_token * surrogate)
-    kl = jnp.sum(per_token * kl_penalty(log_prob, reference_log_prob))
-    ratio = jnp.exp(jax.lax.stop_gradient(log_prob) - old_log_prob)
-    high = clip if clip_high is None else clip_high
-    clipped = (ratio < 1.0 - clip) | (ratio > 1.0 + high)
-    return policy_loss + kl_coefficient * kl, {
+    penalty = kl_penalty(log_prob, reference_log_prob)
+    policy_loss = jnp.sum(per_token * jnp.asarray(surrogate, dtype))
+    kl = jnp.sum(per_token * jnp.asarray(penalty, dtype))
+    old, new = at_least_float32(old_log_prob, jax.lax.stop_gradient(log_prob))
+    ratio = jnp.exp(new - old)
+    low = number(clip, ratio.dtype)
+    high = low if clip_high is None else number(clip_high, ratio.dtype)
+    clipped = (ratio < 1.0 - low) | (ratio > 1.0 + high)
+    return policy_loss + number(kl_coefficient, dtype) * kl, {
         "policy_loss": policy_loss,
         "kl": kl,
-        "clip_fraction": jnp.sum(weight * clipped) / num_tokens,
+        "clip_fraction": jnp.sum(jnp.where(clipped, weight, 0.0)) / num_tokens,
     }
 
 
 def _groups(reward: Array, group_size: int) -> Array:
     """(N,) to (groups, group_size)."""
-    if group_size < 2:
-        raise ValueError(f"group_size must be at least 2, got {group_size}")
+    group_size = as_count("group_size", group_size, least=2)
     if jnp.ndim(reward) != 1 or len(reward) % group_size:
         raise ValueError(
             f"rewards must be (N,), one per sequence, in groups of {group_size}; got "
             f"shape {jnp.shape(reward)}"
         )
-    return reward.reshape(-1, group_size)
+    return at_least_float32(reward)[0].reshape(-1, group_size)

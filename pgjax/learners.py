@@ -72,8 +72,9 @@ def descend(
 def descend_over_samples(
     optimizer: optax.GradientTransformation,
     learner: Learner,
-    loss: Callable[[Params, Any], tuple[Array, Metrics]],
+    loss: Callable[[Params, Any, Any], tuple[Array, Metrics]],
     batch: Any,
+    weights: Any,
     needed: Array,
 ) -> tuple[Learner, Metrics]:
     """One step along the gradient of a loss that is a sum over samples of a batch.
@@ -81,16 +82,17 @@ def descend_over_samples(
     Args:
       optimizer: what turns the gradient into a step.
       learner: the parameters, and the optimizer's state.
-      loss: maps parameters and a block of `batch` to its share of the loss, and
-        metrics that are sums as well.
+      loss: maps parameters, a block of `batch` and its weights to its share of the
+        loss, and metrics that are sums as well.
       batch: a pytree of (T, N, ...) arrays.
+      weights: a pytree of (T, N) arrays: how much each sample counts.
       needed: (T, N) bool; see `sum_over_samples`.
 
     Returns:
       The next learner, and the metrics with gradient_norm.
     """
     grad = partial(jax.grad(loss, has_aux=True), learner.params)
-    grads, metrics = sum_over_samples(grad, batch, needed)
+    grads, metrics = sum_over_samples(grad, batch, weights, needed)
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
     return descend(optimizer, learner, grads), metrics
 
@@ -98,12 +100,13 @@ def descend_over_samples(
 def descend_over_slices(
     optimizer: optax.GradientTransformation,
     learner: Learner,
-    loss: Callable[[Params, Any], tuple[Array, Metrics]],
+    loss: Callable[[Params, Any, Any], tuple[Array, Metrics]],
     samples: Any,
+    weights: Any,
 ) -> tuple[Learner, Metrics]:
     """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays."""
     grad = partial(jax.grad(loss, has_aux=True), learner.params)
-    grads, metrics = sum_over_slices(grad, samples)
+    grads, metrics = sum_over_slices(grad, samples, weights)
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
     return descend(optimizer, learner, grads), metrics
 

@@ -3,14 +3,25 @@
 Losses are to be *minimised*: gradient descent on `policy_gradient_loss` is gradient
 ascent on the expected return. Advantages, targets and old log-probs are constants to
 every loss here: their gradients are stopped, so they may come straight from a critic.
+
+Log-probs are to be finite, and old ones above all: -inf says that an action which was
+taken could not be. Whatever their size, a ratio of probabilities and its gradient stay
+finite, and the gradient keeps its sign: beyond e^29.6 = 7e12 (float32 and bfloat16; 40
+in float16, 3e102 in float64) the exponential goes on as its tangent. In float32 that
+leaves room for log-ratios of 1e4 times advantages of 1e20. Squared errors are finite up
+to 1e19. Dtypes: see `pgjax.precision`.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_same_shape
+from pgjax.checks import check_positive, check_positive_or_none, check_same_shape
+from pgjax.precision import at_least_float32, largest_exponent, number
 from pgjax.types import Array, Numeric
 
 
@@ -37,6 +48,7 @@ def policy_gradient_loss(log_prob: Array, advantage: Array) -> Array:
     [ 3. -2.]
     """
     check_same_shape(log_prob=log_prob, advantage=advantage)
+    log_prob, advantage = at_least_float32(log_prob, advantage)
     return -log_prob * jax.lax.stop_gradient(advantage)
 
 
@@ -64,7 +76,11 @@ def surrogate_loss(log_prob: Array, old_log_prob: Array, advantage: Array) -> Ar
     [-1.8 -0.6]
     """
     check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
-    return -_ratio(log_prob, old_log_prob) * jax.lax.stop_gradient(advantage)
+    limit = _exponent_limit(log_prob)
+    arrays = at_least_float32(log_prob, old_log_prob, advantage)
+    log_prob, old_log_prob, advantage = arrays
+    ratio = _ratio(log_prob, old_log_prob, limit)
+    return -ratio * jax.lax.stop_gradient(advantage)
 
 
 def clipped_surrogate_loss(
@@ -91,7 +107,7 @@ def clipped_surrogate_loss(
       Losses, shaped like `log_prob`.
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or for a clip that is not positive.
 
     References:
       Schulman et al., Proximal Policy Optimization Algorithms, 2017, eq. 7.
@@ -102,10 +118,16 @@ def clipped_surrogate_loss(
     [-1.25 -0.6 ]
     """
     check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
+    check_positive(clip=clip)
+    check_positive_or_none(clip_high=clip_high)
+    limit = _exponent_limit(log_prob)
+    arrays = at_least_float32(log_prob, old_log_prob, advantage)
+    log_prob, old_log_prob, advantage = arrays
     advantage = jax.lax.stop_gradient(advantage)
-    ratio = _ratio(log_prob, old_log_prob)
-    high = clip if clip_high is None else clip_high
-    clipped = jnp.clip(ratio, 1.0 - clip, 1.0 + high)
+    ratio = _ratio(log_prob, old_log_prob, limit)
+    low = number(clip, ratio.dtype)
+    high = low if clip_high is None else number(clip_high, ratio.dtype)
+    clipped = jnp.clip(ratio, 1.0 - low, 1.0 + high)
     return -jnp.minimum(ratio * advantage, clipped * advantage)
 
 
@@ -129,6 +151,7 @@ def value_loss(value: Array, target: Array) -> Array:
     [0.5 2. ]
     """
     check_same_shape(value=value, target=target)
+    value, target = at_least_float32(value, target)
     return 0.5 * jnp.square(value - jax.lax.stop_gradient(target))
 
 
@@ -148,7 +171,7 @@ def clipped_value_loss(
       Losses, shaped like `value`, in squared units of return.
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: if the shapes differ, or for a clip that is not positive.
 
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, detail 9, where it is
@@ -159,9 +182,12 @@ def clipped_value_loss(
     [0.125 2.   ]
     """
     check_same_shape(value=value, old_value=old_value, target=target)
+    check_positive_or_none(clip=clip)
     if clip is None:
         return value_loss(value, target)
+    value, old_value, target = at_least_float32(value, old_value, target)
     old_value = jax.lax.stop_gradient(old_value)
+    clip = number(clip, value.dtype)
     near = old_value + jnp.clip(value - old_value, -clip, clip)
     return jnp.maximum(value_loss(value, target), value_loss(near, target))
 
@@ -181,6 +207,7 @@ def entropy_loss(entropy: Array) -> Array:
     >>> print(entropy_loss(jnp.array([0.5, 0.1])))
     [-0.5 -0.1]
     """
+    (entropy,) = at_least_float32(entropy)
     return -entropy
 
 
@@ -210,12 +237,32 @@ def kl_penalty(log_prob: Array, reference_log_prob: Array) -> Array:
     [0.         0.30685282]
     """
     check_same_shape(log_prob=log_prob, reference_log_prob=reference_log_prob)
+    limit = _exponent_limit(log_prob)
+    log_prob, reference_log_prob = at_least_float32(log_prob, reference_log_prob)
     x = log_prob - jax.lax.stop_gradient(reference_log_prob)
-    return jnp.expm1(-jnp.maximum(x, -40.0)) + x
+    return jnp.expm1(jnp.minimum(-x, limit)) + x + _tangent(-x, limit)
 
 
-def _ratio(log_prob: Array, old_log_prob: Array) -> Array:
+def _ratio(log_prob: Array, old_log_prob: Array, limit: float) -> Array:
     """exp(log_prob - old_log_prob); old_log_prob is a constant."""
-    log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
-    # exp(40) is as good as infinite, and its square is still a float32.
-    return jnp.exp(jnp.minimum(log_ratio, 40.0))
+    x = log_prob - jax.lax.stop_gradient(old_log_prob)
+    return jnp.exp(jnp.minimum(x, limit)) + _tangent(x, limit)
+
+
+def _tangent(x: Array, limit: float) -> Array:
+    """What exp(x) grows by beyond the limit, where it goes on as its tangent.
+
+    A mere bound would have no gradient, and `kl_penalty` one of the wrong sign.
+    """
+    return math.exp(limit) * jnp.maximum(x - limit, 0.0)
+
+
+def _exponent_limit(log_prob: Any) -> float:
+    """How large a log-ratio may be, for gradients that have the log-prob's dtype.
+
+    A third of what the dtype holds: an optimizer sums the squares of gradients, which
+    are ratios times advantages.
+    """
+    dtype = jnp.result_type(log_prob)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    return largest_exponent(dtype if floating else jnp.float32) / 3.0

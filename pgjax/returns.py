@@ -10,6 +10,9 @@ the observation *before* any reset (`Transition.next_obs`).
 Every function takes time first: (T,) and (T, N) are the same function. `gamma` and
 `lam` are scalars, possibly traced, or arrays that broadcast against the rewards with
 the same rank, such as (1, N) for one discount per agent.
+
+What follows an episode's end never enters its returns, be it NaN. Rewards may be
+integers or booleans; dtypes: see `pgjax.precision`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_broadcasts, check_steps
+from pgjax.checks import (
+    as_count,
+    check_broadcasts,
+    check_positive,
+    check_steps,
+    check_unit_interval,
+)
+from pgjax.precision import at_least_float32, largest_exponent
 from pgjax.types import Array, Numeric
 
 
@@ -40,7 +50,8 @@ def discounted_returns(
       Returns, shaped like `reward`.
 
     Raises:
-      ValueError: if the shapes differ or `gamma` does not broadcast.
+      ValueError: if the shapes differ, or `gamma` does not broadcast or is out of
+        range.
 
     References:
       Sutton and Barto, Reinforcement Learning, 2nd ed., 2018, eq. 3.9.
@@ -80,7 +91,8 @@ def lambda_returns(
       Returns G_t, shaped like `reward`.
 
     Raises:
-      ValueError: if the shapes differ or `gamma` or `lam` does not broadcast.
+      ValueError: if the shapes differ, or `gamma` or `lam` does not broadcast or is
+        out of range.
 
     References:
       Sutton and Barto, 2018, eq. 12.18 (the return with bootstrapping).
@@ -98,15 +110,19 @@ def lambda_returns(
         reward=reward, next_value=next_value, terminated=terminated, truncated=truncated
     )
     check_broadcasts(reward, gamma=gamma, lam=lam)
+    check_unit_interval(gamma=gamma, lam=lam)
+    reward, next_value = at_least_float32(reward, next_value)
+    gamma, lam = (jnp.asarray(x, reward.dtype) for x in (gamma, lam))
+    done = terminated | truncated
     discount = jnp.where(terminated, 0.0, gamma)
-    trace = jnp.where(terminated | truncated, 0.0, lam)
+    trace = jnp.where(done, 0.0, lam)
     # What a critic says of a terminal state is ignored, be it NaN.
     bootstrap = jnp.where(terminated, 0.0, (1.0 - trace) * next_value)
     target = reward + discount * bootstrap
     # The value after the last step enters as G_T, so that the last step, too, follows
     # the recursion: (1 - c) V + c V = V.
     last = jnp.where(terminated[-1], 0.0, next_value[-1])
-    return _backward(target, discount * trace, last)
+    return _backward(target, discount * trace, done, last)
 
 
 def gae(
@@ -138,7 +154,8 @@ def gae(
       Advantages, shaped like `reward`.
 
     Raises:
-      ValueError: if the shapes differ or `gamma` or `lam` does not broadcast.
+      ValueError: if the shapes differ, or `gamma` or `lam` does not broadcast or is
+        out of range.
 
     References:
       Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage
@@ -152,6 +169,7 @@ def gae(
     [ 2.  0. -2.]
     """
     check_steps(reward=reward, value=value)
+    reward, value, next_value = at_least_float32(reward, value, next_value)
     returns = lambda_returns(
         reward, next_value, terminated, truncated, gamma=gamma, lam=lam
     )
@@ -183,7 +201,8 @@ def n_step_returns(
       Returns, shaped like `reward`.
 
     Raises:
-      ValueError: if n < 1, the shapes differ or `gamma` does not broadcast.
+      ValueError: if n < 1, the shapes differ, or `gamma` does not broadcast or is
+        out of range.
 
     References:
       Sutton and Barto, 2018, eq. 7.1.
@@ -193,12 +212,14 @@ def n_step_returns(
     >>> print(n_step_returns(reward, value, no, no, gamma=0.5, n=2))
     [4. 4. 6.]
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got n={n}")
+    n = as_count("n", n)
     check_steps(
         reward=reward, next_value=next_value, terminated=terminated, truncated=truncated
     )
     check_broadcasts(reward, gamma=gamma)
+    check_unit_interval(gamma=gamma)
+    reward, next_value = at_least_float32(reward, next_value)
+    gamma = jnp.asarray(gamma, reward.dtype)
     done = terminated | truncated
 
     def look_ahead(ahead: Array) -> Array:
@@ -210,8 +231,6 @@ def n_step_returns(
         return jnp.concatenate([look_ahead(ahead)[1:], last])
 
     steps = min(n, reward.shape[0])
-    dtype = jnp.result_type(reward, next_value, gamma)
-    next_value = jnp.asarray(next_value, dtype)
     last = next_value[-1:]
     return look_ahead(jax.lax.fori_loop(0, steps - 1, one_step_further, next_value))
 
@@ -257,7 +276,8 @@ def vtrace(
       Targets v_t and advantages A_t, each shaped like `reward`.
 
     Raises:
-      ValueError: if the shapes differ or a coefficient does not broadcast.
+      ValueError: if the shapes differ, or a coefficient does not broadcast or is
+        out of range.
 
     References:
       Espeholt et al., IMPALA, 2018, eq. 1 and section 4.2.
@@ -278,14 +298,17 @@ def vtrace(
         log_ratio=log_ratio,
     )
     check_broadcasts(reward, gamma=gamma, lam=lam, clip_rho=clip_rho, clip_c=clip_c)
-    # Clipped before the exponential, which would overflow for ratios cut anyway.
-    rho = jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_rho)))
-    trace = lam * jnp.exp(jnp.minimum(log_ratio, jnp.log(clip_c)))
+    check_unit_interval(gamma=gamma, lam=lam)
+    check_positive(clip_rho=clip_rho, clip_c=clip_c)
+    steps = at_least_float32(reward, value, next_value, log_ratio)
+    reward, value, next_value, log_ratio = steps
+    gamma, lam = (jnp.asarray(x, reward.dtype) for x in (gamma, lam))
+    rho = _clipped_ratio(log_ratio, clip_rho)
+    trace = lam * _clipped_ratio(log_ratio, clip_c)
     done = terminated | truncated
     reached = jnp.where(terminated, 0.0, next_value)
     difference = rho * (reward + gamma * reached - value)
-    carried = jnp.where(done, 0.0, gamma * trace)
-    excess = _backward(difference, carried, jnp.zeros_like(value[-1]))
+    excess = _backward(difference, gamma * trace, done, jnp.zeros_like(value[-1]))
     target = value + excess
     following = jnp.concatenate([target[1:], next_value[-1:]])
     ahead = jnp.where(done, reached, following)
@@ -293,15 +316,23 @@ def vtrace(
     return target, advantage
 
 
-def _backward(addend: Array, factor: Array, last: Array) -> Array:
-    """x_t = addend_t + factor_t x_{t+1}, with x_T = last."""
+def _clipped_ratio(log_ratio: Array, clip: Numeric) -> Array:
+    """min(clip, exp(log_ratio)); without a clip, a third of what the dtype holds."""
+    limit = largest_exponent(log_ratio.dtype) / 3.0
+    most = jnp.minimum(jnp.log(jnp.asarray(clip, log_ratio.dtype)), limit)
+    # Clipped before the exponential, which would overflow for ratios cut anyway.
+    return jnp.exp(jnp.minimum(log_ratio, most))
+
+
+def _backward(addend: Array, factor: Array, done: Array, last: Array) -> Array:
+    """x_t = addend_t + factor_t x_{t+1}, without the second where done; x_T = last."""
 
     def step(following, inputs):
-        addend_t, factor_t = inputs
+        addend_t, factor_t, done_t = inputs
+        # Not a product with 0, which would keep another episode's NaN.
+        following = jnp.where(done_t, 0.0, following)
         current = addend_t + factor_t * following
         return current, current
 
-    dtype = jnp.result_type(addend, factor, last)
-    addend, factor, last = (x.astype(dtype) for x in (addend, factor, last))
-    _, result = jax.lax.scan(step, last, (addend, factor), reverse=True)
+    _, result = jax.lax.scan(step, last, (addend, factor, done), reverse=True)
     return result

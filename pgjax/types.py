@@ -94,8 +94,6 @@ PolicyFn = Callable[[Params, Array], Any]  # (params, obs) -> Distribution
 class Network(NamedTuple):
     """A pair of pure functions, from flax or from anywhere else.
 
-    `apply` must be finite for observations of zeros, with which blocks are filled up.
-
     `apply` returns the action distribution and the state value V(s); the value is
     `None` for a network that has no critic. Observations may have any leading axes.
     """

@@ -1,11 +1,22 @@
-"""Statistics of the samples that count, where a weight of 0 marks padding."""
+"""Statistics of the samples that count, where a weight of 0 marks padding.
+
+Padding may hold anything, NaN included. Sums are made in float32 at least (see
+`pgjax.precision`), whose squares end at samples of 1e19; deviations below 1e-8 are none
+to `standardize`.
+"""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
 from pgjax.collectives import each_device, num_envs_of, total
+from pgjax.precision import at_least_float32
 from pgjax.types import Array
+
+
+def masked(x: Array, weight: Array) -> Array:
+    """The samples, with 0 for those that do not count: NaN times 0 would be NaN."""
+    return jnp.where(weight > 0, x, jnp.zeros_like(x))
 
 
 def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
@@ -19,9 +30,10 @@ def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
     >>> print(weighted_mean(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
     2.0
     """
+    x, weight = at_least_float32(x, weight)
     keep = axis is not None
     add = jnp.sum if axis == 0 else total  # over time alone; over environments too
-    return add(weight * x, axis=axis, keepdims=keep) / _positive(
+    return add(weight * masked(x, weight), axis=axis, keepdims=keep) / _positive(
         add(weight, axis=axis, keepdims=keep)
     )
 
@@ -32,11 +44,13 @@ def mean_weights(weight: Array) -> Array:
     >>> print(mean_weights(jnp.array([1., 1., 0.])))
     [0.5 0.5 0. ]
     """
+    (weight,) = at_least_float32(weight)
     return weight / _positive(total(weight))
 
 
 def per_episode(weight: Array) -> Array:
     """(T, N) weights that turn a sum into the mean over N episodes of their sums."""
+    (weight,) = at_least_float32(weight)
     return weight / num_envs_of(weight)
 
 
@@ -46,6 +60,8 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
     >>> print(*moments(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
     2.0 2.0
     """
+    x, weight = at_least_float32(x, weight)
+    x = masked(x, weight)
     count = jnp.sum(weight)
     mean = jnp.sum(weight * x) / _positive(count)
     # What the first sum has rounded away.
@@ -63,12 +79,14 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
 def standardize(x: Array, weight: Array) -> Array:
     """The samples, shifted and scaled to mean 0 and variance 1 over those that count.
 
-    A single sample, or equal ones, become 0. Under `vmap` each agent has its own
-    moments.
+    A single sample, or equal ones, become 0, and padding something finite. Under
+    `vmap` each agent has its own moments.
 
     >>> print(standardize(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.]))[:2])
     [-0.70710677  0.70710677]
     """
+    x, weight = at_least_float32(x, weight)
+    x = masked(x, weight)
     mean, variance = moments(x, weight)
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +19,13 @@ ALL = np.ones((T, N), bool)
 each_block_size = pytest.mark.parametrize("samples", [2048, 12, 7, 6, 1])
 
 
-def sums(block):
+WEIGHTS = rng.uniform(0.5, 2.0, size=(T, N)).astype(np.float32)
+
+
+def sums(block, weights):
     return {
-        "sum": jnp.einsum("...i,...->i", block["x"], block["y"]),
-        "squares": jnp.sum(block["y"] ** 2),
+        "sum": jnp.einsum("...i,...->i", block["x"], weights * block["y"]),
+        "squares": jnp.sum(weights * block["y"] ** 2),
     }
 
 
@@ -39,8 +44,8 @@ def assert_close(actual, expected):
 @each_block_size
 def test_a_sum_over_blocks_is_the_sum_over_all(samples, monkeypatch):
     monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
-    result = jax.jit(lambda b: blocks.sum_over_samples(sums, b, ALL))(BATCH)
-    assert_close(result, sums(BATCH))
+    result = jax.jit(lambda b: blocks.sum_over_samples(sums, b, WEIGHTS, ALL))(BATCH)
+    assert_close(result, sums(BATCH, WEIGHTS))
 
 
 @each_block_size
@@ -55,20 +60,24 @@ def test_a_map_over_blocks_is_the_map_over_all(samples, monkeypatch):
 def test_gradients_taken_within_blocks_add_up(samples, monkeypatch):
     monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
 
-    def loss(w, block):
-        return jnp.sum(jnp.tanh(block["x"] @ w) * block["y"])
+    def loss(w, block, weights):
+        return jnp.sum(jnp.tanh(block["x"] @ w) * weights * block["y"])
 
     w = jnp.array([0.3, -0.8])
-    result = blocks.sum_over_samples(lambda block: jax.grad(loss)(w, block), BATCH, ALL)
-    assert_close(result, jax.grad(loss)(w, BATCH))
+    grad = partial(jax.grad(loss), w)
+    result = blocks.sum_over_samples(grad, BATCH, WEIGHTS, ALL)
+    assert_close(result, grad(BATCH, WEIGHTS))
 
 
 def test_no_block_is_larger_than_it_may_be(monkeypatch):
     monkeypatch.setattr(blocks, "most_samples", lambda _: 6)
     shapes = []
-    blocks.sum_over_samples(
-        lambda b: shapes.append(b["y"].shape) or sums(b), BATCH, ALL
-    )
+
+    def noted(block, weights):
+        shapes.extend([block["y"].shape, weights.shape])
+        return sums(block, weights)
+
+    blocks.sum_over_samples(noted, BATCH, WEIGHTS, ALL)
     assert set(shapes) == {(6,)}
 
 
@@ -77,17 +86,48 @@ def test_only_samples_that_count_take_part(monkeypatch):
     needed = rng.random((T, N)) < 0.5
     batch = {name: np.where(needed.T, x.T, np.nan).T for name, x in BATCH.items()}
     expected = {
-        "sum": np.einsum("ki,k->i", BATCH["x"][needed], BATCH["y"][needed]),
-        "squares": np.sum(BATCH["y"][needed] ** 2),
+        "sum": np.einsum("ki,k->i", BATCH["x"][needed], (WEIGHTS * BATCH["y"])[needed]),
+        "squares": np.sum((WEIGHTS * BATCH["y"] ** 2)[needed]),
     }
-    assert_close(blocks.sum_over_samples(sums, batch, needed), expected)
+    assert_close(blocks.sum_over_samples(sums, batch, WEIGHTS, needed), expected)
     mapped = blocks.map_over_samples(rows, batch, needed)
     assert_close(mapped, np.where(needed[..., None], rows(BATCH), 0.0))
 
 
+@each_block_size
+@pytest.mark.parametrize("count", [1, 5, T * N])
+def test_the_last_block_is_filled_up_with_a_sample_that_is_needed(
+    samples, count, monkeypatch
+):
+    monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
+    needed = np.zeros(T * N, bool)
+    needed[np.random.default_rng(count).permutation(T * N)[:count]] = True
+    needed = needed.reshape(T, N)
+    # Of a sample that is not needed, and of one made of zeros, this is NaN.
+    batch = np.where(needed, 2.0, 0.0).astype(np.float32)
+
+    def fn(block, weights):
+        return jnp.sum(weights * jnp.log(block)), jnp.sum(weights)
+
+    def grad(block, weights):
+        return jax.grad(lambda w: jnp.sum(weights * jnp.log(w * block)))(1.0)
+
+    total = WEIGHTS[needed].sum()
+    want = np.log(2.0) * total, total
+    result = jax.jit(blocks.sum_over_samples, static_argnums=0)
+    assert_close(result(fn, batch, WEIGHTS, needed), want)
+    assert_close(result(grad, batch, WEIGHTS, needed), total)
+    flat, weights = np.full(T * N, 2.0, np.float32), WEIGHTS.reshape(-1)
+    want = np.log(2.0) * weights.sum(), weights.sum()
+    assert_close(blocks.sum_over_slices(fn, flat, weights), want)
+    filled = blocks.instead_of_padding({"a": batch, "b": batch[..., None]}, needed)
+    np.testing.assert_array_equal(filled["a"], np.full((T, N), 2.0))
+    np.testing.assert_array_equal(filled["b"], np.full((T, N, 1), 2.0))
+
+
 def count_blocks(needed):
     """How many blocks are evaluated: every one that is adds 1."""
-    return blocks.sum_over_samples(lambda block: 1, BATCH, needed)
+    return blocks.sum_over_samples(lambda *_: 1, BATCH, (), needed)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +153,7 @@ def test_agents_of_a_vmap_get_what_each_gets_alone(monkeypatch):
     }
 
     def summed(batch, needed):
-        return blocks.sum_over_samples(sums, batch, needed)
+        return blocks.sum_over_samples(sums, batch, WEIGHTS, needed)
 
     def mapped(batch, needed):
         return blocks.map_over_samples(rows, batch, needed)
@@ -137,7 +177,9 @@ def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
         return jax.jit(jax.vmap(fn)).lower(batches, needed).as_text()
 
     for program in (
-        in_parallel(lambda b, needed: blocks.sum_over_samples(sums, b, needed)),
+        in_parallel(
+            lambda b, needed: blocks.sum_over_samples(sums, b, WEIGHTS, needed)
+        ),
         in_parallel(lambda b, needed: blocks.map_over_samples(rows, b, needed)),
     ):
         assert "stablehlo.case" in program  # and not a choice between two results
@@ -147,7 +189,8 @@ def test_under_vmap_a_skipped_block_is_really_skipped(monkeypatch):
 def test_a_sum_over_slices_is_the_sum_over_all(samples, monkeypatch):
     monkeypatch.setattr(blocks, "most_samples", lambda _: samples)
     flat = {name: x.reshape(T * N, *x.shape[2:]) for name, x in BATCH.items()}
-    assert_close(blocks.sum_over_slices(sums, flat), sums(BATCH))
+    weights = WEIGHTS.reshape(T * N)
+    assert_close(blocks.sum_over_slices(sums, flat, weights), sums(BATCH, WEIGHTS))
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
@@ -172,8 +215,8 @@ def test_the_numbers_of_a_sample_are_those_behind_its_axes(monkeypatch):
     monkeypatch.setattr(
         blocks, "most_samples", lambda numbers: told.append(numbers) or 6
     )
-    blocks.sum_over_samples(sums, BATCH, ALL)  # 2 in "x" and 1 in "y"
+    blocks.sum_over_samples(sums, BATCH, WEIGHTS, ALL)  # 2 in "x", 1 in "y", 1 of these
     blocks.map_over_samples(rows, BATCH, ALL)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), BATCH)
-    blocks.sum_over_slices(sums, flat)
-    assert told == [3, 3, 3]
+    blocks.sum_over_slices(sums, flat, WEIGHTS.reshape(-1))
+    assert told == [4, 3, 4]

@@ -11,7 +11,7 @@ ROOT = Path(pg.__file__).parent
 # Each module may import from the layers above its own; a package, from itself too.
 LAYERS = (
     {"types", "xla"},
-    {"checks", "batching", "collectives", "counters", "stepping"},
+    {"checks", "batching", "collectives", "precision", "counters", "stepping"},
     {"weighted", "meshes"},
     {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
     {

@@ -408,7 +408,7 @@ def test_the_message_about_gamma_says_what_to_pass():
 @pytest.mark.parametrize("n", [0, -1])
 def test_fewer_than_one_step_is_an_error(n):
     reward, no = jnp.zeros(3), jnp.zeros(3, bool)
-    with pytest.raises(ValueError, match=f"n must be at least 1, got n={n}"):
+    with pytest.raises(ValueError, match=f"n must be at least 1, got {n}"):
         pg.n_step_returns(reward, reward, no, no, gamma=0.9, n=n)
 
 

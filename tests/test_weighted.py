@@ -57,7 +57,8 @@ def test_a_large_mean_does_not_swamp_the_variance():
 def test_standardized_samples_have_mean_zero_and_variance_one():
     result = np.float64(standardize(X, WEIGHT))
     expected = (np.float64(X) - KEPT.mean()) / KEPT.std(ddof=1)
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
+    counts = WEIGHT > 0
+    np.testing.assert_allclose(result[counts], expected[counts], rtol=1e-4, atol=1e-6)
     assert abs(result[WEIGHT > 0].mean()) < 1e-6
 
 

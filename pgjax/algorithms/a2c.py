@@ -84,8 +84,8 @@ def a2c(
             normalize=normalize_advantage,
         )
 
-        def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
-            batch, estimates, weight = block
+        def loss(params: Params, block: tuple, weight: Array) -> tuple[Array, Metrics]:
+            batch, estimates = block
             distribution, value = network.apply(params, batch.obs)
             log_prob = distribution.log_prob(batch.action)
             return total_loss(
@@ -97,7 +97,13 @@ def a2c(
                 entropy_coefficient=entropy_coefficient,
             )
 
-        samples = batch, estimates, mean_weights(batch.weight)
-        return descend_over_samples(optimizer, learner, loss, samples, batch.weight > 0)
+        return descend_over_samples(
+            optimizer,
+            learner,
+            loss,
+            (batch, estimates),
+            mean_weights(batch.weight),
+            batch.weight > 0,
+        )
 
     return Algorithm(learner_init(network, optimizer), update, policy_of(network))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.blocks import instead_of_padding
 from pgjax.checks import (
     check_choice,
     check_positive,
@@ -107,8 +108,8 @@ def ppo(
     check_choice("advantage_normalization", advantage_normalization, Normalization)
     value_fn = value_of(network)
 
-    def loss(params: Params, samples: Samples) -> tuple[Array, Metrics]:
-        weight, old = samples.weight, samples.log_prob
+    def loss(params: Params, samples: Samples, weight: Array) -> tuple[Array, Metrics]:
+        old = samples.log_prob
         value_was, returns, advantage = samples.estimates
         distribution, value = network.apply(params, samples.obs)
         log_prob = distribution.log_prob(samples.action)
@@ -133,10 +134,11 @@ def ppo(
         if advantage_normalization == "minibatch":
             advantage = standardize(advantage, weight)
         samples = samples._replace(
-            weight=mean_weights(weight),
-            estimates=samples.estimates._replace(advantage=advantage),
+            estimates=samples.estimates._replace(advantage=advantage)
         )
-        new, metrics = descend_over_slices(optimizer, learner, loss, samples)
+        new, metrics = descend_over_slices(
+            optimizer, learner, loss, samples, mean_weights(weight)
+        )
         if target_kl is not None:
             stopped = stopped | (metrics["kl"] > target_kl)
             new = jax.tree.map(
@@ -155,11 +157,13 @@ def ppo(
             lam=lam,
             normalize=advantage_normalization == "batch",
         )
+        samples = Samples(*batch[:3], batch.weight, estimates)
+        samples = instead_of_padding(samples, batch.weight > 0)
         (learner, _), metrics = scan_minibatches(
             step,
             (learner, jnp.bool_(False)),
             key,
-            flatten_steps(Samples(*batch[:3], batch.weight, estimates)),
+            flatten_steps(samples._replace(weight=batch.weight)),
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )

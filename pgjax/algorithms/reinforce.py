@@ -121,8 +121,9 @@ def reinforce(
         if discount_states:
             scale = scale * gamma ** jnp.arange(len(scale))[:, None]
 
-        def loss(params: Params, block: tuple) -> tuple[Array, Metrics]:
-            batch, returns, advantage, scale, step_weight = block
+        def loss(params: Params, block: tuple, weights: tuple) -> tuple[Array, Metrics]:
+            batch, returns, advantage = block
+            scale, step_weight = weights
             distribution, value = network.apply(params, batch.obs)
             return total_loss(
                 policy_gradient_loss(distribution.log_prob(batch.action), advantage),
@@ -138,7 +139,8 @@ def reinforce(
             optimizer,
             learner,
             loss,
-            (batch, returns, advantage, scale, step_weight),
+            (batch, returns, advantage),
+            (scale, step_weight),
             batch.weight > 0,
         )
         return learner, metrics | {"advantage_variance": variance}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.blocks import instead_of_padding
 from pgjax.checks import check_positive, check_unit_interval
 from pgjax.collectives import sum_over_devices, total
 from pgjax.critics import estimate_advantages
@@ -94,14 +95,17 @@ def trpo(
         max_backtracks=max_backtracks,
     )
 
-    def critic_loss(params: Params, samples: tuple) -> tuple[Array, Metrics]:
-        obs, returns, weight = samples
+    def critic_loss(
+        params: Params, samples: tuple, weight: Array
+    ) -> tuple[Array, Metrics]:
+        obs, returns = samples
         loss = jnp.sum(weight * value_loss(value_fn(params, obs), returns))
         return loss, {"value_loss": loss}
 
     def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
-        samples = *samples[:-1], mean_weights(samples[-1])
-        return descend_over_slices(optimizer, learner, critic_loss, samples)
+        *targets, weight = samples
+        weight = mean_weights(weight)
+        return descend_over_slices(optimizer, learner, critic_loss, targets, weight)
 
     def update(
         key: Key, learner: Learner, batch: Transition
@@ -115,7 +119,9 @@ def trpo(
             normalize=normalize_advantage,
         )
         is_critic = critic_mask(network, learner.params, batch.obs)
-        weight = mean_weights(batch.weight)
+        counted = batch.weight
+        weight = mean_weights(counted)
+        batch, estimates = instead_of_padding((batch, estimates), counted > 0)
         old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
 
         def kl_fn(params: Params) -> Array:
