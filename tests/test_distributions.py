@@ -102,6 +102,71 @@ def test_samples_have_the_policy_s_frequencies(k):
     assert statistic < scipy.stats.chi2.isf(1e-6, k - 1)
 
 
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@each_dtype
+@pytest.mark.parametrize("k", [2, 7, 1000])
+def test_frequencies_are_the_softmax_whatever_the_logits_dtype(k, dtype):
+    size = 40_000
+    with jax.enable_x64(dtype == "float64"):
+        logits = 0.5 * jax.random.normal(jax.random.key(k), (k,))
+        logits = logits.astype(dtype)
+        policy = Categorical(jnp.broadcast_to(logits, (size, k)))
+        actions = sample(policy, jax.random.key(1))
+    expected = size * scipy.special.softmax(np.float64(logits))
+    assert expected.min() > 5
+    observed = np.bincount(actions, minlength=k)
+    statistic = np.sum((observed - expected) ** 2 / expected)
+    assert statistic < scipy.stats.chi2.isf(1e-6, k - 1)
+
+
+@each_dtype
+def test_equally_likely_actions_all_occur(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        policy = Categorical(jnp.zeros((40_000, 1000), dtype))
+        actions = sample(policy, jax.random.key(0))
+    # One is missing with probability 1000 (1 - 1/1000)^40,000 = 4e-15.
+    assert len(np.unique(actions)) == 1000
+
+
+@each_dtype
+def test_every_one_of_many_actions_has_its_uniform_numbers(dtype):
+    k, some = 100_000, np.append(np.arange(0, 100_000, 9_999), 99_999)
+    with jax.enable_x64(dtype == "float64"):
+        policy = Categorical(jnp.zeros((len(some), k), dtype))
+        uniform = jnp.asarray((some + 0.5) / k, policy.noise(jax.random.key(0)).dtype)
+        np.testing.assert_array_equal(policy.from_noise(uniform), some)
+
+
+@each_dtype
+def test_the_noise_is_float32_at_least(dtype):
+    key, shape = jax.random.key(0), (5000, 3)
+    with jax.enable_x64(dtype == "float64"):
+        zeros = jnp.zeros(shape, dtype)
+        wide = "float64" if dtype == "float64" else "float32"
+        uniform, normal = (x.noise(key) for x in (Categorical(zeros), unit(zeros)))
+        np.testing.assert_array_equal(uniform, jax.random.uniform(key, (5000,), wide))
+        np.testing.assert_array_equal(normal, jax.random.normal(key, shape, wide))
+        action = unit(zeros + 10.0).sample(key)  # where bfloat16 has steps of 1/16
+        assert uniform.dtype == normal.dtype == action.dtype == wide
+        assert len(np.unique(action)) > 0.99 * action.size
+
+
+def unit(mean):
+    return DiagGaussian(mean, jnp.zeros_like(mean))
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_noise_of_float32_is_the_same_under_x64(x64):
+    zeros, key = jnp.zeros((7, 3), jnp.float32), jax.random.key(0)
+    want = jax.random.uniform(key, (7,)), jax.random.normal(key, (7, 3))
+    with jax.enable_x64(x64):
+        got = Categorical(zeros).noise(key), unit(zeros).noise(key)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
 @pytest.mark.parametrize("masked", [[0], [1], [2], [0, 1], [1, 2], [0, 2]])
 def test_an_action_of_logit_minus_infinity_is_never_sampled(masked):
     logits = np.zeros((20_000, 3), np.float32)
