@@ -103,6 +103,7 @@ def instead_of_padding(batch: Any, needed: Array) -> Any:
     first = jnp.argmax(jnp.ravel(needed))
 
     def fill(x: Array) -> Array:
+        x = jnp.asarray(x)
         sample = x.reshape(-1, *x.shape[2:])[first]
         mask = needed.reshape(needed.shape + (1,) * (x.ndim - 2))
         return jnp.where(mask, x, sample[None, None])
