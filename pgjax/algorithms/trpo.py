@@ -119,9 +119,9 @@ def trpo(
             normalize=normalize_advantage,
         )
         is_critic = critic_mask(network, learner.params, batch.obs)
-        counted = batch.weight
-        weight = mean_weights(counted)
-        batch, estimates = instead_of_padding((batch, estimates), counted > 0)
+        weight = mean_weights(batch.weight)
+        filled, estimates = instead_of_padding((batch, estimates), batch.weight > 0)
+        batch = filled._replace(weight=batch.weight)
         old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
 
         def kl_fn(params: Params) -> Array:
