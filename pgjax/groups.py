@@ -90,16 +90,16 @@ def grpo_advantages(
     [-1.  0.  1.  0.  0.  0.]
     """
     groups = _groups(reward, group_size)
-    if scale_by_std:
-        # Rewards of any size have the same advantages, and squares that are finite.
-        largest = jnp.max(jnp.abs(groups), axis=1, keepdims=True)
-        groups = groups / jnp.where(largest > 0, largest, 1.0)
     centred = groups - jnp.mean(groups, axis=1, keepdims=True)
     if scale_by_std:
+        # In units of the largest deviation, whose square is finite and not 0.
+        unit = jnp.max(jnp.abs(centred), axis=1, keepdims=True)
+        centred = centred / jnp.where(unit > 0, unit, 1.0)
         variance = jnp.sum(jnp.square(centred), axis=1, keepdims=True)
         std = jnp.sqrt(variance / (group_size - 1))
         # Equal rewards may differ from their mean by a rounding error.
-        differ = std > 8.0 * float(jnp.finfo(groups.dtype).eps)
+        largest = jnp.max(jnp.abs(groups), axis=1, keepdims=True)
+        differ = unit * std > 8.0 * float(jnp.finfo(groups.dtype).eps) * largest
         centred = jnp.where(differ, centred / jnp.where(differ, std, 1.0), 0.0)
     return centred.reshape(-1)
 
