@@ -7,19 +7,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_is, check_positive
+from pgjax.checks import as_scalars, check_is, check_positive
 from pgjax.collectives import total
+from pgjax.counters import Counter, as_float, count, zero_counter
 from pgjax.normalization import NormalizedParams
 from pgjax.types import Algorithm, Array, Key, Learner, Metrics, Numeric, Transition
 
-MOST_STEPS = 2**31
+MOST_STEPS = 2**64  # what a `Counter` counts
 
 
 class Annealed(NamedTuple):
     """The optimizer's state, and how many environment steps there were."""
 
     opt_state: Any  # of the algorithm inside
-    env_steps: Array  # () uint32, at most MOST_STEPS
+    env_steps: Counter
 
 
 def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
@@ -34,7 +35,7 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
     Args:
       algorithm: whose `update` is wrapped. `normalize_observations`, which keeps its
         statistics beside the parameters, goes around this wrapper, not inside.
-      env_steps: of one agent, over all its environments, in (0, 2^31). Training may go
+      env_steps: of one agent, over all its environments, in (0, 2^64). Training may go
         on beyond; it no longer moves the parameters, whatever an update comes to.
 
     Returns:
@@ -48,9 +49,10 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
     """
     check_is(Algorithm, "pg.reinforce(network, optimizer)", algorithm=algorithm)
     check_positive(env_steps=env_steps)
-    if isinstance(env_steps, int | float) and env_steps >= MOST_STEPS:
+    (env_steps,) = as_scalars(env_steps=env_steps)
+    if isinstance(env_steps, float) and env_steps >= MOST_STEPS:
         raise ValueError(
-            f"env_steps must be below 2**31 to be counted, got {env_steps:,}"
+            f"env_steps must be below 2**64 to be counted, got {env_steps:g}"
         )
 
     def init(key: Key, obs: Array) -> Learner:
@@ -60,7 +62,7 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
                 "anneal would shrink the statistics of observations, too; use "
                 "normalize_observations(anneal(...)), not the other way round"
             )
-        return Learner(inner.params, Annealed(inner.opt_state, jnp.uint32(0)))
+        return Learner(inner.params, Annealed(inner.opt_state, zero_counter()))
 
     def update(
         key: Key, learner: Learner, batch: Transition
@@ -69,7 +71,7 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
         inner, metrics = algorithm.update(
             key, Learner(learner.params, opt_state), batch
         )
-        share = 1.0 - before.astype(jnp.float32) / jnp.float32(env_steps)
+        share = 1.0 - as_float(before) / jnp.float32(env_steps)
 
         def part_of_the_way(old: Array, new: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.floating):
@@ -78,8 +80,7 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
             return jnp.where(share > 0.0, moved, old)
 
         params = jax.tree.map(part_of_the_way, learner.params, inner.params)
-        new = total(batch.weight > 0).astype(jnp.uint32)
-        count = jnp.minimum(before + new, jnp.uint32(MOST_STEPS))  # or it overflows
-        return Learner(params, Annealed(inner.opt_state, count)), metrics
+        after = count(before, total((batch.weight > 0).astype(jnp.uint32)))
+        return Learner(params, Annealed(inner.opt_state, after)), metrics
 
     return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)

@@ -50,7 +50,8 @@ def count_up_to(flat: Array) -> Array:
     of the time that a cumulative sum takes.
     """
     chunks = jnp.pad(flat, (0, -len(flat) % CHUNK)).reshape(-1, CHUNK)
-    within = chunks.astype(jnp.float32) @ jnp.triu(jnp.ones((CHUNK, CHUNK)))
+    triangle = jnp.triu(jnp.ones((CHUNK, CHUNK), jnp.float32))
+    within = chunks.astype(jnp.float32) @ triangle
     within = within.astype(jnp.int32)
-    before = jnp.cumsum(within[:, -1]) - within[:, -1]
+    before = jnp.cumsum(within[:, -1], dtype=jnp.int32) - within[:, -1]
     return (before[:, None] + within).ravel()[: len(flat)]

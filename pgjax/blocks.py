@@ -177,7 +177,8 @@ def _blocks(batch: Any, needed: Array) -> Array:
     room = -(-total // size) * size
     flat = jnp.ravel(needed)
     place = jnp.where(flat, count_up_to(flat) - 1, room)
-    numbers = jnp.full(room, total).at[place].set(jnp.arange(total), mode="drop")
+    order = jnp.arange(total, dtype=jnp.int32)
+    numbers = jnp.full(room, total, jnp.int32).at[place].set(order, mode="drop")
     return numbers.reshape(-1, size)
 
 

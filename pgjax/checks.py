@@ -121,26 +121,24 @@ def check_flags(**flags: Any) -> None:
             raise TypeError(f"{name} must be True or False, got {flag!r}")
 
 
-def as_scalars(**numbers: Numeric) -> tuple[Any, ...]:
+def as_scalars(**numbers: Numeric | None) -> tuple[Any, ...]:
     """Hyperparameters that compute like Python floats, whatever they come as.
 
     A NumPy scalar or an array would bring its own type into what it is multiplied with.
     What is known becomes a Python float, which takes the other's type; what is traced
-    stays an array, of JAX's floating type. To be called after the checks.
+    stays an array, of JAX's floating type; None stays None. To be called after the
+    checks.
 
     Raises:
       ValueError: for an array that is no scalar.
     """
     for name, number in numbers.items():
-        if jnp.ndim(number):
+        if number is not None and jnp.ndim(number):
             raise ValueError(
                 f"{name} must be one number, got an array of shape "
                 f"{jnp.shape(number)}; map over several with pg.sweep or jax.vmap"
             )
-    return tuple(
-        jnp.asarray(number, float) if known is None else float(known)
-        for number, known in ((x, _known(x)) for x in numbers.values())
-    )
+    return tuple(x if x is None else _as_scalar(x) for x in numbers.values())
 
 
 def as_count(name: str, number: Any, *, least: int = 1) -> int:
@@ -179,6 +177,11 @@ def _check_numbers(
         known = _known(number)
         if known is not None and not np.all(holds(known)):
             raise ValueError(f"{name} must be {what}, got {number}")
+
+
+def _as_scalar(number: Numeric) -> Any:
+    known = _known(number)
+    return jnp.asarray(number, float) if known is None else float(known)
 
 
 def _known(number: Any) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.blocks import map_over_samples
+from pgjax.collectives import num_envs_of
 from pgjax.returns import lambda_returns, n_step_returns
 from pgjax.types import Array, Numeric, Params, Transition
 from pgjax.weighted import standardize
@@ -44,7 +45,8 @@ def estimate_advantages(
       normalize: whether advantages are scaled to mean 0 and variance 1.
 
     Raises:
-      ValueError: for a network without a critic, or n_step < 1.
+      ValueError: for a network without a critic, n_step < 1, or advantages of a single
+        sample, to be normalized.
     """
     if jax.eval_shape(value_fn, params, batch.obs) is None:
         raise ValueError(
@@ -59,8 +61,24 @@ def estimate_advantages(
         returns = n_step_returns(*steps, gamma=gamma, n=n_step)
     advantage = returns - value
     if normalize:
-        advantage = standardize(advantage, batch.weight)
+        advantage = normalized(advantage, batch.weight)
     return Estimates(value, returns, advantage)
+
+
+def normalized(advantage: Array, weight: Array) -> Array:
+    """Advantages, scaled to mean 0 and variance 1 over the samples that count.
+
+    Raises:
+      ValueError: for a single sample: its advantage would always be 0, and nothing
+        would ever be learned.
+    """
+    if num_envs_of(weight.reshape(1, -1)) < 2:
+        raise ValueError(
+            "advantages cannot be normalized over one sample, which leaves nothing of "
+            "it: take more environments, steps, or fewer minibatches, or do not "
+            "normalize"
+        )
+    return standardize(advantage, weight)
 
 
 def critic_values(

@@ -118,7 +118,8 @@ def make_env(
 
     def reset(key: Key, num_envs: int) -> tuple[Array, Any]:
         keys = jax.random.split(key, num_envs)
-        obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+        with jax.numpy_dtype_promotion("standard"):  # gymnax knows no other
+            obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
         return observe(obs), jax.tree.map(_strong, state)
 
     def step_one(key: Key, state: Any, action: Array) -> tuple:
@@ -134,9 +135,10 @@ def make_env(
             low = jnp.broadcast_to(action_space.low, action.shape)
             high = jnp.broadcast_to(action_space.high, action.shape)
             action = jnp.clip(action, low, high)
-        obs, next_state, reward, terminated, truncated = jax.vmap(step_one)(
-            keys, state, action
-        )
+        with jax.numpy_dtype_promotion("standard"):
+            obs, next_state, reward, terminated, truncated = jax.vmap(step_one)(
+                keys, state, action
+            )
         if time_limit_terminates:
             terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
         next_state = jax.tree.map(lambda x, old: x.astype(old.dtype), next_state, state)

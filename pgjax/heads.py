@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.checks import as_scalars, check_finite, check_flags
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.precision import at_least_float32
 from pgjax.types import Array, Box, Discrete, Env, Params
 
 
@@ -39,7 +41,14 @@ def action_head(
       log_std: where the Gaussian's log standard deviation starts.
       state_dependent_std: whether the layer also gives the log-std, as an offset to
         `log_std`; by default it is one parameter per action element.
+
+    Raises:
+      TypeError: for an argument of another type.
+      ValueError: if `log_std` is not finite.
     """
+    check_finite(log_std=log_std)
+    check_flags(state_dependent_std=state_dependent_std)
+    (log_std,) = as_scalars(log_std=log_std)
     if isinstance(env.action_space, Discrete):
         return ActionHead(
             env.action_space.n,
@@ -49,38 +58,38 @@ def action_head(
         )
     shape = env.action_space.shape
     size = math.prod(shape)
-    middle, half = _middle_and_half_width(env.action_space)
+    middle, half = _middle_and_half_width(env.action_space)  # float64
 
     def init() -> Params:
         return (
-            {}
-            if state_dependent_std
-            else {"log_std": jnp.full(shape, log_std, jnp.float32)}
+            {} if state_dependent_std else {"log_std": jnp.full(shape, log_std, float)}
         )
 
     def distribution(params: Params, outputs: Array) -> DiagGaussian:
-        batch = outputs.shape[:-1]
+        (outputs,) = at_least_float32(outputs)
+        dtype, batch = outputs.dtype, outputs.shape[:-1]
         axes = (1,) * len(batch) + shape
         mean = outputs[..., :size].reshape(*batch, *shape)
         if state_dependent_std:
             spread = log_std + outputs[..., size:].reshape(*batch, *shape)
         else:
-            spread = jnp.broadcast_to(params["log_std"].reshape(axes), mean.shape)
+            own = params["log_std"].astype(dtype)
+            spread = jnp.broadcast_to(own.reshape(axes), mean.shape)
+        centre, width = (jnp.asarray(x, dtype).reshape(axes) for x in (middle, half))
         return DiagGaussian(
-            middle.reshape(axes) + half.reshape(axes) * mean,
-            jnp.log(half).reshape(axes) + spread,
+            centre + width * mean,
+            jnp.log(width) + spread,
             event_ndim=len(shape),
         )
 
     return ActionHead(2 * size if state_dependent_std else size, init, distribution)
 
 
-def _middle_and_half_width(space: Box) -> tuple[Array, Array]:
+def _middle_and_half_width(space: Box) -> tuple[np.ndarray, np.ndarray]:
     """Of each element's interval; 0 and 1 where that is infinite, or a point."""
     low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape)
     high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape)
     bounded = np.maximum(np.abs(low), np.abs(high)) < 1e30  # gymnax has float32's max
     bounded &= low < high  # or there is nothing to choose
     low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    middle, half = (low + high) / 2, (high - low) / 2
-    return jnp.asarray(middle, jnp.float32), jnp.asarray(half, jnp.float32)
+    return (low + high) / 2, (high - low) / 2

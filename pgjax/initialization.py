@@ -51,7 +51,7 @@ def draw(key: Key, scales: Params, initializer: str) -> Params:
     drawn = [x.reshape(leaf.shape) for x, leaf in zip(parts, leaves, strict=True)]
     if initializer == "orthogonal":
         drawn = _orthogonalized(drawn)
-    scaled = [scale * x for scale, x in zip(leaves, drawn, strict=True)]
+    scaled = [scale.astype(x.dtype) * x for scale, x in zip(leaves, drawn, strict=True)]
     return jax.tree.unflatten(structure, scaled)
 
 

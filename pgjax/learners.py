@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import optax
 from pgjax.blocks import sum_over_samples, sum_over_slices
 from pgjax.checks import check_is
 from pgjax.losses import entropy_loss
+from pgjax.precision import number
 from pgjax.types import (
     Array,
     Key,
@@ -34,13 +36,37 @@ def learner_init(
       TypeError: if one of the two is something else.
     """
     check_is(Network, "pg.actor_critic(env)", network=network)
-    check_is(optax.GradientTransformation, "optax.adam(1e-3)", optimizer=optimizer)
+    check_is(
+        optax.GradientTransformation,
+        "optax.adam(1e-3), or optax.MultiSteps(...).gradient_transformation()",
+        optimizer=optimizer,
+    )
 
     def init(key: Key, obs: Array) -> Learner:
         params = network.init(key, obs)
-        return Learner(params, optimizer.init(params))
+        with jax.numpy_dtype_promotion("standard"):
+            learner = Learner(params, optimizer.init(params))
+        _check_arguments(optimizer, learner)
+        return learner
 
     return init
+
+
+def _check_arguments(optimizer: optax.GradientTransformation, learner: Learner) -> None:
+    """Raises TypeError unless `descend` gives the optimizer all that it needs."""
+    value = jnp.zeros((), jnp.result_type(*jax.tree.leaves(learner.params)))
+    try:
+        jax.eval_shape(
+            lambda learner: descend(optimizer, learner, learner.params, value), learner
+        )
+    except Exception as error:
+        raise TypeError(
+            "this optimizer cannot be used here. Its `update` is given the gradient, "
+            "its state, the parameters, and by name `value`, the loss, and `grad`; "
+            "which serves all of Optax but what evaluates the loss by itself (line "
+            "searches, such as optax.lbfgs with its default one; optax.contrib.sophia) "
+            f"or wants a gradient for each sample. It ended in: {error}"
+        ) from error
 
 
 def policy_of(network: Network) -> PolicyFn:
@@ -62,11 +88,26 @@ def value_of(network: Network) -> Callable[[Params, Array], Any]:
 
 
 def descend(
-    optimizer: optax.GradientTransformation, learner: Learner, grads: Params
+    optimizer: optax.GradientTransformation,
+    learner: Learner,
+    grads: Params,
+    value: Array,
 ) -> Learner:
-    """One step of the optimizer."""
-    updates, opt_state = optimizer.update(grads, learner.opt_state, learner.params)
-    return Learner(optax.apply_updates(learner.params, updates), opt_state)
+    """One step of the optimizer, which may ask for the loss, too."""
+    extra = _accepted(optimizer.update, {"value": value, "grad": grads})
+    with jax.numpy_dtype_promotion("standard"):  # Optax knows no other
+        updates, opt_state = optimizer.update(
+            grads, learner.opt_state, learner.params, **extra
+        )
+        return Learner(optax.apply_updates(learner.params, updates), opt_state)
+
+
+def _accepted(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a function takes by name."""
+    parameters = inspect.signature(update).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return extra
+    return {name: x for name, x in extra.items() if name in parameters}
 
 
 def descend_over_samples(
@@ -91,10 +132,10 @@ def descend_over_samples(
     Returns:
       The next learner, and the metrics with gradient_norm.
     """
-    grad = partial(jax.grad(loss, has_aux=True), learner.params)
-    grads, metrics = sum_over_samples(grad, batch, weights, needed)
+    grad = partial(jax.value_and_grad(loss, has_aux=True), learner.params)
+    (value, metrics), grads = sum_over_samples(grad, batch, weights, needed)
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
-    return descend(optimizer, learner, grads), metrics
+    return descend(optimizer, learner, grads, value), metrics
 
 
 def descend_over_slices(
@@ -105,10 +146,10 @@ def descend_over_slices(
     weights: Any,
 ) -> tuple[Learner, Metrics]:
     """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays."""
-    grad = partial(jax.grad(loss, has_aux=True), learner.params)
-    grads, metrics = sum_over_slices(grad, samples, weights)
+    grad = partial(jax.value_and_grad(loss, has_aux=True), learner.params)
+    (value, metrics), grads = sum_over_slices(grad, samples, weights)
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
-    return descend(optimizer, learner, grads), metrics
+    return descend(optimizer, learner, grads, value), metrics
 
 
 def total_loss(
@@ -139,6 +180,7 @@ def total_loss(
       The loss, and the metrics policy_loss, entropy and, with a critic, value_loss.
     """
     step_weight = weight if step_weight is None else step_weight
+    entropy_coefficient = number(entropy_coefficient, entropy.dtype)
     actor = policy_loss + entropy_coefficient * entropy_loss(entropy)
     total = jnp.sum(weight * actor)
     metrics = {
@@ -147,7 +189,8 @@ def total_loss(
     }
     if value_loss is not None:
         metrics["value_loss"] = jnp.sum(step_weight * value_loss)
-        total = total + value_coefficient * metrics["value_loss"]
+        loss = metrics["value_loss"]
+        total = total + number(value_coefficient, loss.dtype) * loss
     return total, metrics
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from pgjax.checks import as_count
 from pgjax.collectives import AXIS as ENV
 from pgjax.collectives import split_environments
 
@@ -34,7 +35,8 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, env: int = 1) -> M
       ValueError: if the number of devices is no multiple of `env`.
     """
     devices = jax.devices() if devices is None else list(devices)
-    if env < 1 or len(devices) % env:
+    env = as_count("env", env)
+    if len(devices) % env:
         raise ValueError(
             f"env must divide the number of devices, {len(devices)}, got {env}"
         )

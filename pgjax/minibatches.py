@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from pgjax.checks import as_count
 from pgjax.collectives import own_key
 from pgjax.types import Array, Key, Metrics
 
@@ -47,11 +48,8 @@ def scan_minibatches(
     Raises:
       ValueError: if `num_minibatches` does not divide M, or a number is below 1.
     """
-    if num_epochs < 1 or num_minibatches < 1:
-        raise ValueError(
-            "num_epochs and num_minibatches must be at least 1, got "
-            f"{num_epochs} and {num_minibatches}"
-        )
+    num_epochs = as_count("num_epochs", num_epochs)
+    num_minibatches = as_count("num_minibatches", num_minibatches)
     total = len(jax.tree.leaves(samples)[0])
     if total % num_minibatches:
         raise ValueError(

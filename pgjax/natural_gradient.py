@@ -16,7 +16,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.checks import (
+    as_count,
+    as_scalars,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 from pgjax.collectives import sum_over_devices
+from pgjax.precision import number, working_dtype
 from pgjax.types import Array, Numeric, Params
 
 KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
@@ -43,9 +51,10 @@ def fisher_vector_product(
     >>> print(fisher_vector_product(kl_fn, jnp.zeros(2), jnp.array([1.0, 0.0])))
     [4. 1.]
     """
+    check_not_negative(damping=damping)
     _, product = jax.jvp(jax.grad(kl_fn), (params,), (vector,))
     product = sum_over_devices(product)
-    return jax.tree.map(lambda x, v: x + damping * v, product, vector)
+    return jax.tree.map(lambda x, v: x + number(damping, x.dtype) * v, product, vector)
 
 
 def scale_by_inverse_fisher(
@@ -66,16 +75,25 @@ def scale_by_inverse_fisher(
       Schulman et al., 2015, appendix C.
     """
 
+    iterations = as_count("iterations", iterations)
+    check_positive(damping=damping)
+    check_finite(damping=damping)
+    (damping,) = as_scalars(damping=damping)
+
     def update(
         updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
     ) -> tuple[Params, Any]:
+        dtype = working_dtype(*jax.tree.leaves(updates))
+
         def product(vector: Params) -> Params:
-            return fisher_vector_product(kl_fn, params, vector, damping=damping)
+            vector = _cast_like(vector, params)
+            vector = fisher_vector_product(kl_fn, params, vector, damping=damping)
+            return optax.tree.cast(vector, dtype)
 
         direction, _ = jax.scipy.sparse.linalg.cg(
-            product, updates, maxiter=iterations, tol=1e-10
+            product, optax.tree.cast(updates, dtype), maxiter=iterations, tol=1e-10
         )
-        return direction, state
+        return _cast_like(direction, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
@@ -96,14 +114,18 @@ def scale_to_kl(
       Schulman et al., 2015, appendix C.
     """
 
+    check_positive(max_kl=max_kl, damping=damping)
+    check_finite(max_kl=max_kl, damping=damping)
+    max_kl, damping = as_scalars(max_kl=max_kl, damping=damping)
+
     def update(
         updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
     ) -> tuple[Params, Any]:
         product = fisher_vector_product(kl_fn, params, updates, damping=damping)
-        curvature = optax.tree.vdot(updates, product)
+        curvature = _inner_product(updates, product)
         flat = curvature <= 0.0  # no direction, or none that the policy feels
         length = jnp.sqrt(2.0 * max_kl / jnp.where(flat, 1.0, curvature))
-        return optax.tree.scale(jnp.where(flat, 0.0, -length), updates), state
+        return _scaled(jnp.where(flat, 0.0, -length), updates), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
@@ -124,6 +146,12 @@ def backtrack_to_kl(
       Schulman et al., 2015, appendix C.
     """
 
+    max_backtracks = as_count("max_backtracks", max_backtracks, least=0)
+    check_positive(max_kl=max_kl, decay=decay)
+    check_positive(**{"1 - decay": 1 - decay})
+    check_finite(max_kl=max_kl)
+    max_kl, decay = as_scalars(max_kl=max_kl, decay=decay)
+
     def update(
         updates: Params,
         state: Any,
@@ -136,7 +164,7 @@ def backtrack_to_kl(
         loss = sum_over_devices(loss_fn(params))
 
         def acceptable(scale: Array) -> Array:
-            new = optax.apply_updates(params, optax.tree.scale(scale, updates))
+            new = optax.apply_updates(params, _scaled(scale, updates))
             new_kl, new_loss = sum_over_devices((kl_fn(new), loss_fn(new)))
             return (new_kl <= max_kl) & (new_loss <= loss)
 
@@ -153,7 +181,8 @@ def backtrack_to_kl(
         _, scale, accepted = jax.lax.while_loop(going_on, shorten, carry)
         # Not a product with 0, which would keep a NaN.
         step = jax.tree.map(
-            lambda x: jnp.where(accepted, scale * x, jnp.zeros_like(x)), updates
+            lambda x: jnp.where(accepted, x, jnp.zeros_like(x)),
+            _scaled(scale, updates),
         )
         return step, state
 
@@ -183,6 +212,10 @@ def trust_region(
         0 for no line search.
       decay: factor between two steps, in (0, 1).
 
+    Raises:
+      TypeError: for an argument of another type.
+      ValueError: for a number out of range.
+
     >>> transformation = trust_region(0.5, damping=0.01)
     >>> params, grads = jnp.zeros(1), jnp.ones(1)  # the gradient of a loss
     >>> step, _ = transformation.update(
@@ -192,6 +225,8 @@ def trust_region(
     >>> print(f"{step[0]:.3f}")
     -0.995
     """
+    cg_iterations = as_count("cg_iterations", cg_iterations)
+    max_backtracks = as_count("max_backtracks", max_backtracks, least=0)
     steps = [
         scale_by_inverse_fisher(iterations=cg_iterations, damping=damping),
         scale_to_kl(max_kl, damping=damping),
@@ -214,5 +249,20 @@ def unless_cancelled(grads: Params, all_positive: Params) -> Params:
       grads: of the surrogate loss.
       all_positive: the same with the absolute values of the advantages.
     """
-    left = optax.tree.norm(grads) > 1e-5 * optax.tree.norm(all_positive)
-    return jax.tree.map(lambda x: jnp.where(left, x, 0.0), grads)
+    left, whole = (jnp.sqrt(_inner_product(x, x)) for x in (grads, all_positive))
+    return jax.tree.map(lambda x: jnp.where(left > 1e-5 * whole, x, 0.0), grads)
+
+
+def _inner_product(x: Params, y: Params) -> Array:
+    """Over all leaves, whatever their types."""
+    dtype = working_dtype(*jax.tree.leaves((x, y)))
+    return optax.tree.vdot(optax.tree.cast(x, dtype), optax.tree.cast(y, dtype))
+
+
+def _scaled(scale: Array, tree: Params) -> Params:
+    """The tree times a number; leaves keep their types."""
+    return jax.tree.map(lambda x: scale.astype(x.dtype) * x, tree)
+
+
+def _cast_like(tree: Params, other: Params) -> Params:
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, other)

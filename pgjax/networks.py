@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_is
+from pgjax.checks import as_count, check_flags, check_is
 from pgjax.distributions import Categorical
 from pgjax.heads import action_head
 from pgjax.initialization import INITIALIZERS, draw, scale_of
@@ -77,13 +77,15 @@ class MLP(nn.Module):
     ) -> Array:
         scales = scale_of(self.initializer, x.shape[-1], gain)
         kernel_init, bias_init = map(nn.initializers.constant, scales)
-        return nn.Dense(
+        dense = nn.Dense(
             width,
             kernel_init=kernel_init,
             bias_init=bias_init,
             dot_general=matmul or layer_product,
             name=name,
-        )(x)
+        )
+        with jax.numpy_dtype_promotion("standard"):  # Flax knows no other
+            return dense(x)
 
 
 def linear_softmax_policy(
@@ -215,6 +217,7 @@ def actor_critic(
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, image = _observations(env)
     layers = _layers(hidden, activation, initializer)
+    check_flags(shared_torso=shared_torso)
     if shared_torso:
         if not hidden:
             raise ValueError("a shared torso needs a hidden layer")
@@ -290,10 +293,15 @@ def _layers(
     Raises:
       ValueError: if a name is unknown, or a width is no positive number.
     """
-    if not isinstance(hidden, Sequence) or any(width < 1 for width in hidden):
+    try:
+        if not isinstance(hidden, Sequence):
+            raise TypeError
+        for width in hidden:
+            as_count("a width", width)
+    except (TypeError, ValueError):
         raise ValueError(
             f"hidden must be positive widths, such as (64, 64), got {hidden}"
-        )
+        ) from None
     for what, name, known in (
         ("activation", activation, ACTIVATIONS),
         ("initializer", initializer, INITIALIZERS),

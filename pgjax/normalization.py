@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.collectives import total
+from pgjax.checks import as_scalars, check_is, check_positive, check_unit_interval
+from pgjax.collectives import each_device
+from pgjax.counters import as_float
+from pgjax.precision import number
+from pgjax.running_moments import Moments, no_moments, update_moments
 from pgjax.types import (
     Algorithm,
     Array,
@@ -23,13 +27,7 @@ from pgjax.types import (
     Transition,
 )
 
-
-class Moments(NamedTuple):
-    """Mean and variance of all samples so far."""
-
-    num_samples: Array  # () float32
-    mean: Array  # (...)
-    variance: Array  # (...) mean squared deviation
+ENOUGH = 10.0  # returns that differ before their deviation is taken for known
 
 
 class NormalizedParams(NamedTuple):
@@ -44,36 +42,8 @@ class RewardScale(NamedTuple):
 
     opt_state: Any  # of the algorithm inside
     moments: Moments
+    largest_return: Array  # () the largest absolute value so far
     running_return: Array  # (N,)
-
-
-def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
-    """The moments with more samples taken in.
-
-    Args:
-      moments: of the samples so far, each of shape E.
-      x: (T, N, *E) new samples.
-      weight: (T, N) 1 for samples that count, 0 for padding.
-
-    References:
-      Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
-      Sample Variances, 1979.
-    """
-    weight = weight.reshape(weight.shape + (1,) * (x.ndim - weight.ndim))
-    new = total(weight)
-    num_samples = moments.num_samples + new
-    mean = total(weight * x, axis=(0, 1)) / jnp.maximum(new, 1.0)
-    deviation = jnp.square(x - mean[None, None])
-    variance = total(weight * deviation, axis=(0, 1)) / jnp.maximum(new, 1.0)
-    share = new / jnp.maximum(num_samples, 1.0)
-    shift = mean - moments.mean
-    return Moments(
-        num_samples,
-        moments.mean + share * shift,
-        moments.variance
-        + share * (variance - moments.variance)
-        + share * (1.0 - share) * jnp.square(shift),
-    )
 
 
 def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Algorithm:
@@ -83,29 +53,47 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
     acts and the one that learns see the same numbers; they change after each update.
     In the first rollout observations are as they come, but clipped.
 
+    A feature that has not differed so far, or by no more than rounding (a deviation up
+    to half a unit in the last place of its mean), is shifted, but not scaled: it is 0,
+    and its rounding is not magnified. Deviations below 1e-4 are not scaled up to 1.
+
     Args:
-      algorithm: any; `policy` and `update` are wrapped.
+      algorithm: any; `policy` and `update` are wrapped. Whatever the observations' type
+        (bytes, float16), it sees float32, or float64 where they are that.
       clip: bound of the scaled observations, > 0.
 
     Returns:
       An algorithm whose parameters are `NormalizedParams`: evaluation and files take
       the statistics along.
 
+    Raises:
+      TypeError: if `algorithm` is something else, or already normalizes observations.
+      ValueError: if `clip` is out of range.
+
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, continuous details 6
       and 7.
     """
+    check_is(Algorithm, "pg.ppo(network, optimizer)", algorithm=algorithm)
+    check_positive(clip=clip)
+    (clip,) = as_scalars(clip=clip)
 
     def normalize(moments: Moments, obs: Array) -> Array:
-        shape = (1,) * (obs.ndim - moments.mean.ndim) + moments.mean.shape
-        centred = obs - moments.mean.reshape(shape)
-        scale = jax.lax.rsqrt(moments.variance.reshape(shape) + 1e-8)
-        return jnp.clip(centred * scale, -clip, clip)
+        dtype, axes = moments.mean.dtype, (1,) * (obs.ndim - moments.mean.ndim)
+        scale = _scale_of_observations(moments, obs.dtype)
+        mean, rest, scale = (
+            x.reshape(axes + x.shape) for x in (moments.mean, moments.mean_rest, scale)
+        )
+        bound = number(clip, dtype)
+        centred = (obs.astype(dtype) - mean) - rest
+        return jnp.clip(centred * scale, -bound, bound)
 
     def init(key: Key, obs: Array) -> Learner:
-        inner = algorithm.init(key, obs)
-        ones = jnp.ones(obs.shape[1:])
-        moments = Moments(jnp.float32(0.0), jnp.zeros_like(ones), ones)
+        dtype = jnp.float64 if obs.dtype == jnp.float64 else jnp.float32
+        moments = no_moments(obs.shape[1:], dtype)
+        inner = algorithm.init(key, normalize(moments, obs))
+        if _holds(NormalizedParams, inner):
+            raise TypeError("observations are normalized twice; once does it")
         return Learner(NormalizedParams(inner.params, moments), inner.opt_state)
 
     def update(
@@ -129,6 +117,24 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
     return Algorithm(init, update, policy, algorithm.complete_episodes)
 
 
+def _holds(kind: type, learner: Learner) -> bool:
+    """Whether such a state is anywhere in it."""
+
+    def found(x: Any) -> bool:
+        return isinstance(x, kind)
+
+    return any(map(found, jax.tree.leaves(learner, is_leaf=found)))
+
+
+def _scale_of_observations(moments: Moments, dtype: Any) -> Array:
+    """What centred observations, which came in this type, are multiplied with."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    unit = float(jnp.finfo(dtype if floating else moments.mean.dtype).eps)
+    rounding = 0.5 * unit * moments.mean
+    constant = moments.variance <= jnp.square(rounding)
+    return jnp.where(constant, 1.0, jax.lax.rsqrt(moments.variance + 1e-8))
+
+
 def scale_rewards(
     algorithm: Algorithm, *, gamma: Numeric = 0.99, clip: Numeric = 10.0
 ) -> Algorithm:
@@ -138,28 +144,50 @@ def scale_rewards(
     rollouts; rewards are divided by the standard deviation of all R so far, these ones
     among them. Nothing is subtracted: signs stay as they are.
 
+    Where returns have hardly differed yet (the first steps, a reward that never
+    changes, a goal that was reached once), their deviation is not known, and dividing
+    by it could magnify rewards without bound. The divisor is therefore
+
+        max(std R, max(1, max |R|) min(1, 10 / k)^2), k = samples (std R / max |R|)^2,
+
+    where k is how many returns there were that differ from the mean by as much as the
+    largest one from 0. Up to ten of them no reward is magnified; soon after, the first
+    term is the larger one.
+
     Args:
       algorithm: any; `update` is wrapped. What it learns of values is in scaled units.
-      gamma: discount, in [0, 1]; that of the algorithm.
+      gamma: discount, in [0, 1]; that of the algorithm, which is not known here: with
+        another one, rewards are scaled by what the algorithm does not see.
       clip: bound of the scaled rewards, > 0.
+
+    Raises:
+      TypeError: if `algorithm` is something else, or already scales rewards.
+      ValueError: if a number is out of range.
 
     References:
       Huang et al., 2022, continuous details 8 and 9.
       Engstrom et al., Implementation Matters in Deep Policy Gradients, 2020.
     """
+    check_is(Algorithm, "pg.ppo(network, optimizer)", algorithm=algorithm)
+    check_unit_interval(gamma=gamma)
+    check_positive(clip=clip)
+    gamma, clip = as_scalars(gamma=gamma, clip=clip)
 
     def init(key: Key, obs: Array) -> Learner:
         inner = algorithm.init(key, obs)
-        zero = jnp.float32(0.0)
-        scale = RewardScale(
-            inner.opt_state, Moments(zero, zero, zero + 1.0), jnp.zeros(len(obs))
-        )
+        if _holds(RewardScale, inner):
+            raise TypeError("rewards are scaled twice; once does it")
+        dtype = jnp.result_type(float)
+        zero, zeros = jnp.zeros((), dtype), jnp.zeros(len(obs), dtype)
+        scale = RewardScale(inner.opt_state, no_moments((), dtype), zero, zeros)
         return Learner(inner.params, scale)
 
     def update(
         key: Key, learner: Learner, batch: Transition
     ) -> tuple[Learner, Metrics]:
-        opt_state, moments, running = learner.opt_state
+        opt_state, moments, largest, running = learner.opt_state
+        counts = batch.weight > 0
+        reward = jnp.where(counts, batch.reward.astype(running.dtype), 0.0)
 
         def accumulate(running: Array, inputs: tuple) -> tuple[Array, Array]:
             reward, ended = inputs
@@ -167,16 +195,29 @@ def scale_rewards(
             return jnp.where(ended, 0.0, running), running
 
         # Padding follows an episode's end, and the next episode follows the padding.
-        ended = batch.terminated | batch.truncated | (batch.weight == 0.0)
-        running, returns = jax.lax.scan(accumulate, running, (batch.reward, ended))
+        ended = batch.terminated | batch.truncated | ~counts
+        running, returns = jax.lax.scan(accumulate, running, (reward, ended))
         moments = update_moments(moments, returns, batch.weight)
-        reward = batch.reward * jax.lax.rsqrt(moments.variance + 1e-8)
+        size = jnp.max(jnp.where(counts, jnp.abs(returns), 0.0))
+        largest = jnp.maximum(largest, jnp.max(each_device(size)))
+        scaled = jnp.clip(reward / _divisor_of_rewards(moments, largest), -clip, clip)
+        floating = jnp.issubdtype(batch.reward.dtype, jnp.floating)
+        scaled = scaled.astype(batch.reward.dtype if floating else running.dtype)
         inner, metrics = algorithm.update(
             key,
             Learner(learner.params, opt_state),
-            batch._replace(reward=jnp.clip(reward, -clip, clip)),
+            batch._replace(reward=scaled),
         )
-        scale = RewardScale(inner.opt_state, moments, running)
+        scale = RewardScale(inner.opt_state, moments, largest, running)
         return Learner(inner.params, scale), metrics
 
     return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)
+
+
+def _divisor_of_rewards(moments: Moments, largest: Array) -> Array:
+    """See `scale_rewards`."""
+    std = jnp.sqrt(jnp.maximum(moments.variance, 0.0))
+    share = jnp.square(std / jnp.where(largest > 0.0, largest, 1.0))
+    differing = as_float(moments.num_samples).astype(share.dtype) * share
+    unknown = jnp.minimum(1.0, ENOUGH / jnp.maximum(differing, 1.0))
+    return jnp.maximum(std, jnp.maximum(1.0, largest) * jnp.square(unknown))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.batching import any_agent
-from pgjax.checks import check_is
+from pgjax.checks import as_count, check_is
 from pgjax.collectives import own_key, share_of, total
 from pgjax.stepping import (
     EnvsState,
@@ -60,10 +60,11 @@ def episodes(env: Env, num_envs: int) -> Rollout:
       num_envs: N, the number of episodes per rollout.
 
     Raises:
+      TypeError: for an argument of another type.
       ValueError: if num_envs < 1.
     """
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
-    _check_positive(num_envs=num_envs)
+    num_envs = as_count("num_envs", num_envs)
 
     def init(key: Key) -> tuple:
         del key
@@ -170,7 +171,7 @@ def _play_on(step: Callable, draw: Callable, playing: Playing, room: int) -> Pla
     def segment(playing: Playing) -> Playing:
         """A few steps, whose noise is drawn at once; it ends with the episodes."""
         begin = playing.time
-        inputs = draw(begin + jnp.arange(size))
+        inputs = draw(begin + jnp.arange(size, dtype=jnp.int32))
 
         def one(playing: Playing) -> Playing:
             time = playing.time
@@ -222,10 +223,12 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
       num_steps: T, the steps that each environment takes in a rollout.
 
     Raises:
+      TypeError: for an argument of another type.
       ValueError: if num_envs < 1 or num_steps < 1.
     """
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
-    _check_positive(num_envs=num_envs, num_steps=num_steps)
+    num_envs = as_count("num_envs", num_envs)
+    num_steps = as_count("num_steps", num_steps)
 
     def init(key: Key) -> EnvsState:
         return start_envs(env, own_key(key), share_of(num_envs))
@@ -277,9 +280,3 @@ def _restocked(env: Env, key: Key, done: Array, spares: Spares) -> Spares:
 
 def _observe(env: Env, num_envs: int, key: Key) -> Array:
     return env.reset(key, share_of(num_envs))[0]
-
-
-def _check_positive(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from pgjax.batching import count_up_to
-from pgjax.checks import check_is, check_key
+from pgjax.checks import as_count, check_is, check_key
 from pgjax.collectives import each_device, sum_over_devices
 from pgjax.counters import count_up_to_limit
 from pgjax.meshes import AGENT, over_mesh, specs_of
@@ -61,6 +61,7 @@ def train(
       ValueError: if the rollout cuts episodes and the algorithm needs them whole,
         num_updates < 1, or the environments cannot be split evenly.
     """
+    num_updates = as_count("num_updates", num_updates)
     state = init_train_state(key, rollout, algorithm, mesh=mesh)
     return train_steps(state, rollout, algorithm, num_updates=num_updates, mesh=mesh)
 
@@ -94,7 +95,7 @@ def init_train_state(
         return over_mesh(
             lambda key: _init(key, rollout, algorithm), mesh, PartitionSpec(), specs
         )(key)
-    return _init(key, rollout, algorithm)
+    return _with_own_buffers(_init(key, rollout, algorithm))
 
 
 def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
@@ -107,6 +108,22 @@ def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
         num_episodes=jnp.zeros((), jnp.uint32),
         num_updates=jnp.zeros((), jnp.uint32),
         key=key,
+    )
+
+
+def _with_own_buffers(state: TrainState) -> TrainState:
+    """The state, of which no leaf shares its memory with another, or with anything.
+
+    A donated call takes each leaf's memory: parameters that an optimizer also keeps in
+    its state (lookahead, schedule-free) cannot be given twice, and constants of a
+    network, or a user's arrays, are not ours to give.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return state
+    places = [getattr(leaf, "sharding", None) for leaf in leaves]
+    return jax.tree.unflatten(
+        structure, jax.device_put(leaves, places, may_alias=False)
     )
 
 
@@ -143,8 +160,7 @@ def train_steps(
     Raises:
       ValueError: if num_updates < 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}")
+    num_updates = as_count("num_updates", num_updates)
 
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         return train_step(state, rollout, algorithm)
@@ -232,7 +248,8 @@ def _summary(batch: Transition, episodes: Episodes) -> Metrics:
 
 def recent_return(state: TrainState) -> Array:
     """The mean return of the last 100 episodes, or of as many as there were; or NaN."""
-    known = jnp.arange(RECENT) < jnp.minimum(state.num_episodes, RECENT)
+    number = jnp.minimum(state.num_episodes, RECENT).astype(jnp.int32)
+    known = jnp.arange(RECENT, dtype=jnp.int32) < number
     total = jnp.sum(jnp.where(known, state.recent_returns, 0.0))
     return total / jnp.sum(known, dtype=jnp.float32)
 
@@ -240,7 +257,7 @@ def recent_return(state: TrainState) -> Array:
 def _push(recent: Array, episodes: Episodes, count: Array) -> Array:
     """The last returns, newest first, after those of the `count` that just ended."""
     so_far = count_up_to(episodes.finished.ravel())  # by time, then by environment
-    place = jnp.arange(RECENT)  # 0 for the newest
+    place = jnp.arange(RECENT, dtype=jnp.int32)  # 0 for the newest
     known = place < so_far[-1]
     step = jnp.searchsorted(so_far, so_far[-1] - place)
     new = jnp.where(known, episodes.returns.ravel()[step], 0.0)

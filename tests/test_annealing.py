@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import probes
 import pytest
 
 import pgjax as pg
+from pgjax.counters import Counter, as_float
 
 KEY = jax.random.key(0)
 T, N = 4, 3
@@ -49,7 +52,7 @@ def test_updates_shrink_with_the_steps_that_count():
     # Before each update there were 0, 5, 15, 16, 28, 31 of 20 steps.
     moved = np.diff([learner.params["x"][1] for learner in learners])
     np.testing.assert_allclose(moved, [1.0, 0.75, 0.25, 0.2, 0.0, 0.0], rtol=1e-6)
-    counted = [int(learner.opt_state.env_steps) for learner in learners]
+    counted = [as_float(learner.opt_state.env_steps) for learner in learners]
     assert counted == [0, 5, 15, 16, 28, 31, 34]
     assert learners[-1].opt_state.opt_state == 60.0  # of the algorithm inside
 
@@ -81,7 +84,7 @@ def test_it_is_a_schedule_where_each_rollout_has_a_gradient_step(optimizer):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, other
     )
-    assert int(ends[1].learner.opt_state.env_steps) == T * N * (updates + 2)
+    assert as_float(ends[1].learner.opt_state.env_steps) == T * N * (updates + 2)
 
 
 def test_env_steps_may_be_swept():
@@ -96,19 +99,41 @@ def test_env_steps_may_be_swept():
     np.testing.assert_allclose(many, [1.0, 1.5, 1.9], rtol=1e-6)
 
 
-def test_the_count_does_not_overflow():
-    algorithm = pg.anneal(counter(), env_steps=2**31 - 1)
+def after(algorithm, env_steps):
+    """A learner that has seen so many steps."""
     learner = algorithm.init(KEY, jnp.zeros((N, 2)))
-    late = learner.opt_state._replace(env_steps=jnp.uint32(2**31 - 2))
-    learner = learner._replace(opt_state=late)
+    words = divmod(env_steps, 2**32)
+    late = learner.opt_state._replace(env_steps=Counter(*map(jnp.uint32, words)))
+    return learner._replace(opt_state=late)
+
+
+@pytest.mark.parametrize("budget", [2**31, 2**32 + 10, 10**12, 10**18])
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_a_budget_may_be_of_any_size(budget, share):
+    algorithm = pg.anneal(counter(), env_steps=budget)
+    learner, _ = algorithm.update(KEY, after(algorithm, int(budget * share)), batch(3))
+    np.testing.assert_allclose(learner.params["x"], 1.0 - share, rtol=1e-6)
+
+
+def test_the_count_does_not_overflow():
+    algorithm = pg.anneal(counter(), env_steps=2**33)
+    learner = after(algorithm, 2**32 - 2)
     for _ in range(3):
         learner, _ = algorithm.update(KEY, learner, batch(12))
-        assert int(learner.opt_state.env_steps) == 2**31
-    assert np.all(learner.params["x"] < 1e-6)
+    assert tuple(map(int, learner.opt_state.env_steps)) == (1, 34)
+    np.testing.assert_allclose(learner.params["x"], 1.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "env_steps", [jnp.int32(2**31 - 1), jnp.uint32(24), np.float64(24.0), 24]
+    "env_steps",
+    [
+        jnp.int32(2**31 - 1),
+        jnp.uint32(24),
+        np.float64(24.0),
+        np.float32(24.0),
+        np.int64(24),
+        24,
+    ],
 )
 def test_any_number_will_do(env_steps):
     (*_, last) = updated(pg.anneal(counter(), env_steps=env_steps), [12, 12])
@@ -124,9 +149,7 @@ def test_beyond_the_end_not_even_a_broken_update_moves_anything():
         )
     )
     algorithm = pg.anneal(broken, env_steps=12)
-    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
-    ended = learner.opt_state._replace(env_steps=jnp.uint32(12))
-    learner, _ = algorithm.update(KEY, learner._replace(opt_state=ended), batch(3))
+    learner, _ = algorithm.update(KEY, after(algorithm, 12), batch(3))
     np.testing.assert_array_equal(learner.params["x"], 0.0)
 
 
@@ -158,7 +181,7 @@ def test_statistics_of_observations_are_not_to_be_shrunk():
         inside.init(KEY, jnp.zeros((N, 4)))
 
 
-@pytest.mark.parametrize("env_steps", [0, -1.0, 2**31, 1e12])
+@pytest.mark.parametrize("env_steps", [0, -1.0, 2**64, math.nan, np.float32(0)])
 def test_steps_out_of_range_are_an_error(env_steps):
     with pytest.raises(ValueError, match="env_steps must be"):
         pg.anneal(counter(), env_steps=env_steps)

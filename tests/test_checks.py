@@ -38,7 +38,7 @@ TYPES = {
         lambda: pg.train(0, ROLLOUT, LEARNER, num_updates=1)
     ),
     r"network must be of type Network": lambda: pg.ppo(ADAM, NETWORK),
-    r"optimizer must be .* such as optax.adam\(1e-3\), got function": (
+    r"optimizer must be .* such as optax.adam\(1e-3\).*, got function": (
         lambda: pg.a2c(NETWORK, optax.adam)
     ),
     r"env must be of type Env, such as pg.make_env.*got str": (

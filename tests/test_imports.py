@@ -11,8 +11,8 @@ ROOT = Path(pg.__file__).parent
 # Each module may import from the layers above its own; a package, from itself too.
 LAYERS = (
     {"types", "xla"},
-    {"checks", "batching", "collectives", "precision", "counters", "stepping"},
-    {"weighted", "meshes"},
+    {"checks", "batching", "collectives", "counters", "precision", "stepping"},
+    {"weighted", "meshes", "running_moments"},
     {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
     {
         "critics",

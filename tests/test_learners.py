@@ -58,7 +58,9 @@ def test_descend_takes_steps_against_the_gradient_with_momentum():
     params = {"w": jnp.array([1.0, 2.0])}
     learner = pg.Learner(params, optimizer.init(params))
     for _ in range(2):
-        learner = learners.descend(optimizer, learner, {"w": jnp.array([1.0, -2.0])})
+        learner = learners.descend(
+            optimizer, learner, {"w": jnp.array([1.0, -2.0])}, jnp.float32(0.0)
+        )
     # 0.1 of the gradient, then 0.1 of 1.5 times the gradient.
     want = np.array([1.0, 2.0]) - 0.25 * np.array([1.0, -2.0])
     np.testing.assert_allclose(learner.params["w"], want, rtol=1e-6)
@@ -68,7 +70,7 @@ def test_descend_gives_the_optimizer_the_parameters():
     optimizer = optax.adamw(0.1, weight_decay=0.5)
     params = jnp.array([1.0, -2.0])
     learner = pg.Learner(params, optimizer.init(params))
-    learner = learners.descend(optimizer, learner, jnp.zeros(2))
+    learner = learners.descend(optimizer, learner, jnp.zeros(2), jnp.float32(0.0))
     np.testing.assert_allclose(learner.params, 0.95 * np.array([1.0, -2.0]), rtol=1e-6)
 
 

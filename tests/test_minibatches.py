@@ -106,7 +106,7 @@ def test_flat_samples_are_time_major():
 @pytest.mark.parametrize("numbers", [(0, 1), (1, 0)])
 def test_numbers_below_one_are_told(numbers):
     epochs, minibatches = numbers
-    with pytest.raises(ValueError, match=f"at least 1, got {epochs} and {minibatches}"):
+    with pytest.raises(ValueError, match="at least 1, got"):
         scan(jax.random.key(0), num_epochs=epochs, num_minibatches=minibatches)
 
 

@@ -8,14 +8,10 @@ import probes
 import pytest
 
 import pgjax as pg
-from pgjax.normalization import Moments, update_moments
+from pgjax.counters import as_float
 
 KEY = jax.random.key(0)
 NUM_STEPS, NUM_ENVS = 5, 3
-
-
-def no_moments(*shape):
-    return Moments(jnp.float32(0.0), jnp.zeros(shape), jnp.ones(shape))
 
 
 def samples(seed, num_steps=NUM_STEPS, shape=(2,), mean=3.0):
@@ -30,35 +26,75 @@ def kept(pieces):
 
 
 def assert_moments(moments, data, rtol=1e-5):
-    assert moments.num_samples == len(data)
+    assert as_float(moments.num_samples) == len(data)
     np.testing.assert_allclose(moments.mean, data.mean(axis=0), rtol=rtol)
     np.testing.assert_allclose(moments.variance, data.var(axis=0), rtol=rtol)
 
 
-@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
-def test_moments_merged_in_pieces_are_those_of_all_samples(shape):
-    pieces = [samples(i, size, shape) for i, size in enumerate((5, 1, 5, 5))]
-    pieces[2][1][:] = 0.0  # a piece without a sample that counts
-    moments = no_moments(*shape)
-    for i, piece in enumerate(pieces):
-        moments = update_moments(moments, *piece)
-        assert_moments(moments, kept(pieces[: i + 1]))
+OBSERVATIONS = {
+    "bytes": (np.uint8, 7, 3),
+    "counts": (np.int32, 1000, 50),
+    "halves": (np.float16, 5.0, 2.0),
+    "flags": (bool, 0.4, 0.5),
+    "an offset": (np.float32, 1000.0, 0.002),
+}
 
 
-def test_the_first_samples_may_all_be_padding():
-    x, weight = samples(0)
-    moments = update_moments(no_moments(2), x, np.zeros_like(weight))
-    jax.tree.map(np.testing.assert_array_equal, moments, no_moments(2))
-    assert_moments(update_moments(moments, x, weight), kept([(x, weight)]))
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+def test_observations_of_any_type_come_out_alike(kind):
+    dtype, mean, std = OBSERVATIONS[kind]
+    rng = np.random.default_rng(0)
+    obs = rng.normal(mean, std, size=(NUM_STEPS, NUM_ENVS, 2))
+    obs = (obs > 0.4 if dtype is bool else obs).astype(dtype)
+    weight = np.ones((NUM_STEPS, NUM_ENVS), np.float32)
+    batch = transitions(0)._replace(obs=obs, next_obs=obs, weight=weight)
+    algorithm = pg.normalize_observations(recorder())
+    learner = algorithm.init(KEY, jnp.zeros((NUM_ENVS, 2), dtype))
+    learner, _ = compiled_update(algorithm)(learner, batch)
+    seen = algorithm.policy(learner.params, jnp.asarray(obs[0])).obs
+    assert seen.dtype == jnp.float32
+    data = np.float64(obs).reshape(-1, 2)
+    np.testing.assert_allclose(seen, normalized(np.float64(obs[0]), data), atol=1e-2)
 
 
-def test_a_large_mean_does_not_swamp_the_variance():
-    # The mean's own rounding error, some 1e-3, enters squared: 1e-6 of 4.
-    pieces = [samples(seed, mean=10_000.0) for seed in range(20)]
-    moments = no_moments(2)
-    for piece in pieces:
-        moments = update_moments(moments, *piece)
-    assert_moments(moments, kept(pieces), rtol=1e-4)
+@pytest.mark.parametrize("value", [0.0, 9.81, -12345.678, 1e-6, 1e30])
+@pytest.mark.parametrize("noise", [0, 1])  # units in the last place
+def test_a_constant_is_zero_and_its_rounding_is_not_magnified(value, noise):
+    obs = np.full((NUM_STEPS, NUM_ENVS, 2), value, np.float32)
+    if noise:
+        obs[::2] = np.nextafter(np.float32(value), np.float32(np.inf))
+    batch = transitions(0)._replace(obs=obs, next_obs=obs)
+    algorithm = pg.normalize_observations(recorder())
+    learner, _ = compiled_update(algorithm)(start(algorithm), batch)
+    seen = np.asarray(algorithm.policy(learner.params, jnp.asarray(obs[0])).obs)
+    if noise and abs(value) < 1e30:
+        assert np.all(np.abs(seen) <= 1e-3)
+    elif not noise:
+        np.testing.assert_array_equal(seen, 0.0)
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+@pytest.mark.parametrize("filling", [np.nan, np.inf, -1e30])
+def test_padding_may_hold_anything(wrap, filling):
+    algorithm = wrap(recorder())
+    batch = transitions(0)
+    padding = batch.weight == 0
+    spoilt = batch._replace(
+        obs=np.where(padding[..., None], np.float32(filling), batch.obs),
+        reward=np.where(padding, np.float32(filling), batch.reward),
+    )
+    got, want = (
+        compiled_update(algorithm)(start(algorithm), x)[0] for x in (spoilt, batch)
+    )
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
+def test_twice_is_once_too_often(wrap):
+    between = pg.anneal(wrap(recorder()), env_steps=10)
+    for inner in (wrap(recorder()), between)[: 1 if "obs" in wrap.__name__ else 2]:
+        with pytest.raises(TypeError, match="twice"):
+            start(wrap(inner))
 
 
 class Seen(NamedTuple):
@@ -148,7 +184,8 @@ def test_policy_and_update_see_the_same_numbers_in_a_train_step():
     step = probes.quick_jit(lambda state: pg.train_step(state, rollout, algorithm))
     state = pg.init_train_state(KEY, rollout, algorithm)
     for i in range(3):
-        mean, variance = (np.float64(x) for x in state.learner.params.moments[1:])
+        moments = state.learner.params.moments
+        mean, variance = np.float64(moments.mean), np.float64(moments.variance)
         state, metrics = step(state)
         batch = metrics["batch"]
         np.testing.assert_allclose(batch.action, batch.obs, rtol=1e-6, atol=1e-6)
@@ -157,7 +194,8 @@ def test_policy_and_update_see_the_same_numbers_in_a_train_step():
         want = raw if i == 0 else (raw - mean) / np.sqrt(variance)
         np.testing.assert_allclose(batch.next_obs, want, rtol=1e-4, atol=1e-5)
         assert np.any(batch.obs < 0) == (i > 0)  # raw ones are uniform in [0, 1)
-    assert state.learner.params.moments.num_samples == 3 * NUM_STEPS * NUM_ENVS
+    seen = as_float(state.learner.params.moments.num_samples)
+    assert seen == 3 * NUM_STEPS * NUM_ENVS
 
 
 @pytest.mark.parametrize("wrap", [pg.normalize_observations, pg.scale_rewards])
@@ -198,6 +236,14 @@ def expected_running_returns(running, batch, gamma):
     return result, running
 
 
+def expected_divisor(returns):
+    """max(std, max(1, largest) min(1, 10 / k)^2), k = samples (std / largest)^2."""
+    std, largest = returns.std(), np.abs(returns).max()
+    differing = len(returns) * (std / largest) ** 2
+    unknown = min(1.0, 10.0 / differing) ** 2 if differing > 0 else 1.0
+    return max(std, max(1.0, largest) * unknown)
+
+
 @pytest.mark.parametrize("clip", [10.0, 0.5])
 def test_rewards_are_divided_by_the_deviation_of_the_running_return(clip):
     gamma = 0.8
@@ -211,18 +257,67 @@ def test_rewards_are_divided_by_the_deviation_of_the_running_return(clip):
         learner, metrics = update(learner, batch)
         returns, running = expected_running_returns(running, batch, gamma)
         pieces.append((returns, batch.weight))
-        scaled = np.float64(batch.reward) / kept(pieces).std()
+        scaled = np.float64(batch.reward) / expected_divisor(kept(pieces))
         seen = metrics["batch"]
         want = scaled.clip(-clip, clip)
+        want = np.where(batch.weight > 0, want, 0.0)
         np.testing.assert_allclose(seen.reward, want, rtol=1e-5)
-        np.testing.assert_array_equal(np.sign(seen.reward), np.sign(batch.reward))
-        assert np.any(np.abs(scaled) > clip) == (clip < 1)
         np.testing.assert_allclose(learner.opt_state.running_return, running, rtol=1e-5)
         np.testing.assert_array_equal(seen.obs, batch.obs)
         np.testing.assert_array_equal(seen.next_obs, batch.next_obs)
     assert np.any(running)  # an episode goes on across batches
     assert_moments(learner.opt_state.moments, kept(pieces))
     assert (learner.params, learner.opt_state.opt_state) == (3.0, 3)
+
+
+def rewarded(algorithm, rewards, *, num_envs=NUM_ENVS, ends=False):
+    """What the learner sees of each row of equal rewards, one row for each update."""
+    update, seen = compiled_update(algorithm), []
+    learner = algorithm.init(KEY, jnp.zeros((num_envs, 2)))
+    flags = np.full((1, num_envs), ends)
+    for reward in rewards:
+        row = np.broadcast_to(np.float32(reward), (1, num_envs))
+        zeros, obs = np.zeros_like(row), np.zeros((1, num_envs, 2), np.float32)
+        batch = pg.Transition(
+            obs, zeros, zeros, row, flags, flags & False, obs, zeros + 1.0
+        )
+        learner, metrics = update(learner, batch)
+        seen.append(np.asarray(metrics["batch"].reward))
+    return np.stack(seen), learner
+
+
+# Rewards, row by row; whether each row is an episode.
+UNKNOWN = {
+    "a constant": (np.ones(40), False),
+    "episodes of one step": (np.ones(40), True),
+    "hardly a constant": (1.0 + 1e-6 * np.arange(40), True),
+    "a large constant": (np.full(40, 1e4), True),
+    "a small constant": (np.full(40, 1e-4), True),
+    "costs": (-np.ones(40), False),
+    "nothing, then a goal": (np.eye(40)[30], True),
+    "nothing": (np.zeros(40), False),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_a_deviation_that_is_not_known_yet_magnifies_nothing(case, num_envs):
+    rewards, ends = UNKNOWN[case]
+    algorithm = pg.scale_rewards(recorder())
+    seen, _ = rewarded(algorithm, rewards, num_envs=num_envs, ends=ends)
+    assert np.all(np.abs(seen) <= np.abs(rewards[:, None, None]))
+    assert np.all(np.abs(seen) <= 1.0)
+    np.testing.assert_array_equal(np.sign(seen[:, 0, 0]), np.sign(rewards))
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 1e4])
+def test_a_deviation_that_is_known_is_what_rewards_are_divided_by(size):
+    rewards = size * np.random.default_rng(0).normal(size=(2000, 1))
+    algorithm = pg.scale_rewards(recorder(), gamma=0.0)
+    seen, learner = rewarded(algorithm, rewards, num_envs=1)
+    std = rewards.std()
+    np.testing.assert_allclose(learner.opt_state.moments.variance, std**2, rtol=1e-4)
+    np.testing.assert_allclose(seen[-1, 0], rewards[-1] / std, rtol=1e-3)
 
 
 def test_rewards_of_zero_stay_zero():
@@ -277,7 +372,8 @@ def test_the_wrappers_compose_around_an_algorithm_that_trains(trained, wrap):
     for num_updates, learner in ((3, state.learner), (6, later.learner)):
         scale = learner.opt_state
         for moments in (learner.params.moments, scale.moments):
-            assert moments.num_samples == num_updates * NUM_STEPS * NUM_ENVS
+            seen = as_float(moments.num_samples)
+            assert seen == num_updates * NUM_STEPS * NUM_ENVS
 
 
 def test_the_order_of_the_wrappers_makes_no_difference(trained):

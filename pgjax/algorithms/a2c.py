@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import optax
 
-from pgjax.checks import check_unit_interval
+from pgjax.checks import (
+    as_count,
+    as_scalars,
+    check_flags,
+    check_not_negative,
+    check_unit_interval,
+)
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     descend_over_samples,
@@ -52,8 +58,9 @@ def a2c(
       optimizer: any Optax transformation that descends; the literature has RMSProp, or
         Adam with eps 1e-5, after clipping the global norm to 0.5.
       gamma: discount, in [0, 1].
-      lam: trace decay of GAE, in [0, 1]; not used with `n_step`.
-      n_step: rewards before the bootstrap, at least 1; without it, GAE.
+      lam: trace decay of GAE, in [0, 1]; not with `n_step`.
+      n_step: rewards before the bootstrap, from 1 to the rollout's steps; without it,
+        GAE.
       normalize_advantage: whether A_t is scaled to mean 0 and variance 1 per batch.
       entropy_coefficient: weight of the entropy bonus, >= 0.
       value_coefficient: weight of the critic's loss, >= 0.
@@ -62,18 +69,44 @@ def a2c(
       An algorithm for the rollout `pgjax.unroll`.
 
     Raises:
-      ValueError: from `update`, if the network has no critic or n_step < 1.
+      TypeError: for an argument of another type.
+      ValueError: for a number out of range, or both `lam` and `n_step`; from `update`,
+        if the network has no critic, `n_step` exceeds the rollout's steps, or
+        advantages of one sample are normalized.
 
     References:
       Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, 2016.
     """
     check_unit_interval(gamma=gamma, lam=lam)
+    check_not_negative(
+        entropy_coefficient=entropy_coefficient, value_coefficient=value_coefficient
+    )
+    check_flags(normalize_advantage=normalize_advantage)
+    gamma, lam, entropy_coefficient, value_coefficient = as_scalars(
+        gamma=gamma,
+        lam=lam,
+        entropy_coefficient=entropy_coefficient,
+        value_coefficient=value_coefficient,
+    )
+    if n_step is not None:
+        n_step = as_count("n_step", n_step)
+        if not isinstance(lam, float) or lam != 1.0:
+            raise ValueError(
+                f"lam is the decay of lambda returns, and n_step={n_step} takes others "
+                f"instead; leave out one of the two, got lam={lam}"
+            )
     value_fn = value_of(network)
 
     def update(
         key: Key, learner: Learner, batch: Transition
     ) -> tuple[Learner, Metrics]:
         del key
+        if n_step is not None and n_step > len(batch.reward):
+            raise ValueError(
+                f"n_step={n_step} looks further ahead than the rollout's "
+                f"{len(batch.reward)} steps; take more steps, or leave n_step out: "
+                "returns then look ahead to the rollout's end"
+            )
         estimates = estimate_advantages(
             value_fn,
             learner.params,

@@ -10,12 +10,15 @@ import optax
 
 from pgjax.blocks import instead_of_padding
 from pgjax.checks import (
+    as_count,
+    as_scalars,
     check_choice,
+    check_not_negative,
     check_positive,
     check_positive_or_none,
     check_unit_interval,
 )
-from pgjax.critics import Estimates, estimate_advantages
+from pgjax.critics import Estimates, estimate_advantages, normalized
 from pgjax.learners import (
     descend_over_slices,
     learner_init,
@@ -36,7 +39,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, standardize, weighted_mean
+from pgjax.weighted import mean_weights, weighted_mean
 
 Normalization = Literal["minibatch", "batch", "none"]
 
@@ -79,7 +82,7 @@ def ppo(
       gamma: discount, in [0, 1].
       lam: trace decay of GAE, in [0, 1].
       clip: half-width of the ratio's trusted interval, > 0.
-      num_epochs: passes over each rollout.
+      num_epochs: passes over each rollout, >= 1.
       num_minibatches: gradient steps per pass; must divide steps x environments.
       advantage_normalization: to mean 0 and variance 1 over each "minibatch", over the
         whole "batch", or "none".
@@ -94,9 +97,11 @@ def ppo(
       An algorithm for the rollout `pgjax.unroll`.
 
     Raises:
-      ValueError: for an unknown normalisation or a number out of range; from `update`,
-        if the network has no critic or `num_minibatches` does not divide the number of
-        samples.
+      TypeError: for an argument of another type.
+      ValueError: for an unknown normalisation, a number out of range, or a limit of
+        later gradient steps where there is only one; from `update`, if the network has
+        no critic, `num_minibatches` does not divide the number of samples, or leaves
+        one for each minibatch and advantages are normalized.
 
     References:
       Schulman et al., Proximal Policy Optimization Algorithms, 2017.
@@ -105,7 +110,25 @@ def ppo(
     check_unit_interval(gamma=gamma, lam=lam)
     check_positive(clip=clip)
     check_positive_or_none(value_clip=value_clip, target_kl=target_kl)
+    check_not_negative(
+        entropy_coefficient=entropy_coefficient, value_coefficient=value_coefficient
+    )
     check_choice("advantage_normalization", advantage_normalization, Normalization)
+    num_epochs = as_count("num_epochs", num_epochs)
+    num_minibatches = as_count("num_minibatches", num_minibatches)
+    for name, limit in (("target_kl", target_kl), ("value_clip", value_clip)):
+        if limit is not None and num_epochs * num_minibatches == 1:
+            raise ValueError(
+                f"{name} limits what the gradient steps after an update's first one "
+                "do, and one epoch of one minibatch has no other; leave it out, or "
+                "take more epochs or minibatches"
+            )
+    gamma, lam, clip, value_clip, target_kl = as_scalars(
+        gamma=gamma, lam=lam, clip=clip, value_clip=value_clip, target_kl=target_kl
+    )
+    entropy_coefficient, value_coefficient = as_scalars(
+        entropy_coefficient=entropy_coefficient, value_coefficient=value_coefficient
+    )
     value_fn = value_of(network)
 
     def loss(params: Params, samples: Samples, weight: Array) -> tuple[Array, Metrics]:
@@ -125,14 +148,14 @@ def ppo(
         return total, metrics | {
             # Under the old policy, whose samples these are: KL(old || new).
             "kl": jnp.sum(weight * kl_penalty(old, log_prob)),
-            "clip_fraction": jnp.sum(weight * clipped),
+            "clip_fraction": jnp.sum(jnp.where(clipped, weight, 0.0)),
         }
 
     def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
         learner, stopped = carry
         weight, advantage = samples.weight, samples.estimates.advantage
         if advantage_normalization == "minibatch":
-            advantage = standardize(advantage, weight)
+            advantage = normalized(advantage, weight)
         samples = samples._replace(
             estimates=samples.estimates._replace(advantage=advantage)
         )

@@ -9,8 +9,15 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.baselines import Baseline, no_baseline
-from pgjax.checks import check_broadcasts, check_choice, check_unit_interval
-from pgjax.critics import critic_values
+from pgjax.checks import (
+    as_scalars,
+    check_broadcasts,
+    check_choice,
+    check_flags,
+    check_not_negative,
+    check_unit_interval,
+)
+from pgjax.critics import critic_values, normalized
 from pgjax.learners import (
     descend_over_samples,
     learner_init,
@@ -31,9 +38,12 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, moments, per_episode, standardize
+from pgjax.weighted import mean_weights, moments, per_episode
 
 Reduction = Literal["episodes", "steps", "sum"]
+
+
+VALUE_COEFFICIENT = 0.5
 
 
 def reinforce(
@@ -46,7 +56,7 @@ def reinforce(
     discount_states: bool = False,
     normalize_advantage: bool = False,
     entropy_coefficient: Numeric = 0.0,
-    value_coefficient: Numeric = 0.5,
+    value_coefficient: Numeric = VALUE_COEFFICIENT,
 ) -> Algorithm:
     """Gradient ascent on J(theta) = E[G_0], one update per batch of complete episodes.
 
@@ -75,14 +85,27 @@ def reinforce(
       An algorithm for the rollout `pgjax.episodes`.
 
     Raises:
-      ValueError: for an unknown reduction; from `update`, for a baseline whose critic
-        is missing or that does not broadcast to (T, N).
+      TypeError: for an argument of another type.
+      ValueError: for an unknown reduction or a number out of range; from `update`, for
+        a baseline or `value_coefficient` whose critic is missing, a baseline that does
+        not broadcast to (T, N), or if advantages of one sample are normalized.
 
     References:
       Williams, 1992; Sutton and Barto, 2018, sections 13.3 and 13.4.
     """
     check_unit_interval(gamma=gamma)
+    check_not_negative(
+        entropy_coefficient=entropy_coefficient, value_coefficient=value_coefficient
+    )
     check_choice("reduction", reduction, Reduction)
+    check_flags(
+        discount_states=discount_states, normalize_advantage=normalize_advantage
+    )
+    gamma, entropy_coefficient, value_coefficient = as_scalars(
+        gamma=gamma,
+        entropy_coefficient=entropy_coefficient,
+        value_coefficient=value_coefficient,
+    )
 
     if not callable(baseline):
         raise ValueError(
@@ -94,10 +117,12 @@ def reinforce(
     def estimate(params: Params, batch: Transition) -> tuple[Array, Array]:
         """Returns G_t and advantages G_t - b_t, (T, N) each."""
         flags = batch.terminated, batch.truncated
-        if jax.eval_shape(value_fn, params, batch.obs) is not None:
+        has_critic = jax.eval_shape(value_fn, params, batch.obs) is not None
+        if has_critic:
             value, next_value = critic_values(value_fn, params, batch)
             returns = lambda_returns(batch.reward, next_value, *flags, gamma=gamma)
         else:
+            _check_no_use_of_critic(value_coefficient)
             value = None
             returns = discounted_returns(batch.reward, *flags, gamma=gamma)
         expected = baseline(returns, batch.weight, value)
@@ -111,7 +136,7 @@ def reinforce(
         returns, advantage = estimate(learner.params, batch)
         _, variance = moments(advantage, batch.weight)
         if normalize_advantage:
-            advantage = standardize(advantage, batch.weight)
+            advantage = normalized(advantage, batch.weight)
         step_weight = mean_weights(batch.weight)
         scale = {
             "episodes": per_episode(batch.weight),
@@ -119,7 +144,7 @@ def reinforce(
             "sum": batch.weight,
         }[reduction]
         if discount_states:
-            scale = scale * gamma ** jnp.arange(len(scale))[:, None]
+            scale = scale * gamma ** jnp.arange(len(scale), dtype=scale.dtype)[:, None]
 
         def loss(params: Params, block: tuple, weights: tuple) -> tuple[Array, Metrics]:
             batch, returns, advantage = block
@@ -151,3 +176,14 @@ def reinforce(
         policy_of(network),
         complete_episodes=True,
     )
+
+
+def _check_no_use_of_critic(value_coefficient: Numeric) -> None:
+    """Raises ValueError for the weight of a loss that does not exist."""
+    known = isinstance(value_coefficient, float)
+    if not known or value_coefficient not in (0.0, VALUE_COEFFICIENT):
+        raise ValueError(
+            f"value_coefficient={value_coefficient} weighs the loss of a critic, and "
+            "this network has none: leave it out, or use a network that returns a "
+            "value, such as pg.actor_critic(...)"
+        )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.blocks import instead_of_padding
-from pgjax.checks import check_positive, check_unit_interval
+from pgjax.checks import as_count, as_scalars, check_flags, check_unit_interval
 from pgjax.collectives import sum_over_devices, total
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
@@ -65,27 +65,31 @@ def trpo(
       gamma: discount, in [0, 1].
       lam: trace decay of GAE, in [0, 1].
       max_kl: bound of the policy's mean change, in nats, > 0.
-      cg_iterations: of conjugate gradients, at most.
+      cg_iterations: of conjugate gradients, at most; >= 1.
       damping: added to the Fisher matrix's diagonal, > 0.
-      max_backtracks: step lengths tried after the full one, each 0.8 of the last.
+      max_backtracks: step lengths tried after the full one, each 0.8 of the last; >= 0.
       normalize_advantage: whether A_t is scaled to mean 0 and variance 1 per batch.
-      num_epochs: passes of the critic over each rollout.
+      num_epochs: passes of the critic over each rollout, >= 1.
       num_minibatches: of each pass; must divide steps x environments.
 
     Returns:
       An algorithm for the rollout `pgjax.unroll`.
 
     Raises:
-      ValueError: from `update`, if the network has no critic, or one that shares
-        parameters with the actor; if `num_minibatches` does not divide the number of
-        samples.
+      TypeError: for an argument of another type.
+      ValueError: for a number out of range; from `update`, if the network has no
+        critic, or one that shares parameters with the actor; if `num_minibatches` does
+        not divide the number of samples; if advantages of one sample are normalized.
 
     References:
       Schulman et al., Trust Region Policy Optimization, 2015.
       Kakade, A Natural Policy Gradient, 2001.
     """
     check_unit_interval(gamma=gamma, lam=lam)
-    check_positive(max_kl=max_kl, damping=damping)
+    check_flags(normalize_advantage=normalize_advantage)
+    num_epochs = as_count("num_epochs", num_epochs)
+    num_minibatches = as_count("num_minibatches", num_minibatches)
+    gamma, lam = as_scalars(gamma=gamma, lam=lam)
     value_fn = value_of(network)
     policy = policy_of(network)
     policy_step = trust_region(

@@ -1,0 +1,188 @@
+"""Every algorithm and wrapper under JAX's other settings, and with other numbers.
+
+Shapes only, unless a test says otherwise: two updates, so that a state which changes
+its types under the first is found.
+"""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import probes
+import pytest
+
+import pgjax as pg
+
+ADAM = optax.adam(1e-3)
+ENVS = {name: pg.make_env(name) for name in ("CartPole-v1", "Pendulum-v1")}
+SMALL = {"num_epochs": 2, "num_minibatches": 2}
+ALGORITHMS = {
+    "reinforce": (pg.reinforce, {"discount_states": True}),
+    "reinforce mean": (pg.reinforce, {"baseline": pg.episode_mean}),
+    "reinforce batch": (
+        pg.reinforce,
+        {"baseline": pg.batch_mean, "normalize_advantage": True},
+    ),
+    "reinforce others": (pg.reinforce, {"baseline": pg.leave_one_out}),
+    "reinforce value": (pg.reinforce, {"baseline": pg.value_baseline}),
+    "a2c": (pg.a2c, {"normalize_advantage": True, "lam": 0.9}),
+    "a2c n-step": (pg.a2c, {"n_step": 2}),
+    "ppo": (pg.ppo, {"target_kl": 0.1, "value_clip": 0.2, **SMALL}),
+    "ppo batch": (pg.ppo, {"advantage_normalization": "batch", **SMALL}),
+    "trpo": (pg.trpo, SMALL),
+}
+WRAPPERS = {
+    "normalize_observations": pg.normalize_observations,
+    "scale_rewards": pg.scale_rewards,
+    "anneal": lambda algorithm: pg.anneal(algorithm, env_steps=1000),
+    "all": lambda algorithm: pg.normalize_observations(
+        pg.scale_rewards(pg.anneal(algorithm, env_steps=1000))
+    ),
+}
+SETTINGS = {
+    "x64": lambda: jax.enable_x64(True),
+    "strict": lambda: jax.numpy_dtype_promotion("strict"),
+}
+
+
+def network_of(name, env):
+    if name == "reinforce others":
+        return pg.mlp_policy(env, (4,))
+    return pg.actor_critic(env, (4,), state_dependent_std=name == "a2c")
+
+
+def rollout_of(algorithm, env):
+    return pg.episodes(env, 4) if algorithm.complete_episodes else pg.unroll(env, 4, 8)
+
+
+def traced(algorithm, env):
+    rollout, key = rollout_of(algorithm, env), jax.random.key(0)
+    return jax.eval_shape(
+        lambda key: pg.train(key, rollout, algorithm, num_updates=2), key
+    )
+
+
+@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_algorithm_under_every_setting(setting, algorithm, env):
+    make, options = ALGORITHMS[algorithm]
+    with SETTINGS[setting]():
+        network = network_of(algorithm, ENVS[env])
+        traced(make(network, ADAM, **options), ENVS[env])
+
+
+@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_wrapper_under_every_setting(setting, algorithm, wrapper, env):
+    make, options = ALGORITHMS[algorithm]
+    with SETTINGS[setting]():
+        network = network_of(algorithm, ENVS[env])
+        inner = make(network, ADAM, **options)
+        traced(WRAPPERS[wrapper](inner), ENVS[env])
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_drivers_under_every_setting(setting):
+    env, key = ENVS["CartPole-v1"], jax.random.key(0)
+    algorithm = pg.a2c(pg.mlp_policy(env, (4,)), ADAM)
+    with SETTINGS[setting]():
+        algorithm = pg.a2c(pg.actor_critic(env, (4,)), ADAM)
+        state, _ = traced(algorithm, env)
+        params = state.learner.params
+        jax.eval_shape(
+            lambda key, params: pg.evaluate(
+                key, env, algorithm.policy, params, num_episodes=4
+            ),
+            key,
+            params,
+        )
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("algorithm", ["reinforce value", "a2c", "ppo", "trpo"])
+def test_it_runs_under_every_setting(setting, algorithm):
+    make, options = ALGORITHMS[algorithm]
+    env, key = pg.make_env("Countdown-probe"), jax.random.key(0)
+    with SETTINGS[setting]():
+        inner = make(probes.linear_network(critic=True), ADAM, **options)
+        wrapped = WRAPPERS["all"](inner)
+        rollout = rollout_of(wrapped, env)
+        state, metrics = pg.train(key, rollout, wrapped, num_updates=2)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.learner.params))
+    assert np.isfinite(metrics["gradient_norm"]).all()
+
+
+NUMBERS = {
+    "np.float32": np.float32,
+    "np.float64": np.float64,
+    "np.int64": np.int64,
+    "int": int,
+    "0-d": np.asarray,
+    "jnp.float32": jnp.float32,
+    "jnp.int32": jnp.int32,
+}
+COUNTS = {
+    "np.float32": np.int32,
+    "np.float64": np.uint8,
+    "np.int64": np.int64,
+    "int": int,
+    "0-d": np.asarray,
+    "jnp.float32": jnp.uint32,
+    "jnp.int32": jnp.int32,
+}
+FLOATS = {"gamma": 1.0, "entropy_coefficient": 0.0, "value_coefficient": 1.0}
+CASES = {
+    "reinforce": (pg.reinforce, FLOATS, {}),
+    "a2c": (pg.a2c, FLOATS | {"lam": 1.0}, {}),
+    "a2c n-step": (pg.a2c, FLOATS, {"n_step": 2}),
+    "ppo": (
+        pg.ppo,
+        FLOATS | {"lam": 0.0, "clip": 1.0, "target_kl": 1.0, "value_clip": 1.0},
+        SMALL,
+    ),
+    "trpo": (
+        pg.trpo,
+        {"gamma": 1.0, "lam": 1.0, "max_kl": 1.0, "damping": 1.0},
+        SMALL | {"cg_iterations": 2, "max_backtracks": 1},
+    ),
+}
+WRAPPER_OPTIONS = {
+    "anneal": (pg.anneal, {"env_steps": 100.0}),
+    "scale_rewards": (pg.scale_rewards, {"gamma": 1.0, "clip": 2.0}),
+    "normalize_observations": (pg.normalize_observations, {"clip": 2.0}),
+}
+
+
+def program(algorithm):
+    """The text of an update, whose constants are all there is to compare."""
+    env = pg.make_env("Countdown-probe")
+    rollout, key = rollout_of(algorithm, env), jax.random.key(0)
+    return str(
+        jax.make_jaxpr(lambda k: pg.train(k, rollout, algorithm, num_updates=1))(key)
+    )
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize("setting", ["x64", "default"])
+@pytest.mark.parametrize("case", [*CASES, *WRAPPER_OPTIONS])
+def test_a_number_is_a_number_whatever_it_comes_as(case, setting, kind):
+    network = probes.linear_network(critic=True)
+
+    def made(number, count):
+        if case in CASES:
+            make, floats, counts = CASES[case]
+            counts = {name: count(x) for name, x in counts.items()}
+            floats = {name: number(x) for name, x in floats.items()}
+            return make(network, ADAM, **floats, **counts)
+        make, floats = WRAPPER_OPTIONS[case]
+        floats = {name: number(x) for name, x in floats.items()}
+        return make(pg.a2c(network, ADAM), **floats)
+
+    with SETTINGS.get(setting, contextlib.nullcontext)():
+        got = program(made(NUMBERS[kind], COUNTS[kind]))
+        assert got == program(made(float, int))
