@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import pathlib
 from typing import Any, NoReturn
 
@@ -209,11 +208,13 @@ def _add_settings(parser: Any, arguments: list[str], *, grid: bool) -> None:
 
 def _resumed_algorithm(arguments: list[str]) -> str | None:
     """The algorithm of the run that is to be resumed, where one can tell."""
+    from pgjax.lab.errors import UsageError
+    from pgjax.lab.store import algorithm_of
+
     run = _given(arguments, "--resume")
     try:
-        record = json.loads((pathlib.Path(run or "") / "config.json").read_text())
-        return {**record.get("sweep", {}), **record.get("config", {})}["algorithm"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None if run is None else algorithm_of(pathlib.Path(run))
+    except UsageError:
         return None  # whoever opens it will say what is wrong
 
 

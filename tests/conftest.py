@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import pytest
 
 import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
 
@@ -29,3 +30,27 @@ hypothesis.settings.load_profile("pgjax")
 
 # Scripts that record data with packages that the tests do not need.
 collect_ignore_glob = ["data/*"]
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory):
+    """A run, a sweep, and one that was stopped before its end; to be copied."""
+    from pgjax.cli import main
+    from pgjax.lab import sweeps
+
+    tiny = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
+    tiny += ["--steps", "200", "--updates-per-chunk", "2", "--checkpoint-every", "0"]
+    rate = ["--learning-rate", "0.01", "--no-anneal-learning-rate"]
+    grid = ["--gamma", "0.9", "0.99", "--agents-at-once", "2"]
+    directory = tmp_path_factory.mktemp("runs")
+
+    def make(name, *command):
+        out = ["--quiet", "--out", str(directory / name)]
+        assert main([command[0], "reinforce", *command[1:], *tiny, *out]) == 0
+
+    make("run", "train", *rate)
+    make("sweep", "sweep", *grid)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps._Session, "_finish", lambda session: 0)
+        make("parts", "sweep", *grid)
+    return directory

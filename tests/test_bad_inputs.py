@@ -14,19 +14,6 @@ from pgjax.lab.store import locked
 
 TINY = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
 QUICK = ["--steps", "200", "--checkpoint-every", "0", "--quiet"]
-RATE = ["--learning-rate", "0.01", "--no-anneal-learning-rate"]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A run of each kind, to be copied."""
-    directory = tmp_path_factory.mktemp("runs")
-    for name, command in {
-        "run": ["train", "reinforce", *TINY, *RATE],
-        "sweep": ["sweep", "reinforce", *TINY, "--gamma", "0.9", "0.99"],
-    }.items():
-        assert main([*command, *QUICK, "--out", str(directory / name)]) == 0
-    return directory
 
 
 def edit(path, change):
@@ -165,7 +152,7 @@ CASES = {
     "checkpoints of another": (
         wider,
         RESUME,
-        "holds something else: state/learner/params",
+        "other settings than config.json has now: hidden [4] (now [5])",
     ),
     "checkpoints a file": (
         file_for_checkpoints,
@@ -309,8 +296,8 @@ def contents(directory):
 
 
 @pytest.fixture
-def here(runs, tmp_path, monkeypatch):
-    shutil.copytree(runs, tmp_path / "here")
+def here(small_runs, tmp_path, monkeypatch):
+    shutil.copytree(small_runs, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 

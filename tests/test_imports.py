@@ -100,7 +100,8 @@ def test_algorithms_know_neither_rollout_nor_train():
     "path", of(*LAYER.keys() - HOST, "__init__"), ids=lambda path: path.stem
 )
 def test_the_core_depends_on_little(path):
-    known = CORE_DEPENDENCIES | ({"orbax"} if path.name == ORBAX else set())
+    known = CORE_DEPENDENCIES
+    known |= {"orbax", "tensorstore"} if path.name == ORBAX else set()
     assert others(path) <= known | set(sys.stdlib_module_names)
     assert not own(path) & HOST
 

@@ -20,6 +20,7 @@ from pgjax.bench.stages import pieces_of, whole_step
 from pgjax.bench.targets import this
 from pgjax.lab import machine, store
 from pgjax.lab.errors import UsageError
+from pgjax.lab.files import write_json
 from pgjax.lab.options import algorithm_factory
 
 ROUNDS, QUICK_ROUNDS = 11, 5
@@ -125,7 +126,7 @@ def _write(
         "ceilings": [x.to_json() for x in gauges.made()],
         "results": list(map(to_json, results, ceilings)),
     }
-    store.write_json(run / "bench.json", record)
+    write_json(run / "bench.json", record)
     bounds = list(map(bound, results, ceilings))
     plots.speeds(run / "bench.png", results, bounds, title=describe(devices))
 

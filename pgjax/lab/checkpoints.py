@@ -1,5 +1,8 @@
 """The checkpoints of a run: written while it trains, the last few kept.
 
+Each holds the settings that it was trained with, and a checksum of what it says about
+itself; Orbax has those of the arrays.
+
 RUN/checkpoints/N/          after N chunks of updates
 RUN/checkpoints/damaged-N/  one that could not be read, set aside
 """
@@ -11,18 +14,22 @@ import itertools
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pgjax.checkpoints import (
-    FORMAT,
+    CheckpointError,
     DamagedError,
-    check_contents,
     damage_told,
-    from_arrays,
     quiet_orbax,
-    template,
+    read,
     to_arrays,
+)
+from pgjax.lab.checkpoint_metadata import (
+    about,
+    check_settings,
+    describe,
+    numbers_in,
 )
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import EVERY
@@ -39,6 +46,8 @@ class Checkpoints:
       every: seconds from one to the next; 0 for one after every chunk.
       at_end: whether there is one when training is complete.
       tell: says what the user should know.
+      settings: JSON data that what is read must have been trained with; see
+        `check_settings`. None for any.
     """
 
     def __init__(
@@ -48,9 +57,11 @@ class Checkpoints:
         every: float = EVERY,
         at_end: bool = True,
         tell: Callable[[str], None] = print,
+        settings: Mapping[str, Any] | None = None,
     ):
         self.directory, self.at_end = directory.absolute(), at_end
-        self._every, self._tell = every, tell
+        self._every, self._tell, self._settings = every, tell, settings
+        self.notes: dict[str, Any] = {}  # of the one that was read
         self._manager: Any = None
         self._saved = time.monotonic()
         self._last: int | None = None
@@ -61,8 +72,15 @@ class Checkpoints:
         """Whether it is time for the next one."""
         return time.monotonic() - self._saved >= self._every
 
-    def save(self, number: int, state: Any) -> None:
+    def save(
+        self, number: int, state: Any, notes: Mapping[str, Any] | None = None
+    ) -> None:
         """Saves a state, by the number of chunks; returns once it has a copy of it.
+
+        Args:
+          number: of chunks so far.
+          state: what is saved.
+          notes: JSON data to go with it.
 
         Raises:
           UsageError: if this one, or the one before, could not be written.
@@ -74,7 +92,7 @@ class Checkpoints:
         arguments = ocp.args.StandardSave(to_arrays(state))
         with quiet_orbax(), self._failure_told():
             saved = self._open().save(
-                number, args=arguments, custom_metadata={"format": FORMAT}
+                number, args=arguments, custom_metadata=describe(self._settings, notes)
             )
             if not saved:
                 raise RuntimeError(f"{number} is not newer than what is there")
@@ -89,17 +107,15 @@ class Checkpoints:
           like: the state's structure.
 
         Raises:
-          CheckpointError: for one of a newer format, or of other shapes.
+          CheckpointError: for one of a newer format, of other settings or shapes.
           UsageError: if all there are are damaged.
         """
         if not self.directory.exists():
             return None
         if not self.directory.is_dir():
             raise UsageError(f"{self.directory} is not a directory of checkpoints")
-        with quiet_orbax():
-            numbers = sorted(self._open().all_steps(), reverse=True)
-        damaged: list[tuple[int, DamagedError]] = []
-        for number in numbers:
+        whole, damaged = self._sound()
+        for number in whole:
             try:
                 state = self._read(number, like)
             except DamagedError as error:
@@ -129,16 +145,9 @@ class Checkpoints:
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp
-        from orbax.checkpoint.options import MultiprocessingOptions
 
         if self._manager is None:
-            # One of several processes has everything, and writes it by itself.
-            alone = MultiprocessingOptions(
-                primary_host=0,
-                active_processes={0},
-                barrier_sync_key_prefix="pgjax",
-            )
-            processes = alone if several() else MultiprocessingOptions()
+            processes = _processes()
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=KEPT,
                 create=not several(),
@@ -152,16 +161,39 @@ class Checkpoints:
             )
         return self._manager
 
-    def _read(self, number: int, like: Any) -> Any:
-        import orbax.checkpoint as ocp
+    def _sound(self) -> tuple[list[int], list[tuple[int, DamagedError]]]:
+        """Those that say what they are, newest first, and those that do not.
 
-        path, manager = self.directory / str(number), self._open()
-        with quiet_orbax(), damage_told(path):
-            metadata = manager.metadata(number).custom_metadata
-            stored = dict(manager.item_metadata(number) or {})
-            check_contents(path, metadata, stored, like)
-            arguments = ocp.args.StandardRestore(template(like))
-            return from_arrays(manager.restore(number, args=arguments), like)
+        All are looked at: one of those would keep Orbax from opening any.
+        """
+        whole, damaged = [], []
+        for number in numbers_in(self.directory):
+            path = self.directory / str(number)
+            try:
+                about(path)
+                _read_by_orbax(path)
+            except DamagedError as error:
+                damaged.append((number, error))
+            else:
+                whole.append(number)
+        return whole, damaged
+
+    def _read(self, number: int, like: Any) -> Any:
+        path = self.directory / str(number)
+        told = about(path)
+        if self._settings is not None:
+            check_settings(path, told, self._settings)
+        stored = path / "default"  # Orbax's name for the only thing that it holds
+        with quiet_orbax(), _reader() as reader:
+            try:
+                with damage_told(path):
+                    state = read(reader, stored, told, like)
+            except CheckpointError as error:
+                if "settings" in told:  # which are ours: it is no other run's
+                    raise DamagedError(str(error)) from error
+                raise
+        self.notes = told.get("notes", {})
+        return state
 
     def _set_aside(self, damaged: list[tuple[int, DamagedError]]) -> None:
         if damaged:
@@ -183,6 +215,35 @@ class Checkpoints:
                 f"cannot write a checkpoint into {self.directory}: {reason}; the last "
                 "one that was written is kept"
             ) from error
+
+
+def _read_by_orbax(path: pathlib.Path) -> None:
+    """Sees that Orbax can read what it wrote about a checkpoint.
+
+    Raises:
+      DamagedError: if it cannot.
+    """
+    with quiet_orbax(), damage_told(path), _reader() as reader:
+        reader.metadata(path)
+
+
+def _reader() -> Any:
+    import orbax.checkpoint as ocp
+
+    options = _processes()
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
+
+
+def _processes() -> Any:
+    """Who takes part: one of several processes has everything, and does it alone."""
+    from orbax.checkpoint.options import MultiprocessingOptions
+
+    if not several():
+        return MultiprocessingOptions()
+    return MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="pgjax"
+    )
 
 
 def _import_orbax() -> None:

@@ -1,8 +1,24 @@
 """What a person got wrong: told in one line, with the remedy, before any long work."""
 
+import os
+
 
 class UsageError(Exception):
     """Bad input; the command prints the message and exits with code 2."""
+
+
+class MissingFileError(UsageError):
+    """There is no such file."""
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(f"{path} is missing")
+
+
+class DamagedFileError(UsageError):
+    """A file that does not hold what it should, and what it holds instead."""
+
+    def __init__(self, path: str | os.PathLike, why: str):
+        super().__init__(f"{path} is damaged: {why}")
 
 
 def told(error: OSError) -> str:

@@ -13,12 +13,14 @@ import importlib.util
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from pgjax.lab.errors import UsageError
+from pgjax.lab.files import write_whole
+from pgjax.lab.metrics_csv import COLUMNS, CsvLogger, Rows, columns_of  # noqa: F401
 
 # What each needs; an extra of the logger's name brings it.
 PACKAGES = {
@@ -27,17 +29,8 @@ PACKAGES = {
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
 }
-COLUMNS = (
-    "seed",
-    "update",
-    "env_steps",
-    "episodes",
-    "episode_return",
-    "recent_return",
-)
 _COUNTS = ("seed", "update", "env_steps", "episodes")  # not curves of their own
 MOST_AGENTS = 128  # that may each have a file or a run of its own
-Rows = dict[str, np.ndarray]  # columns of equal length
 
 
 class Logger(Protocol):
@@ -87,6 +80,8 @@ def open_loggers(
     shared: pathlib.Path,
     labels: Sequence[str] = (),
     position: int = 0,
+    sha256: str | None = None,
+    warn: Callable[[str], None] = print,
 ) -> Iterator[Loggers]:
     """All loggers of a run as one, closed at the end of the block.
 
@@ -96,84 +91,80 @@ def open_loggers(
       shared: for what holds a thing per agent; it is also the name of the run.
       labels: columns that tell agents apart, beside the seed.
       position: where a run goes on: bytes of metrics.csv that count; 0 for a new one.
+      sha256: of those; None where it is not known.
+      warn: says that metrics.csv was changed, or that another logger failed and is
+        done without.
 
     Raises:
       UsageError: if metrics.csv is not there up to that position.
+      OSError: if metrics.csv cannot be written.
     """
     made: dict[str, Callable[[], Logger]] = {
-        "csv": lambda: CsvLogger(directory / "metrics.csv", position),
         "parquet": lambda: ParquetLogger(directory, labels),
         "tensorboard": lambda: TensorBoardLogger(shared, labels, resumed=position > 0),
         "wandb": lambda: WandbLogger(shared, labels),
     }
-    chosen = [] if "none" in names else ["csv", *names]
-    with contextlib.ExitStack() as stack:
-        loggers = [
-            stack.enter_context(contextlib.closing(made[name]()))
-            for name in dict.fromkeys(chosen)
-        ]
-        yield Loggers(loggers)
+    if "none" in names:
+        yield Loggers()
+        return
+    table = CsvLogger(directory / "metrics.csv", position, sha256=sha256, warn=warn)
+    with contextlib.closing(table):
+        others = {name: made[name] for name in dict.fromkeys(names)}
+        with contextlib.closing(Loggers(table, others, warn)) as loggers:
+            yield loggers
 
 
 class Loggers:
-    """Loggers as one."""
+    """Loggers as one.
 
-    def __init__(self, loggers: Sequence[Logger]):
-        self._loggers = loggers
+    Args:
+      table: of metrics.csv, which the run stands on: where it fails, the run does.
+      others: what makes the others, by their names; one that fails is done without.
+      warn: says so.
+    """
+
+    def __init__(
+        self,
+        table: CsvLogger | None = None,
+        others: Mapping[str, Callable[[], Logger]] | None = None,
+        warn: Callable[[str], None] = print,
+    ):
+        self._table, self._warn = table, warn
+        self._others: dict[str, Logger] = {}
+        for name, make in (others or {}).items():
+            with self._failure_told(name):
+                self._others[name] = make()
 
     def write(self, rows: Rows) -> None:
-        for logger in self._loggers:
-            logger.write(rows)
+        """Takes in a chunk's rows."""
+        if self._table is not None:
+            self._table.write(rows)
+        for name, logger in list(self._others.items()):
+            with self._failure_told(name):
+                logger.write(rows)
 
     def position(self) -> int:
         """Bytes of metrics.csv, all of them on disk; 0 where there is none."""
-        tables = [x for x in self._loggers if isinstance(x, CsvLogger)]
-        return sum(table.position() for table in tables)
+        return 0 if self._table is None else self._table.position()
 
-
-class CsvLogger:
-    """A table, appended to chunk by chunk, so that a killed run keeps its rows.
-
-    Args:
-      path: the file.
-      position: bytes of it that are kept; 0 for a new one.
-    """
-
-    def __init__(self, path: pathlib.Path, position: int = 0):
-        size = path.stat().st_size if path.is_file() else 0
-        if size < position:
-            raise UsageError(
-                f"{path} is damaged: it has {size} bytes, and the checkpoint says "
-                f"{position}"
-            )
-        self._columns: list[str] = []
-        if not position:
-            self._file = path.open("w", newline="")
-        else:
-            self._file = path.open("r+", newline="")
-            self._columns = next(csv.reader(self._file))
-            self._file.seek(position)
-            self._file.truncate()
-        self._writer = csv.writer(self._file)
-
-    def position(self) -> int:
-        """Bytes written, all of them on disk."""
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-    def write(self, rows: Rows) -> None:
-        """Appends rows."""
-        if not self._columns:
-            self._columns = columns_of(rows)
-            self._writer.writerow(self._columns)
-        self._writer.writerows(
-            zip(*(_cells(rows[name]) for name in self._columns), strict=True)
-        )
-        self._file.flush()
+    def sha256(self) -> str | None:
+        """Of those; None where there is no metrics.csv."""
+        return None if self._table is None else self._table.sha256()
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Writes what is left."""
+        for name, logger in list(self._others.items()):
+            with self._failure_told(name):
+                logger.close()
+
+    @contextlib.contextmanager
+    def _failure_told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of another library, which may be anything
+            self._others.pop(name, None)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            self._warn(f"--log {name} failed, and is done without: {reason}")
 
 
 class ParquetLogger:
@@ -187,28 +178,35 @@ class ParquetLogger:
 
     def close(self) -> None:
         """Writes the file."""
-        from pyarrow import csv as tables
-        from pyarrow import float32, int64, parquet, string
-
-        path = self._directory / "metrics.csv"
-        with path.open(newline="") as file:
-            columns = next(csv.reader(file), [])
-        if not columns:
-            return
-        types = dict.fromkeys(columns, float32())
-        types |= dict.fromkeys(_COUNTS, int64()) | dict.fromkeys(self._labels, string())
-        options = tables.ConvertOptions(column_types=types)
-        table = tables.read_csv(path, convert_options=options)
-        parquet.write_table(table, self._directory / "metrics.parquet")
+        copy_to_parquet(self._directory, self._labels)
 
 
-def merge_parquet(tables: Sequence[Any], path: pathlib.Path) -> None:
-    """One file of several tables; cells that a table has no column for are null."""
-    import pyarrow
-    from pyarrow import parquet
+def copy_to_parquet(directory: pathlib.Path, labels: Sequence[str]) -> None:
+    """Writes metrics.parquet from metrics.csv, a batch of rows at a time.
 
-    whole = pyarrow.concat_tables(tables, promote_options="permissive")
-    parquet.write_table(whole, path)
+    Args:
+      directory: of both.
+      labels: columns of text.
+    """
+    from pyarrow import csv as tables
+    from pyarrow import float32, int64, parquet, string
+
+    path = directory / "metrics.csv"
+    with path.open(newline="") as file:
+        columns = next(csv.reader(file), [])
+    if not columns:
+        return
+    types = dict.fromkeys(columns, float32())
+    types |= dict.fromkeys(_COUNTS, int64()) | dict.fromkeys(labels, string())
+    options = tables.ConvertOptions(column_types=types)
+
+    def write(file: Any) -> None:
+        batches = tables.open_csv(path, convert_options=options)
+        with parquet.ParquetWriter(file, batches.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+    write_whole(directory / "metrics.parquet", write)
 
 
 class _PerAgent:
@@ -297,17 +295,3 @@ class WandbLogger(_PerAgent):
         """Finishes every agent's run."""
         for sink in self._sinks.values():
             sink.finish()
-
-
-def columns_of(rows: Rows) -> list[str]:
-    """The table's columns, in order: the known ones first."""
-    return [*COLUMNS, *sorted(set(rows) - set(COLUMNS))]
-
-
-def _cells(column: np.ndarray) -> list[Any]:
-    """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
-    if column.dtype == object:  # settings of a grid read as they are written
-        return [str(value) for value in column]
-    if column.dtype.kind != "f":
-        return column.tolist()
-    return ["" if value != value else f"{value:.9g}" for value in column.tolist()]

@@ -16,14 +16,18 @@ from pgjax.lab import store
 from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
+from pgjax.lab.files import misfit_told
+from pgjax.lab.params import load_params
 from pgjax.lab.progress import Reporter
+from pgjax.lab.results import check_results, load_summary
 from pgjax.lab.summary import spread
 
 
 def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
     """A run's config, its pieces, and the parameters of all its agents."""
     config = store.load_config(run)
-    experiment = build(config)
+    with misfit_told(run / "config.json"):
+        experiment = build(config)
 
     def init(key: Any) -> Any:
         return pg.init_train_state(
@@ -32,7 +36,9 @@ def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), config.seeds))
     like = jax.eval_shape(jax.vmap(init), keys)
-    return config, experiment, store.load_params(run / "params.npz", like)
+    params = load_params(run / "params.npz", like)
+    check_results(run, load_summary(run), "config.json", "params.npz")
+    return config, experiment, params
 
 
 def params_of(config: Config, params: Any, agent: int | None) -> Any:

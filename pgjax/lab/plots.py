@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,9 +18,9 @@ FEWEST = 4  # seeds, for a band to be drawn
 
 
 def learning_curve(
-    path: pathlib.Path,
-    env_steps: list[np.ndarray],
-    recent_return: list[np.ndarray],
+    path: pathlib.Path | BinaryIO,
+    env_steps: Sequence[np.ndarray],
+    recent_return: Sequence[np.ndarray],
     *,
     title: str,
     solved_return: float | None,
@@ -63,11 +65,11 @@ def learning_curve(
     axes.spines[["top", "right"]].set_visible(False)
     if many:
         axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _mean_and_band(
-    axes: Axes, env_steps: list[np.ndarray], recent_return: list[np.ndarray]
+    axes: Axes, env_steps: Sequence[np.ndarray], recent_return: Sequence[np.ndarray]
 ) -> None:
     """The mean over seeds on a common grid, with its 95% interval (Student's t).
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from pgjax.lab.errors import UsageError
+
 LOG_SECONDS = 5.0  # between two lines, where there is no terminal
 _STARTED = time.perf_counter() - time.process_time()
 
@@ -77,6 +79,21 @@ class Reporter:
     def __init__(self, quiet: bool = False):
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self._live = self.console.is_terminal and not quiet
+
+    def warn(self, text: str) -> None:
+        """Says in one line what went wrong where work goes on, also when quiet."""
+        console = Console(stderr=True, highlight=False)
+        console.print(f"pgjax: {text}", soft_wrap=True, markup=False)
+
+    @contextmanager
+    def failure_told(self, what: str) -> Iterator[None]:
+        """Lets what is optional fail, and says what was not done, and why."""
+        try:
+            yield
+        except Exception as error:  # whatever another library raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = str(error) if isinstance(error, UsageError) else reason
+            self.warn(f"{what}: {reason}")
 
     @contextmanager
     def phase(self, doing: str, done: str) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -16,16 +15,21 @@ from jax.sharding import Mesh
 
 from pgjax.lab import store, trainer
 from pgjax.lab.build import build
+from pgjax.lab.checkpoint_metadata import check_newest
 from pgjax.lab.config import Config, check, from_json, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
+from pgjax.lab.files import misfit_told, write_whole
 from pgjax.lab.grid import agents_of
 from pgjax.lab.hosts import from_first, is_first, on_first, several
 from pgjax.lab.loggers import check_loggers
+from pgjax.lab.params import save_params
 from pgjax.lab.programs import choose_mesh, compile_programs
 from pgjax.lab.progress import Reporter, count, plural
+from pgjax.lab.results import SUMMARY, write_summary
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
+from pgjax.lab.tables import read_curves
 from pgjax.meshes import ENV
 
 
@@ -75,17 +79,20 @@ def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str,
         raise UsageError(f"{run} is a sweep: `pgjax sweep --resume {run}` goes on")
     before = store.load_config(run)
     config = extended(run, before, given)
-    if (run / "summary.json").is_file() and config == before:
+    if (run / SUMMARY).exists() and config == before:
         raise UsageError(
             f"{run} is complete: there is nothing to resume"
             + ("" if config.anneal_learning_rate else "; more --steps train it further")
         )
-    if (run / "summary.json").is_file() and not _has_checkpoints(run):
+    if (run / SUMMARY).exists() and not _has_checkpoints(run):
         raise UsageError(
             f"{run} is complete, and has no checkpoints to go on from; nothing was "
             "overwritten"
         )
     log = list(store.load_record(run).get("log", ()))
+    with misfit_told(run / "config.json"):
+        settings = trainer.settings_of(config, agents_of(config), log)
+    check_newest(run / "checkpoints", settings)  # before anything is compiled
     return {"config": to_json(config), "log": log}
 
 
@@ -125,6 +132,7 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
     return config
 
 
+CURVE = "learning_curve.png"
 FINISHING = "finishing this chunk, then saving (again: stop at once, unsaved) ...\n"
 
 
@@ -155,19 +163,23 @@ class _Session:
         """Trains and evaluates; returns the exit code."""
         training = self._train(run, begin)
 
-        def record() -> None:
-            store.save_params(run / "params.npz", training.params)
-            diverged = self._agents.seeds[training.log.diverged > 0].tolist()
-            draw_learning_curve(run, self._config, without=diverged)
-
-        on_first(record)
+        on_first(lambda: save_params(run / "params.npz", training.params))
         if training.stopped:
             self._tell(
                 f"stopped after {count(training.log.env_steps.sum())} env steps, and "
                 f"saved; to go on:\n    pgjax train --resume {run}"
             )
-            return 128 + training.stopped
-        return self._finish(run, training)
+            code = 128 + training.stopped
+        else:
+            code = self._finish(run, training)
+        on_first(lambda: self._draw(run, training))
+        return code
+
+    def _draw(self, run: pathlib.Path, training: trainer.Training) -> None:
+        """Draws the learning curve; where that fails, all results are there already."""
+        agents = self._agents.seeds[training.log.diverged == 0].tolist()
+        with self._reporter.failure_told(f"{run / CURVE} was not drawn"):
+            draw_learning_curve(run, self._config, agents)
 
     def _train(self, run: pathlib.Path, begin: Callable[[], None]) -> trainer.Training:
         config, reporter = self._config, self._reporter
@@ -188,6 +200,7 @@ class _Session:
                 progress=progress,
                 received=received,
                 tell=self._tell,
+                warn=self._reporter.warn,
             )
 
     def _finish(self, run: pathlib.Path, training: Any) -> int:
@@ -207,7 +220,7 @@ class _Session:
             train_seconds=training.seconds,
             wall_seconds=log.age,
         )
-        on_first(lambda: store.write_json(run / "summary.json", summary))
+        on_first(lambda: write_summary(run, summary))
         if not self._quiet:
             print_summary(run, self._config, summary)
         return int(bool(np.all(log.diverged)))
@@ -228,33 +241,30 @@ def _told(mesh: Mesh) -> str:
 
 
 def draw_learning_curve(
-    run: pathlib.Path, config: Config, *, without: Sequence[int] = ()
+    run: pathlib.Path, config: Config, seeds: Sequence[int]
 ) -> None:
     """Draws learning_curve.png from metrics.csv, where there is one.
 
     Args:
       run: its directory.
       config: its settings.
-      without: seeds that diverged.
+      seeds: whose curves are drawn; others are those that diverged.
     """
     from pgjax.lab.plots import learning_curve
 
-    if not (run / "metrics.csv").is_file():
+    path = run / "metrics.csv"
+    if not path.exists():
         return
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = [
-            (int(row["seed"]), float(row["env_steps"]), float(row["recent_return"]))
-            for row in csv.DictReader(file)
-            if row["recent_return"] and int(row["seed"]) not in without
-        ]
-    if not rows:
+    everyone = {(str(seed),) for seed in agents_of(config).seeds}
+    curves = read_curves(path, (), everyone)
+    drawn = [curves[agent] for seed in seeds if (agent := (str(seed),)) in curves]
+    if not drawn:
         return
-    seed, env_steps, recent = np.array(rows).T
-    agents = [seed == number for number in np.unique(seed)]
-    learning_curve(
-        run / "learning_curve.png",
-        [env_steps[agent] for agent in agents],
-        [recent[agent] for agent in agents],
-        title=title_of(config),
-        solved_return=config.solved_return,
+    env_steps, recent = zip(*drawn, strict=True)
+    title, level = title_of(config), config.solved_return
+    write_whole(
+        run / CURVE,
+        lambda file: learning_curve(
+            file, env_steps, recent, title=title, solved_return=level
+        ),
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgjax.lab import store
-from pgjax.lab.errors import UsageError
+from pgjax.lab.errors import DamagedFileError, UsageError
+from pgjax.lab.results import check_results, load_summary
+from pgjax.lab.shapes import TEXT, check_shape
+from pgjax.lab.tables import read_curves
 
+ENV = {"env": TEXT}
+METRICS = "metrics.csv"
 GRID_POINTS = 100  # of a curve
 
 
@@ -45,24 +48,29 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     Raises:
       UsageError: if it is neither, or has not finished.
     """
-    record = store.load_record(directory)
-    try:
-        summary = json.loads((directory / "summary.json").read_text())
-    except FileNotFoundError:
-        command = "sweep" if "sweep" in record else "train"
+    record, path = store.load_record(directory), directory / "config.json"
+    is_sweep = "sweep" in record
+    check_shape(path, record, {"groups": [ENV]} if is_sweep else {"config": ENV})
+    configs = record["groups"] if is_sweep else [record["config"]]
+    if not configs:
+        raise DamagedFileError(path, "it has no groups")
+    names = list(record["sweep"]["grid"]) if is_sweep else []
+    summary = load_summary(directory, names)
+    if summary is None:
+        command = "sweep" if is_sweep else "train"
         raise UsageError(
             f"{directory} has no summary.json: it has not finished; "
             f"`pgjax {command} --resume {directory}` goes on"
-        ) from None
-    except ValueError as error:
-        path = directory / "summary.json"
-        raise UsageError(f"{path} is damaged: {error}") from error
-    names = list(record["sweep"]["grid"]) if "sweep" in record else []
-    config = record["groups"][0] if "sweep" in record else record["config"]
+        )
+    check_results(directory, summary, "config.json", METRICS)
+    config = configs[0]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in summary["agents"]:
         groups.setdefault(tuple(str(row[name]) for name in names), []).append(row)
-    curves = _curves(directory / "metrics.csv", names)
+    agents = {(*point, str(row["seed"])) for point in groups for row in groups[point]}
+    curves = {}
+    if (directory / METRICS).exists():  # or --log none
+        curves = read_curves(directory / METRICS, names, agents)
     return [
         _sample(
             name=_name(directory, names, point),
@@ -70,7 +78,7 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
             env=dict(zip(names, point, strict=True)).get("env", config["env"]),
             rows=rows,
             solved_return=summary["solved_return"],
-            curves=curves.get(point, {}),
+            curves=[curves.get((*point, str(row["seed"]))) for row in rows],
         )
         for point, rows in groups.items()
     ]
@@ -92,13 +100,14 @@ def _sample(
     env: str,
     rows: list[dict[str, Any]],
     solved_return: float | None,
-    curves: dict[str, list[tuple[float, float]]],
+    curves: list[np.ndarray | None],
 ) -> Sample:
-    rows = sorted(rows, key=lambda row: row["seed"])
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["seed"])
+    rows, curves = [rows[i] for i in order], [curves[i] for i in order]
     agents = [
-        np.array(curves.get(str(row["seed"]), [])).reshape(-1, 2).T
-        for row in rows
-        if row["greedy_return"]["mean"] is not None
+        curve
+        for row, curve in zip(rows, curves, strict=True)
+        if curve is not None and row["greedy_return"]["mean"] is not None
     ]
     return Sample(
         name=name,
@@ -110,7 +119,8 @@ def _sample(
             [
                 np.nan if row["steps_to_solve"] is None else row["steps_to_solve"]
                 for row in rows
-            ]
+            ],
+            float,
         ),
         env_steps=last_steps(rows),
         solved_return=solved_return,
@@ -130,25 +140,8 @@ def last_steps(rows: list[dict[str, Any]]) -> np.ndarray:
 
 def _on_a_grid(agents: list[np.ndarray]) -> Curves:
     """Curves (2, updates) each, from where all have a value to where the last stops."""
-    agents = [agent for agent in agents if agent.size]
     if not agents:
         return Curves(np.zeros(0), np.zeros((0, 0)))
     first = max(steps[0] for steps, _ in agents)
     grid = np.linspace(first, max(steps[-1] for steps, _ in agents), GRID_POINTS)
     return Curves(grid, np.stack([np.interp(grid, *agent) for agent in agents]))
-
-
-def _curves(
-    path: pathlib.Path, names: list[str]
-) -> dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]:
-    """By settings and seed: (env_steps, recent_return) of every logged update."""
-    found: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]] = {}
-    if not path.is_file():  # --log none
-        return found
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            point = tuple(row[name] for name in names)
-            agent = found.setdefault(point, {}).setdefault(row["seed"], [])
-            if row["recent_return"]:
-                agent.append((float(row["env_steps"]), float(row["recent_return"])))
-    return found

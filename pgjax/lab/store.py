@@ -15,7 +15,6 @@ import datetime
 import fcntl
 import importlib.metadata
 import itertools
-import json
 import os
 import pathlib
 import platform
@@ -24,11 +23,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from pgjax.lab.config import Config, from_json
-from pgjax.lab.errors import UsageError
+from pgjax.lab.errors import MissingFileError, UsageError
+from pgjax.lab.files import misfit_told, read_json, write_json
 from pgjax.lab.hosts import from_first
+from pgjax.lab.results import SUMMARY
+from pgjax.lab.shapes import (
+    COUNT,
+    LIST,
+    OBJECT,
+    TEXT,
+    check_shape,
+    each,
+    optional,
+    or_null,
+)
 
 FORMAT = 1
 _PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
@@ -74,7 +84,7 @@ def note_resumed(run: pathlib.Path, settings: dict[str, Any]) -> None:
     """Adds to a run's record that another process goes on with it, and as what."""
     record = load_record(run) | settings
     record["resumed"] = [*record.get("resumed", ()), _circumstances()]
-    (run / "summary.json").unlink(missing_ok=True)  # of the training before
+    (run / SUMMARY).unlink(missing_ok=True)  # of the training before
     write_json(run / "config.json", record)
 
 
@@ -143,10 +153,26 @@ def load_config(run: pathlib.Path) -> Config:
     record = load_record(run)
     if "sweep" in record:
         raise UsageError(f"{run} is a sweep, and this needs a run of `pgjax train`")
-    try:
+    with misfit_told(run / "config.json"):
         return from_json(record["config"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{run / 'config.json'} is damaged: {error!r}") from error
+
+
+# What a record must hold, whatever wrote it; the settings are checked where they are
+# used.
+_RECORD = {
+    "command": optional([TEXT]),
+    "started": optional(TEXT),
+    "versions": optional(each(or_null(TEXT))),
+    "python": optional(TEXT),
+    "devices": optional([TEXT]),
+    "log": optional([TEXT]),
+    "resumed": optional([OBJECT]),
+}
+_OF_A_RUN = _RECORD | {"config": OBJECT}
+_OF_A_SWEEP = _RECORD | {
+    "sweep": {"grid": each(LIST), "log": optional([TEXT])},
+    "groups": [OBJECT],
+}
 
 
 def load_record(run: pathlib.Path) -> dict[str, Any]:
@@ -156,68 +182,30 @@ def load_record(run: pathlib.Path) -> dict[str, Any]:
       UsageError: if the directory is not a run, or one of a newer format.
     """
     path = run / "config.json"
-    if not path.is_file():
+    try:
+        record = read_json(path)
+    except MissingFileError:
         raise UsageError(
             f"{run} is not a run directory: it has no config.json; "
             "`pgjax train` and `pgjax sweep` make one"
+        ) from None
+    check_shape(path, record, {"format": COUNT})
+    if record["format"] != FORMAT:
+        raise UsageError(
+            f"{path} has format {record['format']}, this pgjax reads {FORMAT}; "
+            "use the pgjax that wrote it"
         )
-    try:
-        record = json.loads(path.read_text())
-        version = record["format"]
-        if version != FORMAT:
-            raise UsageError(
-                f"{path} has format {version}, this pgjax reads {FORMAT}; "
-                "use the pgjax that wrote it"
-            )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: {error!r}") from error
+    check_shape(path, record, _OF_A_SWEEP if "sweep" in record else _OF_A_RUN)
     return record
 
 
-def save_params(path: pathlib.Path, params: Any) -> None:
-    """Writes a pytree of arrays, each under the path of its leaf; all, or nothing."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    arrays = {_name(path): np.asarray(leaf) for path, leaf in leaves}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
-
-
-def load_params(path: pathlib.Path, like: Any) -> Any:
-    """Reads what `save_params` wrote, as a pytree shaped like `like`.
+def algorithm_of(run: pathlib.Path) -> str:
+    """The name of the algorithm of a run or a sweep.
 
     Raises:
-      UsageError: if the file is missing, damaged or of another shape.
+      UsageError: if it is none, or does not say.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except FileNotFoundError:
-        raise UsageError(f"{path} is missing: did the run finish?") from None
-    except Exception as error:  # zipfile, numpy and zlib each raise their own
-        raise UsageError(f"{path} is damaged: {error}") from error
-
-    def restore(leaf_path: Any, leaf: Any) -> np.ndarray:
-        name = _name(leaf_path)
-        found = arrays.get(name)
-        if found is None or found.shape != leaf.shape:
-            shape = None if found is None else found.shape
-            raise UsageError(
-                f"{path} does not fit the run's config: {name} is {shape}, "
-                f"expected {leaf.shape}"
-            )
-        return found
-
-    return jax.tree_util.tree_map_with_path(restore, like)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def write_json(path: pathlib.Path, data: Any) -> None:
-    """Writes JSON in full, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    record = load_record(run)
+    place = "sweep" if "sweep" in record else "config"
+    check_shape(run / "config.json", record, {place: {"algorithm": TEXT}})
+    return record[place]["algorithm"]

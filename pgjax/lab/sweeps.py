@@ -2,15 +2,14 @@
 
 config.json   the grid, every group's settings, the versions and devices
 metrics.csv   one row per agent and logged update, with the grid's settings as columns
-summary.json  a row per agent, and totals
+summary.json  a row per agent, totals, and the checksums of the other results
 params/       the parameters of the agents of each batch, in summary.json's order
 parts/        while it runs: what each finished batch gave, and the checkpoints of
-              the one that is training
+              the one that is training; see `pgjax.lab.parts`
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import pathlib
 import shutil
@@ -19,14 +18,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pgjax.lab import store, trainer
-from pgjax.lab.errors import UsageError
+from pgjax.lab import parts, store, trainer
+from pgjax.lab.errors import DamagedFileError, UsageError
 from pgjax.lab.execution import Execution
+from pgjax.lab.files import misfit_told
 from pgjax.lab.hosts import from_first, is_first, on_first
-from pgjax.lab.loggers import check_loggers, merge_parquet
+from pgjax.lab.loggers import check_loggers, copy_to_parquet
+from pgjax.lab.params import save_params
 from pgjax.lab.plans import Batch, Plan, make_plan
 from pgjax.lab.programs import Programs, choose_mesh, compile_programs
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
+from pgjax.lab.results import SUMMARY, write_summary
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_points, summarize
 
@@ -104,21 +106,23 @@ def _request_again(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[st
     record = store.load_record(directory)
     if "sweep" not in record:
         raise UsageError(f"{directory} is not a sweep; `pgjax sweep` makes one")
-    if (directory / "summary.json").is_file():
+    if (directory / SUMMARY).exists():
         raise UsageError(
             f"{directory} is complete: there is nothing to resume, and a sweep cannot "
             "be given more steps"
         )
     request = record["sweep"]
-    try:
+    path = directory / "config.json"
+    with misfit_told(path):  # whatever a hand, or a bit, has made of it
         first = record["groups"][0]
         told = first | first["algorithm_options"] | request["grid"]
-        if min(request["batches"]) < 1:
-            raise ValueError("a batch of no agents")
-        plan = make_plan(request, request["batches"])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        path = directory / "config.json"
-        raise UsageError(f"{path} is damaged: {error!r}") from error
+        sizes = request["batches"]
+        if not all(type(size) is int and size > 0 for size in sizes):
+            raise DamagedFileError(path, "a batch of no agents")
+        plan = make_plan(request, sizes)
+        if plan.sizes != sizes:
+            told = f"batches {sizes}, which should be {plan.sizes}"
+            raise DamagedFileError(path, told)
     given = json.loads(json.dumps(dict(given)))
     differing = [
         f"--{name.replace('_', '-')} {value} (the sweep: {told.get(name)})"
@@ -133,10 +137,20 @@ def _request_again(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[st
     if plan.settings != record["groups"]:
         raise UsageError(
             f"{directory} was started with other settings than this version of pgjax "
-            "gives the same command; use the version that started it"
+            f"gives the same command: {_first_difference(plan.settings, record)}; "
+            "restore config.json, or use the version that started it"
         )
     check_loggers(request.get("log", ()))
     return request
+
+
+def _first_difference(groups: list[dict[str, Any]], record: dict[str, Any]) -> str:
+    """The first setting that a sweep's request and its record of groups differ in."""
+    for one, other in zip(groups, record["groups"], strict=False):
+        for name in one | other:
+            if one.get(name) != other.get(name):
+                return f"{name} {other.get(name)} and {one.get(name)}"
+    return f"{len(record['groups'])} and {len(groups)} groups"
 
 
 class _Session:
@@ -182,22 +196,23 @@ class _Session:
         self, batch: Batch, share: _Share, received: list[int]
     ) -> list[dict[str, Any]] | None:
         """What the agents of a batch came to; None if it was interrupted."""
-        part = self._parts / f"{batch.number:03d}"
-        rows = from_first(lambda: _finished_rows(part))
+        part = self._part(batch)
+        rows = from_first(lambda: self._finished_rows(part))
         if rows is not None:
             return rows
         programs = self._compiled(batch, received)
-        from_first(lambda: part.mkdir(exist_ok=True))
+        from_first(lambda: part.directory.mkdir(exist_ok=True))
         start = time.perf_counter()
         training = trainer.train(
             self._plan.groups[batch.group].config,
             batch.agents,
             programs,
             self._execution,
-            trainer.Files(part, shared=self._directory, at_end=False),
+            trainer.Files(part.directory, shared=self._directory, at_end=False),
             progress=share,
             received=received,
             tell=self._tell,
+            warn=self._reporter.warn,
         )
         if training.stopped:
             self._stopped = training.stopped
@@ -207,12 +222,28 @@ class _Session:
         self._train_seconds += time.perf_counter() - start
 
         def record() -> None:
-            store.save_params(part / "params.npz", training.params)
-            store.write_json(part / "rows.json", rows)
-            shutil.rmtree(part / "checkpoints", ignore_errors=True)
+            save_params(part.directory / parts.PARAMS, training.params)
+            parts.write_rows(part, rows)
+            shutil.rmtree(part.directory / "checkpoints", ignore_errors=True)
 
         on_first(record)
         return rows
+
+    def _part(self, batch: Batch) -> parts.Part:
+        settings = self._plan.settings[batch.group]
+        directory = self._parts / f"{batch.number:03d}"
+        return parts.Part(directory, settings, batch.agents)
+
+    def _finished_rows(self, part: parts.Part) -> parts.Rows | None:
+        """The rows of a part that is finished and whole; a damaged one is set aside."""
+        try:
+            return parts.load_rows(part)
+        except DamagedFileError as error:
+            aside = parts.set_aside(part)
+            self._reporter.warn(
+                f"{error}; it is set aside as {aside}, and trained again"
+            )
+            return None
 
     def _compiled(self, batch: Batch, received: list[int]) -> Programs:
         """The programs of a batch; those of another group are not needed again."""
@@ -237,14 +268,10 @@ class _Session:
         )
 
     def _finish(self) -> int:
-        """Puts the parts together; the summary is written last."""
+        """Puts the parts together, writes the summary, and then removes the parts."""
         directory, config = self._directory, self._config
-        parts = [self._parts / f"{batch.number:03d}" for batch in self._plan.batches]
-        rows = [row for part in parts for row in _finished_rows(part) or ()]
-        _merge_metrics(parts, directory)
-        (directory / "params").mkdir(exist_ok=True)
-        for part in parts:
-            shutil.copy(part / "params.npz", directory / "params" / f"{part.name}.npz")
+        names = list(self._plan.groups[0].agents.labels)
+        rows = parts.put_together(list(map(self._part, self._plan.batches)), directory)
         summary = summarize(
             config,
             rows,
@@ -252,52 +279,17 @@ class _Session:
             train_seconds=self._train_seconds,
             wall_seconds=process_age(),
         )
-        store.write_json(directory / "summary.json", summary)
-        shutil.rmtree(self._parts)
+        write_summary(directory, summary)
+        shutil.rmtree(self._parts, ignore_errors=True)
+        if "parquet" in self._execution.log:
+            with self._reporter.failure_told("metrics.parquet was not written"):
+                copy_to_parquet(directory, names)
         if not self._execution.quiet:
-            names = list(self._plan.groups[0].agents.labels)
             print_points(directory, config, summary, names)
         return int(all(row["diverged"] for row in rows))
 
     def _tell(self, text: str) -> None:
         self._reporter.console.print(text, soft_wrap=True, markup=False)
-
-
-def _finished_rows(part: pathlib.Path) -> list[dict[str, Any]] | None:
-    path = part / "rows.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged: {error}") from error
-
-
-def _merge_metrics(parts: list[pathlib.Path], directory: pathlib.Path) -> None:
-    """One table of the parts' tables, in each format that they have."""
-    tables = [part / "metrics.csv" for part in parts]
-    if all(table.is_file() for table in tables):
-        _merge(tables, directory / "metrics.csv")
-    tables = [part / "metrics.parquet" for part in parts]
-    if all(table.is_file() for table in tables):
-        from pyarrow import parquet
-
-        whole = [parquet.read_table(table) for table in tables]
-        merge_parquet(whole, directory / "metrics.parquet")
-
-
-def _merge(parts: list[pathlib.Path], whole: pathlib.Path) -> None:
-    """One table of several; cells that a part has no column for are empty."""
-    columns: dict[str, None] = {}
-    for path in parts:
-        with path.open(newline="") as file:
-            columns |= dict.fromkeys(next(csv.reader(file)))
-    with whole.open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(columns), restval="")
-        writer.writeheader()
-        for path in parts:
-            with path.open(newline="") as file:
-                writer.writerows(csv.DictReader(file))
 
 
 class _Share:

@@ -1,14 +1,15 @@
 """The host loop: run chunks of updates, and between them look, record and save.
 
 A checkpoint has all that the next process needs: the training states, in the order of
-the agents, whatever the devices; the log; and how much of metrics.csv was written.
+the agents, whatever the devices; the log; how much of metrics.csv was written, and what
+its checksum was; and the settings, so that no others are gone on with.
 """
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +17,9 @@ import numpy as np
 
 from pgjax.lab import hosts
 from pgjax.lab.checkpoints import Checkpoints
-from pgjax.lab.config import Config
+from pgjax.lab.config import Config, to_json
 from pgjax.lab.execution import Execution
+from pgjax.lab.files import digest
 from pgjax.lab.grid import Agents
 from pgjax.lab.loggers import Loggers, open_loggers
 from pgjax.lab.programs import Programs
@@ -61,6 +63,7 @@ def train(
     progress: Progress,
     received: list[int],
     tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Training:
     """Trains agents from the last checkpoint that there is, or from the beginning.
 
@@ -72,7 +75,8 @@ def train(
       files: where it is recorded.
       progress: is told after every chunk.
       received: signals; with one in it, training stops after the chunk.
-      tell: says what the user should know.
+      tell: says how it goes.
+      warn: says what went wrong where training goes on all the same.
 
     Raises:
       CheckpointError: if there is one of another format, or of other settings.
@@ -82,7 +86,8 @@ def train(
         files.directory / "checkpoints",
         every=execution.checkpoint_every,
         at_end=files.at_end,
-        tell=tell,
+        tell=warn,
+        settings=settings_of(config, agents, execution.log),
     )
     with contextlib.ExitStack() as stack:
         stack.callback(checkpoints.close)
@@ -97,14 +102,23 @@ def train(
             shared=files.shared,
             labels=list(agents.labels),
             position=0 if saved is None else int(saved.metrics_bytes),
+            sha256=checkpoints.notes.get("metrics_sha256"),
+            warn=warn,
         )
-        logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers(())
+        logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers()
         hosts.on_first(files.begin)
         training = train_agents(
             config, agents, programs, logger, progress, received, checkpoints, saved
         )
         hosts.on_first(checkpoints.close)  # nobody leaves before all is on disk
         return training
+
+
+def settings_of(config: Config, agents: Agents, log: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint must have been trained with, as JSON data."""
+    labels = {name: [str(x) for x in of] for name, of in agents.labels.items()}
+    who = {"seeds": agents.seeds.tolist(), "labels": labels}
+    return {"config": to_json(config), "log": list(log), "agents": digest(who)}
 
 
 def load(
@@ -152,7 +166,8 @@ def train_agents(
     def save() -> None:
         states = slots.real(state)
         record = Saved(states, log.to_arrays(), np.int64(logger.position()))
-        hosts.on_first(lambda: checkpoints.save(log.chunks, record))
+        notes = {"metrics_sha256": logger.sha256()}
+        hosts.on_first(lambda: checkpoints.save(log.chunks, record, notes))
 
     def tell_progress() -> None:
         progress.update(
