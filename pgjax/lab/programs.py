@@ -76,6 +76,10 @@ class Programs(NamedTuple):
         """(S,) of agents, placed in their slots; zero where an agent is repeated."""
         return place(self.slots.once(x), self.by_agent)
 
+    def of(self, agents: Agents) -> Programs:
+        """The same programs for other agents, of the same number and settings."""
+        return self._replace(inputs=_inputs(agents, self.slots, self.by_agent))
+
     def fill_states(self, states: Any) -> Any:
         """Leaves (S, ...) of agents, placed in their slots."""
         return jax.tree.map(place, self.slots.fill(states), self.by_state)
@@ -131,7 +135,7 @@ def compile_programs(
     slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT])
     init, chunk, evaluate = _functions(config, experiment)
     by_agent = NamedSharding(mesh, AGENTS)
-    inputs = jax.tree.map(lambda x: place(x, by_agent), _inputs(agents, slots))
+    inputs = _inputs(agents, slots, by_agent)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), inputs)
     specs = of_agents(specs_of(init, *one, mesh=mesh))
     by_state = jax.tree.map(
@@ -221,12 +225,14 @@ def _functions(
     return init, chunk, evaluate
 
 
-def _inputs(agents: Agents, slots: Slots) -> tuple[Any, dict[str, Any]]:
-    """Seeds and values, (num_slots,) each."""
+def _inputs(
+    agents: Agents, slots: Slots, by_agent: NamedSharding
+) -> tuple[Any, dict[str, Any]]:
+    """Seeds and values, (num_slots,) each, placed on the devices."""
     seeds, values = slots.fill((agents.seeds, agents.values))
-    return seeds.astype(np.int32), {
-        name: np.asarray(x, np.float32) for name, x in values.items()
-    }
+    values = {name: np.asarray(x, np.float32) for name, x in values.items()}
+    inputs = seeds.astype(np.int32), values
+    return jax.tree.map(lambda x: place(x, by_agent), inputs)
 
 
 def _resized(x: jax.ShapeDtypeStruct, size: int) -> jax.ShapeDtypeStruct:

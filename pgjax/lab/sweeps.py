@@ -257,7 +257,7 @@ class _Session:
             )
             self._programs = {size: programs}
             self._compile_seconds += programs.seconds
-        return self._programs[size]
+        return self._programs[size].of(batch.agents)
 
     def _tell_stopped(self) -> None:
         finished = len(list(self._parts.glob("*/rows.json")))
