@@ -1,4 +1,4 @@
-"""The checkpoints of a run: one that is damaged is set aside, wherever the damage is."""
+"""The checkpoints of a run: a damaged one is set aside, wherever the damage is."""
 
 import json
 import random
@@ -13,7 +13,8 @@ from pgjax.lab.checkpoints import Checkpoints
 from pgjax.lab.errors import UsageError
 
 CONFIG = {"steps": 9, "seed": 0, "anneal_learning_rate": False}
-SETTINGS = {"config": CONFIG | {"algorithm_options": {"gamma": 0.5}}, "log": []}
+CONFIG |= {"algorithm_options": {"gamma": 0.5}}
+SETTINGS = {"config": CONFIG, "log": []}
 METADATA = "_CHECKPOINT_METADATA"
 
 
@@ -76,9 +77,7 @@ def test_any_flipped_bit_of_any_file_is_set_aside_or_of_no_matter(copy, capfd):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"\xff\xfe"),
         lambda path: path.unlink(),
-        lambda path: path.write_bytes(
-            path.read_bytes().replace(b"metrics", b"metrIcs")
-        ),
+        lambda path: path.write_text(path.read_text().replace("metrics", "metrIcs")),
     ],
 )
 def test_the_newest_that_is_whole_is_used_and_saving_goes_on(damage, number, copy):
@@ -123,13 +122,7 @@ def test_other_settings_are_named(copy):
 )
 def test_steps_may_grow_unless_something_is_annealed(now, then, anneal, fits, tmp_path):
     settings = [
-        {
-            "config": {
-                "steps": x,
-                "anneal_learning_rate": anneal,
-                "algorithm_options": {},
-            }
-        }
+        {"config": CONFIG | {"steps": x, "anneal_learning_rate": anneal}}
         for x in (now, then)
     ]
     told = {"format": 1, "settings": settings[1]}
