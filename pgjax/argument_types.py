@@ -32,7 +32,7 @@ class NamedValues(argparse.Action):
                 parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
             try:
                 options[name] = json.loads(value, parse_constant=str)
-            except ValueError:
+            except (ValueError, RecursionError):
                 options[name] = value
         setattr(namespace, self.dest, options)
 

@@ -82,9 +82,9 @@ def read_json(path: pathlib.Path) -> Any:
         that has changed.
     """
     with opened(path) as file:
-        data = file.read(MOST_JSON + 1)
-    if len(data) > MOST_JSON:
-        raise DamagedFileError(path, f"it is longer than {MOST_JSON} bytes")
+        if os.fstat(file.fileno()).st_size > MOST_JSON:
+            raise DamagedFileError(path, f"it is longer than {MOST_JSON} bytes")
+        data = file.read(MOST_JSON)
     try:
         content = json.loads(data.decode(), parse_constant=_refuse)
         _check_depth(content)
