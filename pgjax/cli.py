@@ -94,6 +94,7 @@ def _keep_freed_memory() -> None:
 
 def _run(arguments: list[str]) -> int:
     from pgjax.checkpoints import CheckpointError
+    from pgjax.lab import packages
     from pgjax.lab.errors import UsageError, told
 
     try:
@@ -105,6 +106,11 @@ def _run(arguments: list[str]) -> int:
         raise
     except OSError as error:  # a full disk, a directory that is read-only
         print(f"pgjax: {told(error)}", file=sys.stderr)
+        return 2
+    except ImportError as error:  # a package that is missing, or does not fit
+        if (error.name or "pgjax").split(".")[0] == "pgjax":
+            raise
+        print(f"pgjax: {packages.broken(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         if not (jax.distributed.is_initialized() and _tells_of_loss(error)):

@@ -253,7 +253,7 @@ def test_no_round_is_no_comparison():
 
 def test_sb3_that_is_missing(monkeypatch):
     monkeypatch.setattr(against, "installed", lambda module, python: False)
-    with pytest.raises(UsageError, match=r"pip install 'pgjax\[bench\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'pgjax-rl\[bench\]'"):
         against.compare(PPO, "sb3", repetitions=1)
 
 

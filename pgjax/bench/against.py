@@ -22,6 +22,7 @@ from pgjax.bench.processes import Repetition, Worker
 from pgjax.bench.targets import PLAIN, SB3, Target
 from pgjax.lab.errors import UsageError
 from pgjax.lab.options import algorithm_options
+from pgjax.lab.packages import install
 
 WORKERS = pathlib.Path(__file__).parent / "workers"
 
@@ -100,9 +101,7 @@ def check(ours: Spec, target: str, *, python: str = sys.executable) -> Target:
     if found.name == "sb3-best" and ours.env != "CartPole-v1":
         raise UsageError("sb3-best is tuned for CartPole-v1 only; take sb3")
     if not installed("stable_baselines3", python):
-        raise UsageError(
-            "Stable-Baselines3 needs the bench extra: pip install 'pgjax[bench]'"
-        )
+        raise UsageError(f"Stable-Baselines3 needs the bench extra: {install('bench')}")
     return found
 
 

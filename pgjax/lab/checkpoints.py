@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -65,8 +64,6 @@ class Checkpoints:
         self._manager: Any = None
         self._saved = time.monotonic()
         self._last: int | None = None
-        # Half a second, while the device is busy with the first chunks.
-        threading.Thread(target=_import_orbax, daemon=True).start()
 
     def due(self) -> bool:
         """Whether it is time for the next one."""
@@ -244,7 +241,3 @@ def _processes() -> Any:
     return MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="pgjax"
     )
-
-
-def _import_orbax() -> None:
-    import orbax.checkpoint  # noqa: F401

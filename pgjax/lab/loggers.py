@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pgjax.lab import packages
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import write_whole
 from pgjax.lab.metrics_csv import COLUMNS, CsvLogger, Rows, columns_of  # noqa: F401
@@ -68,8 +68,10 @@ def check_loggers(names: Sequence[str], num_agents: int = 1) -> None:
             known = ", ".join(PACKAGES)
             raise UsageError(f"--log must be one of {known}, got {name!r}")
         package = PACKAGES[name]
-        if package is not None and importlib.util.find_spec(package) is None:
-            raise UsageError(f"--log {name} needs {package}: pip install {package}")
+        if package is not None:
+            packages.imported(
+                package, f"--log {name} needs {package}", packages.install(name)
+            )
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pgjax.lab.errors import UsageError
 from pgjax.lab.grid import Agents
 from pgjax.lab.hosts import fetch, place, several
 from pgjax.lab.memory import block_size
+from pgjax.lab.packages import import_late
 from pgjax.lab.signals import wait
 from pgjax.meshes import AGENT, AGENTS, of_agents, over_mesh, specs_of
 from pgjax.train import RECENT, recent_return
@@ -130,6 +131,7 @@ def compile_programs(
 
     Raises:
       KeyboardInterrupt: once there is a signal in `received`.
+      UsageError: if a package that training uses at its end cannot be imported.
     """
     start = time.perf_counter()
     slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT])
@@ -167,6 +169,7 @@ def compile_programs(
         starts = over_mesh(jax.vmap(init), mesh, out_specs=specs)
         lowered = jax.jit(starts, out_shardings=by_state).lower(*inputs)
         initial = pool.submit(lowered.compile, fast)
+        import_late()  # about a second, while the compiler is busy
         needed = wait(initial, received), wait(training, received)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

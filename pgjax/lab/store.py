@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 
+import pgjax as pg
 from pgjax.lab.config import Config, from_json
 from pgjax.lab.errors import MissingFileError, UsageError
 from pgjax.lab.files import misfit_told, read_json, write_json
@@ -41,7 +42,7 @@ from pgjax.lab.shapes import (
 )
 
 FORMAT = 1
-_PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
 def choose_run(out: str | None, name: str) -> pathlib.Path:
@@ -134,7 +135,7 @@ def _circumstances() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """The versions of what results depend on; None for what is not installed."""
-    return {name: _version(name) for name in _PACKAGES}
+    return {"pgjax": pg.__version__} | {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
