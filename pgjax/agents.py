@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pgjax.batching import zeros_like
-from pgjax.meshes import AGENT, AGENTS, make_mesh, of_agents, over_mesh, specs_of
+from pgjax.compilation import jit_once
+from pgjax.meshes import AGENT, AGENTS, ENV, make_mesh, of_agents, over_mesh, specs_of
 
 
 def in_batches(
@@ -24,7 +25,7 @@ def in_batches(
     """The results of `fn` for every agent, so many at a time.
 
     Args:
-      fn: a function of one agent.
+      fn: a function of one agent; it is compiled once, see `jit_once`.
       agents: its arguments, leaves (S, ...).
       mesh: where to run; by default an axis of agents over all devices.
       agents_at_once: how many run side by side; by default all.
@@ -37,8 +38,12 @@ def in_batches(
     mesh = make_mesh() if mesh is None else mesh
     mesh = Mesh(mesh.devices[:size], mesh.axis_names)  # no device without an agent
     size = pad_agents(size, mesh.shape[AGENT])
-    specs = specs_of(fn, *jax.tree.map(lambda x: x[0], agents), mesh=mesh)
-    run = jax.jit(over_mesh(jax.vmap(fn), mesh, out_specs=of_agents(specs)))
+    if mesh.shape[ENV] == 1:
+        fn, out_specs = jit_once(fn), AGENTS
+    else:
+        one = jax.tree.map(lambda x: x[0], agents)
+        out_specs = of_agents(specs_of(fn, *one, mesh=mesh))
+    run = jit_once(over_mesh(jax.vmap(fn), mesh, out_specs=out_specs))
     # The last batch is filled up with agents that have run before.
     index = np.arange(pad_agents(count, size)) % count
     results = [

@@ -7,6 +7,7 @@ with checksums. Reading one executes nothing of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -18,6 +19,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from pgjax import replacement
+from pgjax.checks import check_flags
 
 FORMAT = 1
 Arrays = dict[str, Any]  # by the path of the leaf
@@ -31,29 +35,46 @@ class DamagedError(CheckpointError):
     """A checkpoint that cannot be read, where another one might be."""
 
 
-def save(directory: str | os.PathLike, state: Any) -> None:
+def save(directory: str | os.PathLike, state: Any, *, replace: bool = False) -> None:
     """Writes a training state, or any other pytree of arrays.
 
-    It is on disk when this returns: all of it, or where that failed, none.
+    It is on disk when this returns: all of it, or where that failed, none, or what was
+    there before.
 
     Args:
-      directory: to be made; it must not exist yet, so that nothing is overwritten.
+      directory: to be made.
       state: such as the `TrainState` that `train_steps` returned; its leaves may be
         spread over devices and processes, all of which must call this.
+      replace: whether a checkpoint that is there already is replaced, once the new one
+        is complete. By default nothing is overwritten. Whenever it is interrupted,
+        `restore` finds the old one or the new one.
 
     Raises:
-      FileExistsError: if the directory exists.
+      FileExistsError: if the directory exists, and is not to be replaced or is no
+        checkpoint.
       ValueError: if two leaves have the same path, or there is no array at all.
       OSError: if it cannot be written.
     """
-    import orbax.checkpoint as ocp
-
     path = pathlib.Path(directory).absolute()
-    if path.exists():
-        raise FileExistsError(f"{path} exists already, and is not overwritten")
+    check_flags(replace=replace)
+    if replacement.present(path).exists() and not replace:
+        raise FileExistsError(
+            f"{path} exists already, and is not overwritten; pass replace=True, or "
+            "another directory"
+        )
     arrays = to_arrays(state)
     if not arrays:
         raise ValueError("there is nothing to save: no array that is not empty")
+    if replace:
+        replacement.replace(path, functools.partial(_write, arrays=arrays))
+    else:
+        _write(path, arrays)
+
+
+def _write(path: pathlib.Path, arrays: Arrays) -> None:
+    """A checkpoint at `path`, where there is nothing; all of it or none."""
+    import orbax.checkpoint as ocp
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # or Orbax waits for ever
         with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
@@ -83,7 +104,7 @@ def restore(directory: str | os.PathLike, like: Any) -> Any:
     """
     import orbax.checkpoint as ocp
 
-    path = pathlib.Path(directory).absolute()
+    path = replacement.present(pathlib.Path(directory).absolute())
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a checkpoint: there is no such directory")
     if (path / "default").is_dir():

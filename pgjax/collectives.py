@@ -33,6 +33,11 @@ def split_environments(num_shards: int) -> Iterator[None]:
         _NUM_SHARDS.reset(token)
 
 
+def is_split() -> bool:
+    """Whether this is traced for one device's share of an agent's environments."""
+    return _NUM_SHARDS.get() > 1
+
+
 def share_of(num_envs: int) -> int:
     """How many of so many environments each device has.
 

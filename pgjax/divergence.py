@@ -20,17 +20,23 @@ def diverged(state: TrainState, metrics: Metrics) -> Array:
 
     Returns:
       int32: 0 where everything is finite, otherwise 1 + the place in `QUANTITIES` of
-      the first that is not. Without an episode that ended, its return is not looked at.
+      the first that is not. Of episodes that have not ended, the rewards so far are
+      looked at where something else is wrong, as far as the rollout's state has them.
     """
     losses = [x for name, x in metrics.items() if name.endswith("loss")]
-    finite = (
-        jnp.isfinite(metrics["episode_return"]) | (metrics["episodes"] == 0),
+    ended = jnp.isfinite(metrics["episode_return"]) | (metrics["episodes"] == 0)
+    others = (
         _all_finite(losses),
         jnp.isfinite(metrics.get("gradient_norm", 0.0)),
         _all_finite(jax.tree.leaves(state.learner.params)),
     )
-    first = jnp.argmin(jnp.stack(finite)).astype(jnp.int32)
-    return jnp.where(jnp.all(jnp.stack(finite)), 0, first + 1)
+    # Of a share of the environments, where devices have one each: it may say what is
+    # wrong, but whether something is wrong must be the same on all of them.
+    running = getattr(state.rollout_state, "episode_return", jnp.float32(0.0))
+    returns = ended & (jnp.all(jnp.stack(others)) | _all_finite([running]))
+    finite = jnp.stack([returns, *others])
+    first = jnp.argmin(finite).astype(jnp.int32)
+    return jnp.where(jnp.all(finite), 0, first + 1)
 
 
 def _all_finite(arrays: list[Array]) -> Array:

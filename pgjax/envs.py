@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pgjax.checks import as_count, check_flags, check_is
 from pgjax.types import Array, Box, Discrete, Env, Key, Space
 
 
@@ -91,10 +92,15 @@ def make_env(
       **options: passed to the environment's constructor, such as num_joints=7.
 
     Raises:
-      ValueError: for an unknown name, with the nearest ones; for a time limit below 1;
-        for an environment whose params have no `max_steps_in_episode`.
-      TypeError: for an option that the environment does not have.
+      ValueError: for an unknown name, with the nearest ones; for a time limit below 1
+        or beyond int32; for an environment whose params have no `max_steps_in_episode`.
+      TypeError: for an option that the environment does not have; for an argument that
+        is something else.
     """
+    check_is(str, '"CartPole-v1"', name=name)
+    check_flags(time_limit_terminates=time_limit_terminates)
+    if time_limit is not None:
+        time_limit = as_count("time_limit", time_limit)
     if name not in gymnax.registered_envs:
         raise ValueError(_unknown(name))
     env, params = _make(name, options)
@@ -103,9 +109,8 @@ def make_env(
             f"{name} has no time limit: its params need a field max_steps_in_episode"
         )
     if time_limit is None:
-        time_limit = params.max_steps_in_episode
-    elif time_limit < 1:
-        raise ValueError(f"time_limit must be at least 1 step, got {time_limit}")
+        own = "max_steps_in_episode of its params"
+        time_limit = as_count(own, params.max_steps_in_episode)
     else:
         params = params.replace(max_steps_in_episode=time_limit)
     observation_space = _space(env.observation_space(params))
@@ -147,10 +152,8 @@ def make_env(
 
     if isinstance(observation_space, Discrete):
         shape = (observation_space.n,)
-        return Env(
-            name, reset, step, Box(0.0, 1.0, shape), action_space, int(time_limit)
-        )
-    return Env(name, reset, step, observation_space, action_space, int(time_limit))
+        return Env(name, reset, step, Box(0.0, 1.0, shape), action_space, time_limit)
+    return Env(name, reset, step, observation_space, action_space, time_limit)
 
 
 def _unknown(name: str) -> str:

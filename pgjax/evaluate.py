@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pgjax.batching import any_agent
-from pgjax.checks import check_is
+from pgjax.checks import as_count, check_is, check_key
+from pgjax.compilation import jit_once
+from pgjax.contract import check_env, check_policy
+from pgjax.stepping import step_within_limit
 from pgjax.types import Array, Env, Key, Params, PolicyFn
+
+
+class Games(NamedTuple):
+    """Episodes that are being played."""
+
+    time: Array  # () int32 steps so far
+    alive: Array  # (N,) bool: the episode has not ended
+    obs: Array  # (N, ...)
+    env_state: object  # leaves (N, ...)
+    returns: Array  # (N,) float32
+    lengths: Array  # (N,) int32
 
 
 def evaluate(
@@ -23,8 +40,11 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Plays complete episodes, one in each of `num_episodes` environments.
 
-    Each environment plays exactly one episode to its end, so that long episodes count
-    as much as short ones.
+    Each environment plays exactly one episode to its end, or to the time limit, so that
+    long episodes count as much as short ones.
+
+    It is compiled at the first call, and again for another environment, policy or
+    number of episodes; it may be called in your own `jit` and `vmap` as well.
 
     Args:
       key: a typed key.
@@ -36,41 +56,66 @@ def evaluate(
         traced.
 
     Returns:
-      (num_episodes,) undiscounted returns, and (num_episodes,) int32 lengths in steps.
+      (num_episodes,) float32 undiscounted returns, and (num_episodes,) int32 lengths in
+      steps.
 
     Raises:
-      ValueError: if num_episodes < 1.
+      TypeError: for an argument that is something else, or does something else, than
+        what it should.
+      ValueError: if num_episodes < 1; for shapes that do not fit.
     """
+    check_key(key)
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     check_is(Callable, "algorithm.policy", policy=policy)
-    if num_episodes < 1:
-        raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
+    num_episodes = as_count("num_episodes", num_episodes)
+    if isinstance(greedy, bool | np.bool_):  # then only one of the actions is computed
+        play = partial(_play, env, policy, num_episodes, bool(greedy))
+        return jit_once(play)(key, params)
+    play = partial(_play, env, policy, num_episodes)
+    return jit_once(play)(jnp.asarray(greedy, bool), key, params)
 
-    def step(carry: tuple) -> tuple:
-        t, alive, obs, env_state, returns, lengths = carry
-        action_key, env_key = keys[t + 1]
-        distribution = policy(params, obs)
+
+def _play(
+    env: Env,
+    policy: PolicyFn,
+    num_episodes: int,
+    greedy: Array | bool,
+    key: Key,
+    params: Params,
+) -> tuple[Array, Array]:
+    check_env(env, num_episodes)
+
+    def step(games: Games) -> Games:
+        time = games.time + 1
+        action_key, env_key = _keys(key, time)
+        distribution = policy(params, games.obs)
         action = jnp.where(greedy, distribution.mode(), distribution.sample(action_key))
-        obs, env_state, reward, terminated, truncated = env.step(
-            env_key, env_state, action
+        lengths = games.lengths + games.alive.astype(jnp.int32)
+        obs, env_state, reward, terminated, truncated = step_within_limit(
+            env, env_key, games.env_state, action, lengths
         )
-        returns = returns + jnp.where(alive, reward, 0.0)
-        lengths = lengths + alive
-        return (
-            t + 1,
-            alive & ~(terminated | truncated),
-            obs,
-            env_state,
-            returns,
-            lengths,
-        )
+        gain = jnp.where(games.alive, reward, 0.0).astype(jnp.float32)
+        alive = games.alive & ~(terminated | truncated)
+        return Games(time, alive, obs, env_state, games.returns + gain, lengths)
 
-    keys = jax.random.split(key, (env.max_steps + 1, 2))
-    obs, env_state = env.reset(keys[0, 0], num_episodes)
-    alive = jnp.ones(num_episodes, bool)
-    returns, lengths = jnp.zeros(num_episodes), jnp.zeros(num_episodes, jnp.int32)
-    carry = (jnp.int32(0), alive, obs, env_state, returns, lengths)
-    *_, returns, lengths = jax.lax.while_loop(
-        lambda carry: any_agent(carry[1]), step, carry
+    obs, env_state = env.reset(_keys(key, jnp.int32(0))[0], num_episodes)
+    check_policy(env, policy, params, obs)
+    games = Games(
+        time=jnp.int32(0),
+        alive=jnp.ones(num_episodes, bool),
+        obs=obs,
+        env_state=env_state,
+        returns=jnp.zeros(num_episodes, jnp.float32),
+        lengths=jnp.zeros(num_episodes, jnp.int32),
     )
-    return returns, lengths
+    games = jax.lax.while_loop(lambda games: any_agent(games.alive), step, games)
+    return games.returns, games.lengths
+
+
+def _keys(key: Key, time: Array) -> Key:
+    """(2,) keys for the actions and the dynamics of a step; time 0 is for the reset.
+
+    They are made from the time: no array of keys is as long as the time limit.
+    """
+    numbers = 2 * time.astype(jnp.uint32) + jnp.arange(2, dtype=jnp.uint32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)

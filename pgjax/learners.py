@@ -13,6 +13,7 @@ import optax
 
 from pgjax.blocks import sum_over_samples, sum_over_slices
 from pgjax.checks import check_is
+from pgjax.contract import init_network
 from pgjax.losses import entropy_loss
 from pgjax.precision import number
 from pgjax.types import (
@@ -43,7 +44,7 @@ def learner_init(
     )
 
     def init(key: Key, obs: Array) -> Learner:
-        params = network.init(key, obs)
+        params = init_network(network, key, obs)
         with jax.numpy_dtype_promotion("standard"):
             learner = Learner(params, optimizer.init(params))
         _check_arguments(optimizer, learner)
@@ -221,10 +222,10 @@ def _leaves_used(fn: Callable, params: Params, obs: Array) -> set[int]:
     """Which leaves of `params` the result of fn(params, obs) depends on."""
     jaxpr = jax.make_jaxpr(fn)(params, obs).jaxpr
     count = len(jax.tree.leaves(params))
-    return {i for i in _inputs_used(jaxpr, jaxpr.outvars) if i < count}
+    return {i for i in inputs_used(jaxpr, jaxpr.outvars) if i < count}
 
 
-def _inputs_used(jaxpr: Any, outputs: Any) -> set[int]:
+def inputs_used(jaxpr: Any, outputs: Any) -> set[int]:
     """The numbers of the inputs that the given outputs of a program depend on."""
     needed = {id(out) for out in outputs}
     for equation in reversed(jaxpr.eqns):
@@ -234,7 +235,7 @@ def _inputs_used(jaxpr: Any, outputs: Any) -> set[int]:
         inputs = equation.invars
         if equation.primitive.name in ("jit", "pjit"):  # look inside
             inner = equation.params["jaxpr"].jaxpr
-            used = _inputs_used(inner, [inner.outvars[i] for i in wanted])
+            used = inputs_used(inner, [inner.outvars[i] for i in wanted])
             inputs = [inputs[i] for i in used]
         needed |= {id(x) for x in inputs}
     return {i for i, x in enumerate(jaxpr.invars) if id(x) in needed}

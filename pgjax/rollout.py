@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.batching import any_agent
-from pgjax.checks import as_count, check_is
+from pgjax.checks import as_count
 from pgjax.collectives import own_key, share_of, total
+from pgjax.contract import check_env, check_policy
 from pgjax.stepping import (
     EnvsState,
     act_and_step,
@@ -63,8 +64,8 @@ def episodes(env: Env, num_envs: int) -> Rollout:
       TypeError: for an argument of another type.
       ValueError: if num_envs < 1.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     num_envs = as_count("num_envs", num_envs)
+    check_env(env, num_envs)
 
     def init(key: Key) -> tuple:
         del key
@@ -77,6 +78,7 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         key = own_key(key)
         start = start_envs(env, jax.random.fold_in(key, 0), share_of(num_envs))
         fresh = start.obs, start.env_state  # for padding, which nobody looks at
+        check_policy(env, policy, params, start.obs)
 
         def step(playing: Playing, inputs: Sequence[Any]) -> tuple[Playing, Rows]:
             time, envs, alive, rows = playing
@@ -226,9 +228,9 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
       TypeError: for an argument of another type.
       ValueError: if num_envs < 1 or num_steps < 1.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     num_envs = as_count("num_envs", num_envs)
     num_steps = as_count("num_steps", num_steps)
+    check_env(env, num_envs)
 
     def init(key: Key) -> EnvsState:
         return start_envs(env, own_key(key), share_of(num_envs))
@@ -238,6 +240,7 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     ) -> tuple[EnvsState, Transition, Episodes]:
         # Every separate use of a threefry key costs tenths of a second of compilation.
         keys = jax.random.split(own_key(key), (num_steps, 3))
+        check_policy(env, policy, params, state.obs)
         noise = draw_noise(policy, params, state.obs, keys[:, 0])
 
         def step(carry: tuple, inputs: tuple) -> tuple[tuple, Rows]:

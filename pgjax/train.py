@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +13,8 @@ from jax.sharding import Mesh, PartitionSpec
 from pgjax.batching import count_up_to
 from pgjax.checks import as_count, check_is, check_key
 from pgjax.collectives import each_device, sum_over_devices
+from pgjax.compilation import jit_once
+from pgjax.contract import check_learner, check_update
 from pgjax.counters import count_up_to_limit
 from pgjax.meshes import AGENT, over_mesh, specs_of
 from pgjax.types import (
@@ -90,19 +94,22 @@ def init_train_state(
             "pg.episodes(env, num_envs) instead of pg.unroll(...)"
         )
     check_key(key)
+    init: Callable[[Key], TrainState] = partial(
+        _init, rollout=rollout, algorithm=algorithm
+    )
     if mesh is not None:
         specs = _specs(rollout, algorithm, mesh)
-        return over_mesh(
-            lambda key: _init(key, rollout, algorithm), mesh, PartitionSpec(), specs
-        )(key)
-    return _with_own_buffers(_init(key, rollout, algorithm))
+        init = over_mesh(init, mesh, PartitionSpec(), specs)
+    return _with_own_buffers(jit_once(init)(key))
 
 
 def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
     key, learner_key, rollout_key = jax.random.split(key, 3)
     obs = jax.eval_shape(rollout.observe, rollout_key)
     return TrainState(
-        learner=algorithm.init(learner_key, jnp.zeros(obs.shape, obs.dtype)),
+        learner=check_learner(
+            algorithm.init(learner_key, jnp.zeros(obs.shape, obs.dtype))
+        ),
         rollout_state=rollout.init(rollout_key),
         recent_returns=jnp.zeros(RECENT, jnp.float32),
         num_episodes=jnp.zeros((), jnp.uint32),
@@ -169,9 +176,10 @@ def train_steps(
         return jax.lax.scan(step, state, length=num_updates)
 
     if mesh is None:
-        return run(state)
+        return jit_once(run)(state)
     specs = _specs(rollout, algorithm, mesh)
-    return over_mesh(run, mesh, (specs,), (specs, PartitionSpec()))(state)
+    split = over_mesh(run, mesh, (specs,), (specs, PartitionSpec()))
+    return jit_once(split)(state)
 
 
 def train_step(
@@ -193,10 +201,18 @@ def train_step(
         recent_return: mean return of the last 100 episodes of the whole run, or of as
           many as there were; NaN before the first.
     """
+    return jit_once(partial(_step, rollout=rollout, algorithm=algorithm))(state)
+
+
+def _step(
+    state: TrainState, rollout: Rollout, algorithm: Algorithm
+) -> tuple[TrainState, Metrics]:
     key, rollout_key, update_key = jax.random.split(state.key, 3)
 
     def learn(batch: Transition, episodes: Episodes) -> tuple[Any, Metrics, Array]:
-        learner, metrics = algorithm.update(update_key, state.learner, batch)
+        learner, metrics = check_update(
+            state.learner, algorithm.update(update_key, state.learner, batch)
+        )
         summary = _summary(batch, episodes)
         recent = _push(state.recent_returns, episodes, summary["episodes"])
         return learner, metrics | summary, recent

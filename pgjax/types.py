@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import jax
 
@@ -23,6 +23,16 @@ class Discrete(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         return ()
 
+    # So that `env.action_space.low` can be written, and checked by a type checker,
+    # without asking first which kind of space it is; likewise `Box.n`.
+    @property
+    def low(self) -> NoReturn:
+        raise AttributeError("a Discrete space has no low, only n; a Box has one")
+
+    @property
+    def high(self) -> NoReturn:
+        raise AttributeError("a Discrete space has no high, only n; a Box has one")
+
 
 class Box(NamedTuple):
     """The arrays of one shape between `low` and `high`, elementwise."""
@@ -30,6 +40,12 @@ class Box(NamedTuple):
     low: Any
     high: Any
     shape: tuple[int, ...]
+
+    @property
+    def n(self) -> NoReturn:
+        raise AttributeError(
+            f"a Box has no n, as it is continuous; its shape is {self.shape}"
+        )
 
 
 Space = Discrete | Box

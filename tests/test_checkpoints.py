@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import pgjax as pg
-from pgjax import checkpoints
+from pgjax import checkpoints, replacement
 from pgjax.divergence import QUANTITIES
 
 STATE = {
@@ -70,8 +70,97 @@ def test_training_goes_on_to_the_same_bits(tmp_path):
 
 
 def test_nothing_is_overwritten(saved):
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match=r"exists already.*pass replace=True"):
         pg.save(saved, STATE)
+
+
+def value_at(path):
+    return float(pg.restore(path, {"x": np.zeros(())})["x"])
+
+
+def save_value(path, value, **options):
+    pg.save(path, {"x": np.float64(value)}, **options)
+
+
+def test_a_checkpoint_is_replaced_on_request(tmp_path):
+    path = tmp_path / "best"
+    for value in (1.0, 2.0, 3.0):
+        save_value(path, value, replace=True)
+        assert value_at(path) == value
+        assert [x.name for x in tmp_path.iterdir()] == ["best"]
+    with pytest.raises(ValueError, match="nothing to save"):
+        pg.save(path, {}, replace=True)
+    assert value_at(path) == 3.0
+
+
+def test_what_a_link_points_to_is_replaced(tmp_path):
+    save_value(tmp_path / "real", 1.0)
+    (tmp_path / "link").symlink_to("real")
+    save_value(tmp_path / "link", 2.0, replace=True)
+    assert (tmp_path / "link").is_symlink()
+    assert value_at(tmp_path / "real") == value_at(tmp_path / "link") == 2.0
+
+
+def a_file(path):
+    path.write_text("precious")
+
+
+def a_directory(path):
+    path.mkdir()
+    (path / "thesis.txt").write_text("precious")
+
+
+def an_empty_directory(path):
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [a_file, a_directory, an_empty_directory])
+def test_only_a_checkpoint_is_replaced(make, tmp_path):
+    make(tmp_path / "own")
+    with pytest.raises(FileExistsError, match="is no checkpoint, and is not replaced"):
+        save_value(tmp_path / "own", 1.0, replace=True)
+    assert (tmp_path / "own").exists()
+    for text in tmp_path.rglob("*.txt"):
+        assert text.read_text() == "precious"
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("call", range(5))
+def test_whenever_it_dies_the_old_or_the_new_one_is_there(
+    call, again, tmp_path, monkeypatch
+):
+    # Dies before the n-th thing that it does to the file system. What is written is
+    # Orbax's business, and a rename of its own the last of that.
+    path, count = tmp_path / "best", [0]
+    save_value(path, 1.0)
+
+    class Died(BaseException):
+        pass
+
+    def dying(fn):
+        def act(*args, **kwargs):
+            count[0] += 1
+            if count[0] == call + 1:
+                raise Died
+            return fn(*args, **kwargs)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replacement.os, "rename", dying(replacement.os.rename))
+        patch.setattr(replacement.shutil, "rmtree", dying(replacement.shutil.rmtree))
+        patch.setattr(checkpoints, "_write", dying(checkpoints._write))
+        try:
+            save_value(path, 2.0, replace=True)
+            assert value_at(path) == 2.0
+        except Died:
+            assert value_at(path) in (1.0, 2.0)
+            with pytest.raises(FileExistsError):  # it is there to everyone
+                save_value(path, 9.0)
+    if again:
+        save_value(path, 3.0, replace=True)
+        assert value_at(path) == 3.0
+        assert [x.name for x in tmp_path.iterdir()] == ["best"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +266,27 @@ def test_what_is_not_finite_is_named(bad):
 def test_without_an_episode_there_is_no_return_to_look_at():
     none = {"episode_return": jnp.float32(np.nan), "episodes": jnp.int32(0)}
     assert judge(none) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_rewards_are_named_before_an_episode_has_ended(bad):
+    # The loss is made of them, and would be named otherwise.
+    def step(key, state, action):
+        del key
+        no, reward = jnp.zeros(len(action), bool), jnp.full(len(action), bad)
+        return jnp.ones((len(action), 1)), state + 1, reward, no, no
+
+    def reset(key, num):
+        del key
+        return jnp.ones((num, 1)), jnp.zeros(num)
+
+    env = pg.Env("bad", reset, step, pg.Box(0.0, 1.0, (1,)), pg.Discrete(2), 100)
+    rollout = pg.unroll(env, 2, 4)
+    algorithm = pg.a2c(pg.actor_critic(env, (4,)), optax.sgd(0.1))
+    state = pg.init_train_state(jax.random.key(0), rollout, algorithm)
+    state, metrics = pg.train_step(state, rollout, algorithm)
+    assert metrics["episodes"] == 0
+    assert QUANTITIES[int(pg.diverged(state, metrics)) - 1] == "return"
 
 
 def test_damage_is_told(tmp_path):

@@ -172,10 +172,32 @@ def test_name_like_no_other_lists_them_all():
         pg.make_env("\N{SNOWMAN}")
 
 
-@pytest.mark.parametrize("time_limit", [0, -1])
-def test_time_limit_below_one_is_an_error(time_limit):
-    with pytest.raises(ValueError, match=f"at least 1 step, got {time_limit}"):
-        pg.make_env("CartPole-v1", time_limit=time_limit)
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ({"time_limit": 0}, ValueError, "time_limit must be at least 1, got 0"),
+        ({"time_limit": -1}, ValueError, "time_limit must be at least 1, got -1"),
+        ({"time_limit": 2**40}, ValueError, r"time_limit must be below 2\*\*31"),
+        ({"time_limit": True}, TypeError, "time_limit must be an integer, got True"),
+        ({"time_limit": 2.5}, TypeError, "time_limit must be an integer, got 2.5"),
+        ({"time_limit": 9.0}, TypeError, "time_limit must be an integer, got 9.0"),
+        ({"time_limit": "9"}, TypeError, "time_limit must be an integer, got '9'"),
+        (
+            {"time_limit_terminates": 1},
+            TypeError,
+            "time_limit_terminates must be True or False, got 1",
+        ),
+        ({"name": 3}, TypeError, "name must be of type str"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_told(options, kind, says):
+    with pytest.raises(kind, match=says):
+        pg.make_env(**({"name": "CartPole-v1"} | options))
+
+
+def test_a_time_limit_may_be_numpys_and_as_long_as_int32():
+    for limit in (np.int64(7), 2**31 - 1):
+        assert pg.make_env("CartPole-v1", time_limit=limit).max_steps == limit
 
 
 def test_missing_time_limit_is_an_error():

@@ -29,8 +29,7 @@ def play():
 
 def countdown_lengths(key, num_episodes):
     env = pg.make_env("Countdown-probe")
-    start_key = jax.random.split(key, (env.max_steps + 1, 2))[0, 0]
-    start = env.reset(start_key, num_episodes)[0][:, 0]
+    start = env.reset(jax.random.fold_in(key, 0), num_episodes)[0][:, 0]
     return np.minimum(probes.countdown_steps(start), env.max_steps)
 
 
@@ -102,7 +101,7 @@ def test_agrees_with_gymnax_stepped_in_python():
 
     original, params = gymnax.make("CartPole-v1")
     params = params.replace(max_steps_in_episode=60)
-    start_keys = jax.random.split(jax.random.split(key, (61, 2))[0, 0], 3)
+    start_keys = jax.random.split(jax.random.fold_in(key, 0), 3)
     for episode, start_key in enumerate(start_keys):
         obs, state = original.reset(start_key, params)
         total, steps, done = 0.0, 0, False
@@ -122,3 +121,105 @@ def test_fewer_than_one_episode_is_an_error():
     env = pg.make_env("Countdown-probe")
     with pytest.raises(ValueError, match="num_episodes must be at least 1, got 0"):
         pg.evaluate(jax.random.key(0), env, leaning, 0.0, num_episodes=0)
+
+
+def endless(max_steps, ends=None):
+    """Pays 1 for ever, and never says that it is over; or at the step `ends`."""
+
+    def reset(key, num):
+        del key
+        return jnp.zeros((num, 1)), jnp.zeros(num, jnp.int32)
+
+    def step(key, state, action):
+        del key
+        over = jnp.zeros(len(action), bool) if ends is None else state + 1 >= ends
+        ones = jnp.ones(len(action), jnp.float32)
+        return jnp.ones((len(action), 1)), state + 1, ones, over, jnp.zeros_like(over)
+
+    return pg.Env(
+        "endless", reset, step, pg.Box(0.0, 1.0, (1,)), pg.Discrete(2), max_steps
+    )
+
+
+@pytest.mark.parametrize("greedy", [True, False, jnp.array(True)])
+@pytest.mark.parametrize(
+    ("limit", "ends", "length"), [(5, None, 5), (1, None, 1), (5, 9, 5), (5, 3, 3)]
+)
+def test_the_time_limit_ends_what_does_not_end(limit, ends, length, greedy):
+    returns, lengths = pg.evaluate(
+        jax.random.key(0),
+        endless(limit, ends),
+        leaning,
+        0.0,
+        num_episodes=2,
+        greedy=greedy,
+    )
+    np.testing.assert_array_equal(lengths, [length, length])
+    np.testing.assert_array_equal(returns, [length, length])
+
+
+def test_a_time_limit_costs_no_memory():
+    # Keys for all of these steps would be 16 GiB each.
+    env = endless(2**31 - 1, ends=3)
+    play = jax.jit(lambda key: pg.evaluate(key, env, leaning, 0.0, num_episodes=2))
+    memory = play.lower(jax.random.key(0)).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 2**20
+    np.testing.assert_array_equal(play(jax.random.key(0))[1], [3, 3])
+
+
+def test_every_step_has_keys_of_its_own():
+    env = pg.make_env("Noise-probe", time_limit=50)
+
+    def policy(params, obs):  # observes the noise of the last step
+        del params
+        return pg.Categorical(jnp.zeros((*obs.shape[:-1], 2)))
+
+    seen = []
+
+    def step(key, state, action):
+        result = env.step(key, state, action)
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), result[2])
+        return result
+
+    watched = env._replace(step=step)
+    returns, _ = pg.evaluate(
+        jax.random.key(3), watched, policy, None, num_episodes=4, greedy=False
+    )
+    jax.effects_barrier()
+    assert len(seen) == 50
+    assert len(np.unique(seen)) == 200
+    np.testing.assert_allclose(returns, np.sum(seen, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("promotion", ["standard", "strict"])
+def test_types_stay_under_other_settings(x64, promotion):
+    with jax.enable_x64(x64), jax.numpy_dtype_promotion(promotion):
+        env = endless(5)
+        for greedy in (True, False):
+            returns, lengths = pg.evaluate(
+                jax.random.key(0), env, constant, (), num_episodes=2, greedy=greedy
+            )
+            assert (returns.dtype, lengths.dtype) == (jnp.float32, jnp.int32)
+            np.testing.assert_array_equal(returns, [5, 5])
+
+
+def constant(params, obs):
+    del params
+    return pg.Categorical(jnp.zeros((*obs.shape[:-1], 2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ({"num_episodes": 1.5}, TypeError, "num_episodes must be an integer, got 1.5"),
+        ({"num_episodes": True}, TypeError, "num_episodes must be an integer"),
+        ({"key": 0}, TypeError, "key must be a typed key"),
+        ({"env": "CartPole-v1"}, TypeError, "env must be of type Env"),
+        ({"policy": None}, TypeError, "policy must be of type Callable"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_told(options, kind, says):
+    given = {"key": jax.random.key(0), "env": endless(5), "policy": leaning}
+    with pytest.raises(kind, match=says):
+        pg.evaluate(**(given | {"params": 0.0} | options))

@@ -37,8 +37,8 @@ OBS = jnp.ones((2, 3, 4))
 
 def test_init_is_the_networks_parameters_and_the_optimizers_state():
     network, optimizer = two_layers(), optax.adam(0.1)
-    learner = learners.learner_init(network, optimizer)(KEY, OBS)
-    want = network.init(KEY, OBS)
+    learner = learners.learner_init(network, optimizer)(KEY, OBS[0])
+    want = network.init(KEY, OBS[0])
     jax.tree.map(np.testing.assert_array_equal, learner.params, want)
     state = optimizer.init(want)
     jax.tree.map(np.testing.assert_array_equal, learner.opt_state, state)

@@ -30,7 +30,7 @@ from pgjax.lab.memory import block_size
 from pgjax.lab.options import algorithm_options
 from pgjax.meshes import over_mesh
 from pgjax.networks import at_precision
-from pgjax.types import Array, Discrete, Key, Space
+from pgjax.types import Array, Discrete, Key, Metrics, Space
 
 ENVIRONMENT_STEPS = 128  # of environments alone, where episodes are complete
 
@@ -112,8 +112,8 @@ def whole_step(case: Case, pieces: Pieces) -> tuple[Callable, Callable]:
 
         return over_mesh(jax.vmap(one), mesh)(seed + jnp.arange(count))
 
-    def steps(state: pg.TrainState, updates: int) -> tuple[pg.TrainState, pg.Metrics]:
-        def one(state: pg.TrainState) -> tuple[pg.TrainState, pg.Metrics]:
+    def steps(state: pg.TrainState, updates: int) -> tuple[pg.TrainState, Metrics]:
+        def one(state: pg.TrainState) -> tuple[pg.TrainState, Metrics]:
             return pg.train_steps(state, rollout, algorithm, num_updates=updates)
 
         everyone = jnp.arange(count) < case.spec.num_agents
