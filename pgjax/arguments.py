@@ -21,11 +21,16 @@ _EPILOG = """examples:
 """
 
 
+_LONG = 240  # characters of a message, beyond which its middle is left out
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Prints the message, and the way to help; exits with code 2."""
+        if len(message) > _LONG:  # it repeats what was given
+            message = f"{message[: _LONG // 2]} ... {message[-_LONG // 2 :]}"
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -375,9 +380,15 @@ def _add_evaluate(commands: Any) -> None:
         help="where to play: as trained, or in the real Gymnasium (default: gymnax)",
     )
     evaluate.add_argument(
-        "--episodes", type=int, default=100, help="for each agent (default: 100)"
+        "--episodes",
+        type=count,
+        metavar="INT",
+        default=100,
+        help="for each agent (default: 100)",
     )
-    evaluate.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    evaluate.add_argument(
+        "--seed", type=count, metavar="INT", default=0, help="(default: 0)"
+    )
 
 
 def _add_export(commands: Any) -> None:
@@ -409,11 +420,18 @@ def _add_render(commands: Any) -> None:
     render.add_argument("--out", help="the GIF to write (default: RUN/policy.gif)")
     _add_agent(render)
     render.add_argument(
-        "--seed", type=int, default=0, help="of the episode (default: 0)"
+        "--seed",
+        type=count,
+        metavar="INT",
+        default=0,
+        help="of the episode (default: 0)",
     )
 
 
 def _add_agent(parser: Any) -> None:
     parser.add_argument(
-        "--agent", type=int, help="the agent's seed (default: the run's first)"
+        "--agent",
+        type=count,
+        metavar="INT",
+        help="the agent's seed (default: the run's first)",
     )

@@ -95,13 +95,16 @@ def _keep_freed_memory() -> None:
 def _run(arguments: list[str]) -> int:
     from pgjax.checkpoints import CheckpointError
     from pgjax.lab import packages
-    from pgjax.lab.errors import UsageError, told
+    from pgjax.lab.errors import OutOfMemoryError, UsageError, told
 
     try:
         return _dispatch(arguments)
     except (UsageError, CheckpointError) as error:
         print(f"pgjax: {error}", file=sys.stderr)
         return 2
+    except OutOfMemoryError as error:
+        print(f"pgjax: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a directory that is read-only
@@ -183,7 +186,7 @@ def _train(parsed: dict[str, Any]) -> int:
     if run is not None:
         return runs.resume(run, parsed, execution)
     config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
-    return runs.train(config, execution, out=out)
+    return runs.train(config, execution, out=out, given=parsed)
 
 
 def _sweep(parsed: dict[str, Any]) -> int:

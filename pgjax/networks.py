@@ -266,7 +266,7 @@ def at_precision(network: Network, dtype: str) -> Network:
     """
     try:
         floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses what it is given
         floating = False
     if not floating:
         raise ValueError(f"dtype must be a floating type, got {dtype!r}")

@@ -13,10 +13,10 @@ from pgjax.lab.samples import load_samples
 RNG = np.random.default_rng(0)
 
 
-def write_run(directory, agents, *, grid=(), env="CartPole-v1", level=475.0):
+def write_run(directory, agents, *, grid=(), env="CartPole-v1", level=475.0, **config):
     """A run, or a sweep; agents are (settings, seed, greedy return, steps to solve)."""
     directory.mkdir()
-    settings = {"config": {"env": env}}
+    settings = {"config": {"env": env, **config}}
     if grid:
         names = {name: [] for name in grid}
         settings = {"sweep": {"grid": names}, "groups": [{"env": env}]}
@@ -135,3 +135,45 @@ def test_what_cannot_be_compared_is_told(slow_and_fast, tmp_path, capsys):
     assert "has not finished" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "nothing")]) == 2
     assert "is not a run directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({"time_limit": 50}, {"time_limit": None}, "time limit (50: a; the env"),
+        (
+            {"env_options": {"n": 7}},
+            {"env_options": {}},
+            "env options (n=7: a; none: b)",
+        ),
+        ({"steps": 1000}, {"steps": 3000}, "steps (1,000: a; 3,000: b)"),
+        ({"until_solved": True}, {}, "until solved (yes: a; no: b)"),
+    ],
+)
+def test_other_tasks_and_budgets_are_told_above_the_table(
+    one, other, told, tmp_path, capsys
+):
+    agents = [((), seed, 100.0 + seed, None) for seed in range(3)]
+    runs = [
+        str(write_run(tmp_path / name, agents, **config))
+        for name, config in (("a", one), ("b", other))
+    ]
+    assert main(["compare", *runs]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Not the same task or budget")
+    assert told in first
+    report = tmp_path / "report.html"
+    assert main(["report", *runs, "--out", str(report)]) == 0
+    assert told in report.read_text()
+
+
+def test_the_same_task_is_told_nothing(slow_and_fast, capsys):
+    assert main(["compare", *map(str, slow_and_fast)]) == 0
+    assert "Not the same task" not in capsys.readouterr().out
+
+
+def test_a_swept_time_limit_makes_other_tasks(tmp_path, capsys):
+    agents = [((x,), seed, 100.0, None) for x in (50, 500) for seed in range(3)]
+    run = write_run(tmp_path / "sweep", agents, grid=("time_limit",))
+    assert main(["compare", str(run)]) == 0
+    assert "differ in time limit (50: " in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Settings: defaults, presets, options read off an algorithm's factory."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from pgjax import init_train_state, train_step
@@ -8,6 +9,7 @@ from pgjax.lab.build import build
 from pgjax.lab.config import from_json, make_config, run_options, to_json
 from pgjax.lab.errors import UsageError
 from pgjax.lab.presets import PRESETS
+from pgjax.lab.programs import _stops
 
 KEY = jax.random.key(0)
 
@@ -115,3 +117,48 @@ def test_every_preset_is_a_config_that_can_be_built(algorithm, preset):
     shape = jax.eval_shape(lambda s: train_step(s, rollout, learner), state)[1]
     assert shape["env_steps"].shape == ()
     assert env.name == config.env
+
+
+@pytest.mark.parametrize(
+    ("steps", "updates_per_chunk", "complete", "length"),
+    [
+        (200, 2**24, True, 50),  # an episode has a step at least
+        (200, 2**24, False, 7),
+        (10**6, 10, True, 10),
+        (10**6, 10, False, 10),
+        (1, 10, True, 1),
+    ],
+)
+def test_a_chunk_has_no_more_updates_than_a_run(
+    steps, updates_per_chunk, complete, length
+):
+    given = {"steps": steps, "updates_per_chunk": updates_per_chunk}
+    config = make_config("a2c", "general", {**given, "num_envs": 4, "num_steps": 8})
+    assert config.chunk_length(complete_episodes=complete) == length
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "anneal", "most"),
+    [("a2c", False, 2**32 - 1), ("a2c", True, 2**31 - 1), ("ppo", True, 2**27 - 1)],
+)
+def test_the_steps_that_can_be_counted_are_told(algorithm, anneal, most):
+    sizes = {"num_envs": 4, "num_steps": 8, "anneal_learning_rate": anneal}
+    if algorithm == "ppo":  # 16 gradient steps of each update
+        sizes |= {"num_epochs": 4, "num_minibatches": 4}
+    fits = make_config(algorithm, "general", {**sizes, "steps": 32 * most})
+    build(fits)
+    beyond = make_config(algorithm, "general", {**sizes, "steps": 32 * most + 1})
+    with pytest.raises(UsageError, match=f"take --steps {32 * most} at most"):
+        build(beyond)
+
+
+@pytest.mark.parametrize("so_far", [2**31 - 2, 2**31, 2**32 - 2])
+def test_a_run_of_many_updates_stops_at_its_last(so_far):
+    steps = 32 * (so_far + 1)
+    given = {"num_envs": 4, "num_steps": 8, "steps": steps, "until_solved": False}
+    config = make_config("a2c", "general", given)
+    _, rollout, learner, _ = build(config)
+    state = init_train_state(KEY, rollout, learner)
+    for done in (0, 1):
+        counted = state._replace(num_updates=jnp.uint32(so_far + done))
+        assert bool(_stops(config, counted, config.num_updates)) == bool(done)

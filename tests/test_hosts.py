@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments.faults import differences, newest
+from pgjax.lab import hosts
 
 TINY = ["--seeds", "4", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0"]
@@ -145,3 +146,14 @@ def test_what_cannot_be_is_told_in_a_line(arguments, says, tmp_path):
     assert says in errors
     assert "Traceback" not in errors
     assert not out.exists()
+
+
+def test_the_largest_of_all_processes_is_exact_beyond_32_bits(monkeypatch):
+    def gather(x):
+        assert x.dtype == np.uint8  # wider ones JAX would cut
+        other = np.array([2**40 + 1, -7], np.int64).view(np.uint8)
+        return np.stack([x, other])
+
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts.multihost_utils, "process_allgather", gather)
+    assert hosts.largest(2**40, 2**31) == [2**40 + 1, 2**31]

@@ -1,51 +1,65 @@
-"""How many agents are said to fit."""
+"""Memory: how much is free, and what is said when there is too little."""
 
 import jax
 import pytest
 
 from pgjax.lab import memory
-from pgjax.lab.build import build
-from pgjax.lab.config import make_config
-from pgjax.lab.errors import UsageError
-
-EXPERIMENT = build(make_config("reinforce", "general", {"hidden": [4]}))
-IDLE, RUNNING = memory.bytes_per_agent(EXPERIMENT)
+from pgjax.lab.errors import OutOfMemoryError
 
 
-def free(monkeypatch, needed):
-    monkeypatch.setattr(memory, "free_bytes", lambda: needed / memory.SHARE + 1)
+class Device:
+    def __init__(self, stats):
+        self.memory_stats = lambda: stats
 
 
-def test_an_agent_keeps_little_and_needs_its_experience_while_it_trains():
-    # 5 episodes of 500 steps, with observations of four numbers and what follows them.
-    assert RUNNING > 5 * 500 * (4 + 4) * 4
-    assert IDLE < RUNNING / 10
+def test_a_device_says_how_much_it_has(monkeypatch):
+    stats = {"bytes_limit": 1000, "bytes_in_use": 100}
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device(stats)])
+    assert memory.free_bytes(4) == 3600
 
 
-@pytest.mark.parametrize("fit", [1, 2, 7])
-def test_while_few_fit_each_needs_room_to_train(fit, monkeypatch):
-    free(monkeypatch, fit * (IDLE + RUNNING))
-    assert memory.agents_that_fit(EXPERIMENT, 10 * fit, block=1000) == fit
+def test_on_a_host_the_least_of_all_limits_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device(None)])
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (-1, -1))
+    whole = memory.free_bytes(1)
+    assert whole > 2**20
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes(2) > 2**20
+    (tmp_path / "memory.max").write_text("5300\n")
+    assert memory.free_bytes(2) == 5000  # of all devices, which share it
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (2**20, -1))
+    assert memory.free_bytes(1) == 0  # the process has more than that already
 
 
-def test_beyond_those_that_run_side_by_side_agents_only_keep_their_state(monkeypatch):
-    side_by_side = 2 * len(jax.devices())
-    free(monkeypatch, side_by_side * RUNNING + 500 * IDLE)
-    assert memory.agents_that_fit(EXPERIMENT, 5000, block=2) == 500
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 TiB"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"),
+        jax.errors.JaxRuntimeError("INTERNAL: std::bad_alloc"),
+    ],
+)
+def test_exhaustion_is_one_line(error):
+    with (
+        pytest.raises(OutOfMemoryError, match=r"^out of memory: do this$"),
+        memory.exhaustion_told(lambda: "do this"),
+    ):
+        raise error
 
 
-def test_batches_are_of_about_equal_size(monkeypatch):
-    free(monkeypatch, 10 * (IDLE + RUNNING))
-    assert memory.agents_that_fit(EXPERIMENT, 21, block=1000) == 7
-    assert memory.agents_that_fit(EXPERIMENT, 3, block=1000) == 3
+def test_other_errors_stay_what_they_are():
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="INVALID"),
+        memory.exhaustion_told(lambda: "do this"),
+    ):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: no")
 
 
-def test_where_not_one_fits_it_is_said(monkeypatch):
-    free(monkeypatch, 0.9 * (IDLE + RUNNING))
-    with pytest.raises(UsageError, match="fewer --num-envs"):
-        memory.agents_that_fit(EXPERIMENT, 1, block=1)
-
-
-@pytest.mark.parametrize(("num_envs", "agents"), [(1, 64), (4, 16), (64, 1), (1024, 1)])
-def test_a_block_is_at_least_an_agent(num_envs, agents):
-    assert memory.block_size(num_envs) == agents
+def test_bytes_are_shown_for_people():
+    assert [memory.shown(x) for x in (2048, 3 * 2**20, 5 * 2**40)] == [
+        "2.0 KiB",
+        "3.0 MiB",
+        "5.0 TiB",
+    ]

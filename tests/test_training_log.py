@@ -1,9 +1,12 @@
 """The book of a training run, on chunks made by hand."""
 
 import numpy as np
+import pytest
 
 from pgjax.lab.config import make_config
 from pgjax.lab.grid import agents_of
+from pgjax.lab.loggers import _cells
+from pgjax.lab.summary import agent_rows, summarize
 from pgjax.lab.training_log import TrainingLog
 
 
@@ -120,3 +123,39 @@ def test_a_log_goes_on_where_another_was():
         np.testing.assert_array_equal(column, same[name])
     assert other.steps_to_solve.tolist() == log.steps_to_solve.tolist()
     np.testing.assert_array_equal(other.work, log.work)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32])
+def test_totals_go_beyond_what_a_device_counts(dtype):
+    log = make_log(steps=2**62)
+    most = np.iinfo(dtype).max
+    for _ in range(3):
+        metrics = chunk([[most] * 4, [1] * 4], 50.0)
+        for name in ("env_steps", "episodes"):
+            metrics[name] = np.full((2, 4), most, dtype)
+        rows = add(log, metrics)
+    assert log.env_steps.dtype == log.episodes.dtype == np.int64
+    assert log.env_steps.tolist() == [12 * int(most)] * 2  # exactly
+    assert log.episodes.tolist() == [12 * int(most)] * 2
+    assert rows["env_steps"].dtype == rows["episodes"].dtype == np.int64
+    assert rows["env_steps"].tolist()[-1] == 12 * int(most)
+    assert log.work.tolist() == [2**31 - 1] * 2  # what is dealt out is an int32
+    table = _cells(rows["env_steps"])
+    assert table[-1] == 12 * int(most)
+    other = make_log(steps=2**62)
+    other.load(log.to_arrays())
+    add(other, chunk([[1], [1]], 50.0))
+    assert other.env_steps.tolist() == [12 * int(most) + 1] * 2
+
+
+def test_updates_and_the_summary_are_counted_exactly():
+    log = make_log(steps=2**62)
+    log.updates[:] = 2**32 - 1
+    log.env_steps[:] = 2**53 + 1
+    add(log, chunk([[1, 1], [1, 1]], 50.0))
+    assert log.updates.tolist() == [2**32 + 1] * 2
+    config = make_config("reinforce", "default", {"seeds": 2})
+    rows = agent_rows(agents_of(config), log, np.zeros((2, 2, 3)))
+    assert [row["env_steps"] for row in rows] == [2**53 + 3] * 2
+    times = {"compile_seconds": 0.0, "train_seconds": 0.0, "wall_seconds": 0.0}
+    assert summarize(config, rows, **times)["env_steps"] == 2**54 + 6

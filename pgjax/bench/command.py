@@ -13,15 +13,19 @@ from rich.console import Console
 
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
-from pgjax.bench.cases import Case, make_spec, standard_table, title_of
+from pgjax.bench.cases import Case, Spec, make_spec, standard_table, title_of
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.measure import Result, bound, measure, to_json
-from pgjax.bench.stages import pieces_of, whole_step
+from pgjax.bench.stages import Pieces, pieces_of, whole_step
 from pgjax.bench.targets import this
 from pgjax.lab import machine, store
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import write_json
+from pgjax.lab.limits import check_pieces
+from pgjax.lab.memory import free_bytes
 from pgjax.lab.options import algorithm_factory
+from pgjax.lab.ranges import check_int
+from pgjax.lab.sizes import Sizes, ends_of
 
 ROUNDS, QUICK_ROUNDS = 11, 5
 
@@ -57,7 +61,8 @@ def bench(
     """
     console = Console()
     for option, values in {**grid, "rounds": [rounds], "devices": [devices]}.items():
-        _check_positive(option, values)
+        _check_numbers(option, values)
+    _check_effects(quick, rounds, stages, against)
     chosen = jax.devices()[:devices]
     cases = _cases(algorithms, precision, grid, chosen)
     if devices is not None and devices > len(chosen):
@@ -131,12 +136,21 @@ def _write(
     plots.speeds(run / "bench.png", results, bounds, title=describe(devices))
 
 
-def _check_positive(option: str, values: Sequence[Any]) -> None:
+def _check_numbers(option: str, values: Sequence[Any]) -> None:
     for value in values:
-        sizes = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(size, int) and size < 1 for size in sizes):
-            flag = option.replace("_", "-")
-            raise UsageError(f"--{flag} must be at least 1, got {value}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int):
+                check_int(option, number)
+
+
+def _check_effects(
+    quick: bool, rounds: int | None, stages: bool, against: str | None
+) -> None:
+    """Sees that no option is without an effect."""
+    if quick and rounds is not None:
+        raise UsageError("--quick is --rounds 5: leave one of them out")
+    if against is not None and not stages:
+        raise UsageError("--against measures whole steps only: leave --no-stages out")
 
 
 def _cases(
@@ -168,15 +182,44 @@ def _cases(
     for case in cases:
         try:
             _trace(case, devices)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{case.name}: {error}") from error
     return cases
 
 
 def _trace(case: Case, devices: Sequence[jax.Device]) -> None:
-    """Goes through a training step without compiling it."""
-    init, steps = whole_step(case, pieces_of(case, devices))
+    """Goes through a training step without compiling it, having seen that it fits."""
+    pieces = pieces_of(case, devices)
+    _check_size(case.spec, pieces)
+    init, steps = whole_step(case, pieces)
     jax.eval_shape(lambda: steps(init(case.spec.seed), 1))
+
+
+def _check_size(spec: Spec, pieces: Pieces) -> None:
+    """Raises UsageError for more than indices reach or memory holds."""
+    complete = pieces.algorithm.complete_episodes and spec.num_steps is None
+    sizes = Sizes(
+        agents=spec.num_agents,
+        num_envs=spec.num_envs,
+        num_steps=spec.num_steps or pieces.env.max_steps,
+        hidden=spec.hidden,
+        updates_per_chunk=spec.updates,
+        eval_episodes=0,
+        num_epochs=0,
+        complete=complete,
+        ends=ends_of(pieces.env),
+        of_bench=True,
+    )
+    num_devices = len(pieces.devices)
+    num_shares = 1 if spec.num_agents == 1 else num_devices
+    check_pieces(
+        sizes,
+        pieces.env,
+        pieces.rollout,
+        pieces.algorithm,
+        num_shares,
+        free_bytes(num_devices),
+    )
 
 
 def _compare(

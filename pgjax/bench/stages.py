@@ -26,8 +26,8 @@ from pgjax.bench.workers.pgjax_worker import (
     rollout_of,
     worth_splitting,
 )
-from pgjax.lab.memory import block_size
 from pgjax.lab.options import algorithm_options
+from pgjax.lab.sizes import block_size
 from pgjax.meshes import over_mesh
 from pgjax.networks import at_precision
 from pgjax.types import Array, Discrete, Key, Metrics, Space

@@ -16,6 +16,9 @@ from pgjax.lab.config import Config, with_values
 from pgjax.lab.errors import UsageError
 from pgjax.lab.options import algorithm_factory
 
+MOST_UPDATES = 2**32 - 1  # as `TrainState.num_updates` counts
+MOST_GRADIENT_STEPS = 2**31 - 1  # as Optax counts
+
 
 class Experiment(NamedTuple):
     """What a config describes: an environment, a way to play it, a way to learn."""
@@ -65,10 +68,10 @@ def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
     by_value = config.algorithm_options.get("baseline") == "value"
     algorithm = make(critic=by_value, scheduled=False)
     if not algorithm.complete_episodes:
+        _check_updates(config)
         # A critic stands in for what follows the data.
         algorithm = make(critic=True, scheduled=annealed)
     elif annealed:  # the number of updates is not known
-        _check_countable("environment steps", config.steps, config)
         algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
     return _normalized(config, algorithm)
 
@@ -118,9 +121,8 @@ def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformati
     if scheduled:
         options = config.algorithm_options
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
-        gradient_steps = config.num_updates * per_update
-        _check_countable("gradient steps", gradient_steps, config)
-        rate = optax.linear_schedule(rate, 0.0, gradient_steps)
+        _check_gradient_steps(config, per_update)
+        rate = optax.linear_schedule(rate, 0.0, config.num_updates * per_update)
     optimizer = optax.adam(rate, eps=config.adam_epsilon)
     if config.max_gradient_norm is not None:
         clip = optax.clip_by_global_norm(config.max_gradient_norm)
@@ -129,12 +131,30 @@ def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformati
     return optax.flatten(optimizer)
 
 
-def _check_countable(what: str, number: int, config: Config) -> None:
-    if number >= 2**31:
+def _check_updates(config: Config) -> None:
+    """Sees that the updates of a run can be counted by its train state."""
+    if config.num_updates > MOST_UPDATES:
         raise UsageError(
-            f"a learning rate that falls to 0 counts {what} up to 2**31, and --steps "
-            f"{config.steps} makes {number}; take fewer, or --no-anneal-learning-rate"
+            f"updates are counted up to 2**32 - 1, and --steps {config.steps} makes "
+            f"{config.num_updates}: take --steps {_steps_of(config, MOST_UPDATES)} at "
+            "most, or more --num-envs"
         )
+
+
+def _check_gradient_steps(config: Config, per_update: int) -> None:
+    """Sees that Optax's schedule can count the gradient steps of a run."""
+    gradient_steps = config.num_updates * per_update
+    if gradient_steps > MOST_GRADIENT_STEPS:
+        most = _steps_of(config, MOST_GRADIENT_STEPS // per_update)
+        raise UsageError(
+            "a learning rate that falls to 0 counts gradient steps up to 2**31 - 1, "
+            f"and --steps {config.steps} makes {gradient_steps}: take --steps {most} "
+            "at most, or --no-anneal-learning-rate"
+        )
+
+
+def _steps_of(config: Config, num_updates: int) -> int:
+    return num_updates * config.num_envs * config.num_steps
 
 
 def _normalized(config: Config, algorithm: pg.Algorithm) -> pg.Algorithm:

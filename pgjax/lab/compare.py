@@ -27,6 +27,8 @@ def compare(runs: Sequence[str], *, out: str | None) -> int:
     """
     samples = load_all(runs)
     console = Console(highlight=False)
+    if differing := scores.differences(samples):
+        console.print(differing, soft_wrap=True, markup=False)
     console.print(_rich(scores.scores(samples, full=False)))
     if len(samples) > 1:
         console.print(_rich(scores.against_the_first(samples)))

@@ -112,6 +112,11 @@ class Config:
         """How many updates `steps` make, where each has num_envs x num_steps."""
         return -(-self.steps // (self.num_envs * self.num_steps))
 
+    def chunk_length(self, *, complete_episodes: bool) -> int:
+        """Updates of a chunk: no more than `steps` can make."""
+        least = self.num_envs * (1 if complete_episodes else self.num_steps)
+        return min(self.updates_per_chunk, -(-self.steps // least))
+
 
 def config_fields() -> dict[str, Option]:
     """What each field of a config may be."""

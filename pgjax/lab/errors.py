@@ -21,6 +21,10 @@ class DamagedFileError(UsageError):
         super().__init__(f"{path} is damaged: {why}")
 
 
+class OutOfMemoryError(Exception):
+    """Memory ran out; the command prints the message and exits with code 1."""
+
+
 def told(error: OSError) -> str:
     """What the system says, and of which file."""
     reason = error.strerror or str(error)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pgjax.lab.errors import UsageError
+from pgjax.lab.ranges import check_int
 
 EVERY = 60.0  # seconds between two checkpoints
 
@@ -21,9 +22,8 @@ class Execution(NamedTuple):
 
 def check(execution: Execution) -> None:
     """Raises UsageError for what cannot be."""
-    devices = execution.devices
-    if devices is not None and devices < 1:
-        raise UsageError(f"--devices must be at least 1, got {devices}")
+    if execution.devices is not None:
+        check_int("devices", execution.devices)
     every = execution.checkpoint_every
     if not 0 <= every < float("inf"):
         raise UsageError(f"--checkpoint-every must be at least 0 seconds, got {every}")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pgjax.lab import players
 from pgjax.lab.errors import UsageError
+from pgjax.lab.ranges import check_int
 from pgjax.types import Box
 
 PLATFORMS = "cpu", "cuda", "tpu"
@@ -28,6 +29,8 @@ def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> in
       agent: the seed of the one to export; by default the run's first.
       sampled: whether actions are drawn from the policy, rather than its mode.
     """
+    if agent is not None:
+        check_int("agent", agent)
     directory = pathlib.Path(run)
     config, experiment, params = players.load(directory)
     params = players.params_of(config, params, agent)

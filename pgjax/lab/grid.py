@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgjax.lab.config import Config, config_fields, make_config
+from pgjax.lab.errors import UsageError
 from pgjax.lab.options import Option, algorithm_options
+from pgjax.lab.ranges import AGENTS
 
 # Settings of a whole sweep.
 ONE_VALUE = frozenset(
@@ -76,6 +79,7 @@ def make_groups(
     """
     options = config_fields() | algorithm_options(algorithm)
     names = list(grid)
+    _check_number(given, grid)
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for combination in itertools.product(*grid.values()):
         point = dict(zip(names, combination, strict=True))
@@ -89,6 +93,17 @@ def make_groups(
         _group(make_config(algorithm, preset, {**given, **points[0]}), points, options)
         for points in groups.values()
     ]
+
+
+def _check_number(given: Mapping[str, Any], grid: Mapping[str, Sequence]) -> None:
+    """Sees that a summary can have a row for every agent."""
+    points = math.prod(map(len, grid.values()))
+    seeds = given.get("seeds", Config.seeds)
+    if points * seeds > AGENTS:
+        raise UsageError(
+            f"{points} combinations x --seeds {seeds} are more than {AGENTS} agents: "
+            f"take --seeds {AGENTS // points} at most, or fewer values"
+        )
 
 
 def points_of(agents: Agents) -> Iterator[tuple[dict[str, Any], np.ndarray]]:

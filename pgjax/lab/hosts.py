@@ -132,8 +132,10 @@ def largest(*numbers: int) -> list[int]:
     """Each number, or the largest that another process has in its place."""
     if not several():
         return list(numbers)
-    everyone: Any = multihost_utils.process_allgather(np.array(numbers, np.int32))
-    return [int(x) for x in np.max(everyone, axis=0)]
+    # As bytes: 64-bit numbers would be cut to 32.
+    sent = np.array(numbers, np.int64).view(np.uint8)
+    everyone = np.asarray(multihost_utils.process_allgather(sent), np.uint8)
+    return np.ascontiguousarray(everyone).view(np.int64).max(axis=0).tolist()
 
 
 def fetch(x: Any) -> Any:

@@ -1,94 +1,90 @@
-"""How many agents fit into memory at once, estimated before anything runs."""
+"""The memory that is free, and what to say when it runs out."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pathlib
-from typing import Any
+import resource
+from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 
-import pgjax as pg
-from pgjax.lab.build import Experiment
-from pgjax.lab.errors import UsageError
-from pgjax.xla import on_cpu
+from pgjax.lab.errors import OutOfMemoryError
 
-# Environments that a device steps side by side: a core has a cache to stay within, an
-# accelerator many lanes to fill.
-CPU_ENVS, ACCELERATOR_ENVS = 64, 65_536
-SHARE = 0.5  # of the memory that is free, to be used
-# The program holds the transitions, what is computed from them, and copies in other
-# layouts; how many depends on the compiler, and this is a cautious guess.
-COPIES = 5
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 
-def block_size(num_envs: int) -> int:
-    """How many agents with so many environments run side by side on a device."""
-    most = CPU_ENVS if on_cpu() else ACCELERATOR_ENVS
-    return max(1, most // num_envs)
+def free_bytes(num_devices: int) -> int:
+    """The memory that is free on so many devices together, all like the first."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * num_devices
+    free = min(_of_the_machine(), _of_the_container(), _of_the_process())
+    return max(0, int(free)) * jax.process_count()
 
 
-def agents_that_fit(experiment: Experiment, count: int, block: int) -> int:
-    """As many of `count` agents as memory holds, in batches of about equal size.
+def shown(number: float) -> str:
+    """Bytes for people: 3.2 GiB."""
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
+        if number >= size:
+            return f"{number / size:,.1f} {unit}"
+    return f"{number / 2**10:.1f} KiB"
+
+
+@contextlib.contextmanager
+def exhaustion_told(what_to_do: Callable[[], str]) -> Iterator[None]:
+    """Turns running out of memory, on the host or a device, into one line.
 
     Args:
-      experiment: what they do.
-      count: how many there are.
-      block: how many of a device run side by side; the others only keep their state.
+      what_to_do: says what is saved, and which settings to lower.
 
     Raises:
-      UsageError: if not even one fits.
+      OutOfMemoryError: in place of what JAX, XLA and NumPy raise.
     """
-    available = SHARE * free_bytes()
-    idle, running = bytes_per_agent(experiment)
-    side_by_side = block * len(jax.devices())
-    most = int(available // (idle + running))
-    if most > side_by_side:
-        most = int((available - running * side_by_side) // idle)
-    if most < 1:
-        raise UsageError(
-            f"one agent needs about {(idle + running) / 2**30:.1f} GiB, and "
-            f"{available / 2**30:.1f} GiB may be used; take fewer --num-envs"
-        )
-    num_batches = -(-count // most)
-    return -(-count // num_batches)
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not _is_exhaustion(error):
+            raise
+        raise OutOfMemoryError(f"out of memory: {what_to_do()}") from error
 
 
-def bytes_per_agent(experiment: Experiment) -> tuple[int, int]:
-    """About how much an agent needs always, and how much more while it trains."""
-    rollout, algorithm = experiment.rollout, experiment.algorithm
-    key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def collect(key: Any) -> tuple[Any, Any]:
-        state = pg.init_train_state(key, rollout, algorithm)
-        params = state.learner.params
-        _, batch, episodes = rollout.collect(
-            key, algorithm.policy, params, state.rollout_state
-        )
-        return state, (batch, episodes)
-
-    state, experience = jax.eval_shape(collect, key)
-    return _bytes(state) * 2, _bytes(experience) * COPIES
+def _is_exhaustion(error: Exception) -> bool:
+    words = "RESOURCE_EXHAUSTED", "out of memory", "Out of memory", "bad_alloc"
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
-def free_bytes() -> int:
-    """The memory that is free on all devices together."""
-    device = jax.devices()[0]
-    stats = device.memory_stats()
-    if stats and "bytes_limit" in stats:
-        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-        return free * len(jax.devices())
-    with contextlib.suppress(OSError, StopIteration):
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-        line = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
+def _of_the_machine() -> int:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _bytes(tree: Any) -> int:
-    return sum(
-        int(np.prod(leaf.shape)) * getattr(leaf.dtype, "itemsize", 4)
-        for leaf in jax.tree.leaves(tree)
-    )
+def _of_the_container() -> float:
+    """What its control group, version 2, has left."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+        return float("inf") if limit == "max" else int(limit) - used
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def _of_the_process() -> float:
+    """What `ulimit -v` has left."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return float("inf")
+    for line in _lines("/proc/self/status"):
+        if line.startswith("VmSize:"):
+            return limit - int(line.split()[1]) * 1024
+    return limit
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return pathlib.Path(path).read_text().splitlines()
+    except OSError:
+        return []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import to_json
 from pgjax.lab.grid import Agents, Group, make_groups
-from pgjax.lab.memory import agents_that_fit, block_size
+from pgjax.lab.limits import agents_that_fit
 
 
 class Batch(NamedTuple):
@@ -59,7 +59,7 @@ def make_plan(request: Mapping[str, Any], sizes: int | list[int] | None) -> Plan
         total = len(group.agents.seeds)
         most = sizes if isinstance(sizes, int) else total
         if sizes is None:
-            most = agents_that_fit(experiment, total, block_size(group.config.num_envs))
+            most = agents_that_fit(group.config, experiment, total)
         start = 0
         while start < total:
             size = sizes[len(batches)] if isinstance(sizes, list) else most

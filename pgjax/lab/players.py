@@ -17,10 +17,15 @@ from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import misfit_told
+from pgjax.lab.limits import check_episodes
+from pgjax.lab.memory import exhaustion_told
 from pgjax.lab.params import load_params
 from pgjax.lab.progress import Reporter
+from pgjax.lab.ranges import check_int
 from pgjax.lab.results import check_results, load_summary
 from pgjax.lab.summary import spread
+
+_EPISODES = "take fewer --episodes".format  # what to do where memory runs out
 
 
 def load(run: pathlib.Path) -> tuple[Config, Experiment, Any]:
@@ -58,10 +63,11 @@ def params_of(config: Config, params: Any, agent: int | None) -> Any:
 
 def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
     """Evaluates every agent of a run, greedy and sampled, and prints a table."""
+    check_int("episodes", episodes)
+    check_int("seed", seed)
     config, experiment, params = load(pathlib.Path(run))
-    if not 1 <= episodes <= 2**20:
-        raise UsageError(f"--episodes must be in [1, {2**20}], got {episodes}")
-    _check_seed(seed)
+    if backend == "gymnax":
+        check_episodes(config, experiment, episodes)
     play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
     table = Table(
         title=f"{config.algorithm} on {config.env}, {backend}: returns of "
@@ -70,7 +76,7 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
     )
     for column in ("seed", "greedy mean", "std", "min", "sampled mean", "std", "min"):
         table.add_column(column, justify="right")
-    with Reporter().phase("playing", "played"):
+    with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
         greedy, sampled = (
             play(experiment, params, episodes, seed, greedy=greedy)
             for greedy in (True, False)
@@ -82,11 +88,6 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
         table.add_row(str(config.seed + i), *cells)
     Console(highlight=False).print(table)
     return 0
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**31:
-        raise UsageError(f"--seed must be in [0, 2**31), got {seed}")
 
 
 def returns_in_gymnasium(
@@ -142,6 +143,9 @@ def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
     """Plays one episode of a run's agent in Gymnasium and writes it as a GIF."""
     from pgjax.lab.gif import write_gif
 
+    check_int("seed", seed)
+    if agent is not None:
+        check_int("agent", agent)
     directory = pathlib.Path(run)
     config, experiment, params = load(directory)
     own = params_of(config, params, agent)
@@ -150,7 +154,6 @@ def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
         raise UsageError(f"--out must end in .gif, got {path}")
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
-    _check_seed(seed)
     num_frames = write_gif(path, experiment, own, seed=seed)
     seed = config.seed if agent is None else agent
     print(f"{path}: {num_frames} frames of seed {seed}'s greedy policy")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,10 @@ from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
 from pgjax.lab.grid import Agents
 from pgjax.lab.hosts import fetch, place, several
-from pgjax.lab.memory import block_size
+from pgjax.lab.limits import check_compiled
 from pgjax.lab.packages import import_late
 from pgjax.lab.signals import wait
+from pgjax.lab.sizes import block_size
 from pgjax.meshes import AGENT, AGENTS, of_agents, over_mesh, specs_of
 from pgjax.train import RECENT, recent_return
 
@@ -171,6 +171,7 @@ def compile_programs(
         initial = pool.submit(lowered.compile, fast)
         import_late()  # about a second, while the compiler is busy
         needed = wait(initial, received), wait(training, received)
+        check_compiled(config, experiment, needed[1], mesh)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
@@ -208,7 +209,8 @@ def _functions(
             metrics |= {"going": going, "diverged": wrong}
             return _where(going, new_state, state), metrics
 
-        length = min(config.updates_per_chunk, num_updates or sys.maxsize)
+        complete = rollout.complete_episodes
+        length = config.chunk_length(complete_episodes=complete)
         return jax.lax.scan(step, state, length=length)
 
     def evaluate(state: tuple, seed: Any, params: Any) -> tuple[tuple, Any]:
@@ -246,7 +248,8 @@ def _stops(config: Config, state: Any, num_updates: int | None) -> Any:
     """Whether an agent is done, to the update: by the stopping rule or its budget."""
     done = jnp.bool_(False)
     if num_updates is not None:
-        done |= state.num_updates >= num_updates
+        # Which may be beyond an int32; see `build`.
+        done |= state.num_updates.astype(jnp.uint32) >= jnp.uint32(num_updates)
     if config.until_solved and config.solved_return is not None:
         solved = recent_return(state) > config.solved_return
         done |= solved & (state.num_episodes >= RECENT)

@@ -110,6 +110,11 @@ def page(runs: Sequence[str], samples: list[Sample]) -> str:
         f'<p class="lead">Made by pgjax {pgjax.__version__} on {today} from '
         f"{html.escape(', '.join(runs))}.</p>",
         "<h2>Scores</h2>",
+        *(
+            f'<p class="note">{html.escape(told)}</p>'
+            for told in [scores.differences(samples)]
+            if told
+        ),
         _table(scores.scores(samples, full=True)),
         "<h2>Figures</h2>",
         '<div class="grid">',

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import signal
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,9 @@ from pgjax.lab.execution import Execution
 from pgjax.lab.files import misfit_told, write_whole
 from pgjax.lab.grid import agents_of
 from pgjax.lab.hosts import from_first, is_first, on_first, several
+from pgjax.lab.limits import check_run, what_to_lower
 from pgjax.lab.loggers import check_loggers
+from pgjax.lab.memory import exhaustion_told
 from pgjax.lab.params import save_params
 from pgjax.lab.programs import choose_mesh, compile_programs
 from pgjax.lab.progress import Reporter, count, plural
@@ -30,22 +33,31 @@ from pgjax.lab.results import SUMMARY, write_summary
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
 from pgjax.lab.tables import read_curves
+from pgjax.lab.unused import check_effects
 from pgjax.meshes import ENV
 
 
-def train(config: Config, execution: Execution, *, out: str | None) -> int:
+def train(
+    config: Config,
+    execution: Execution,
+    *,
+    out: str | None,
+    given: Mapping[str, Any] = types.MappingProxyType({}),
+) -> int:
     """Trains, evaluates and records; returns the exit code.
 
     Args:
       config: the checked settings.
       execution: how it is carried out.
       out: the run directory to make; named after the run by default.
+      given: the settings that a user gave, each of which is to have an effect.
     """
     check_loggers(execution.log, config.seeds)
     config = from_json(from_first(lambda: to_json(config)))  # all train the same
     name = f"{config.algorithm}-{config.env}"
     run = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
     session = _Session(config, execution)
+    session.check(given)
     session.compile()
     settings = {"config": to_json(config), "log": list(execution.log)}
     from_first(lambda: store.create_run(run, settings))
@@ -143,11 +155,20 @@ class _Session:
         self._config, self._execution = config, execution
         self._agents, self._experiment = agents_of(config), build(config)
         self._mesh = choose_mesh(config, config.seeds, execution.devices)
+        check_run(config, self._experiment, config.seeds, self._mesh)
         self._quiet = execution.quiet or not is_first()
         self._reporter = Reporter(self._quiet)
 
+    def check(self, given: Mapping[str, Any]) -> None:
+        """Raises UsageError for settings without an effect."""
+        check_effects(given, [(self._config, self._experiment)])
+
     def compile(self) -> None:
         """Compiles what training needs."""
+        with exhaustion_told(lambda: f"nothing was saved; {self._advice()}"):
+            self._compile()
+
+    def _compile(self) -> None:
         config = self._config
         with noted(signal.SIGINT) as received:
             self._tell(
@@ -161,6 +182,10 @@ class _Session:
 
     def run(self, run: pathlib.Path, begin: Callable[[], None] = lambda: None) -> int:
         """Trains and evaluates; returns the exit code."""
+        with exhaustion_told(lambda: f"{saved_in(run)}; {self._advice()}"):
+            return self._run(run, begin)
+
+    def _run(self, run: pathlib.Path, begin: Callable[[], None]) -> int:
         training = self._train(run, begin)
 
         on_first(lambda: save_params(run / "params.npz", training.params))
@@ -225,8 +250,18 @@ class _Session:
             print_summary(run, self._config, summary)
         return int(bool(np.all(log.diverged)))
 
+    def _advice(self) -> str:
+        return what_to_lower(self._config, self._experiment)
+
     def _tell(self, text: str) -> None:
         self._reporter.console.print(text, soft_wrap=True, markup=False)
+
+
+def saved_in(run: pathlib.Path) -> str:
+    """What is left of a run that could not go on."""
+    if not _has_checkpoints(run):
+        return "nothing was saved"
+    return f"{run} has the last checkpoint, for --resume where there is more memory"
 
 
 def _told(mesh: Mesh) -> str:

@@ -16,6 +16,13 @@ from pgjax.lab.tables import read_curves
 ENV = {"env": TEXT}
 METRICS = "metrics.csv"
 GRID_POINTS = 100  # of a curve
+# Settings that make another task or budget of a run, and what they are without a value.
+CONDITIONS = {
+    "time_limit": "the environment's own",
+    "env_options": "none",
+    "steps": "unknown",
+    "until_solved": "no",
+}
 
 
 class Sample(NamedTuple):
@@ -30,6 +37,7 @@ class Sample(NamedTuple):
     solved_return: float | None
     curves: Curves
     settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
+    conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
 
 
 class Curves(NamedTuple):
@@ -75,6 +83,7 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
         _sample(
             name=_name(directory, names, point),
             settings=dict(zip(names, point, strict=True)),
+            conditions=_conditions(config | dict(zip(names, point, strict=True))),
             env=dict(zip(names, point, strict=True)).get("env", config["env"]),
             rows=rows,
             solved_return=summary["solved_return"],
@@ -82,6 +91,21 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
         )
         for point, rows in groups.items()
     ]
+
+
+def _conditions(config: dict[str, Any]) -> dict[str, str]:
+    """What the returns of a run depend on beside what it has learned, in words."""
+    found = {}
+    for name, without in CONDITIONS.items():
+        value = config.get(name)
+        if isinstance(value, dict):
+            value = " ".join(f"{key}={value[key]}" for key in sorted(value))
+        elif isinstance(value, bool):
+            value = "yes" if value else ""
+        elif isinstance(value, int):
+            value = f"{value:,}"
+        found[name] = without if value in (None, "", "none") else str(value)
+    return found
 
 
 def _name(directory: pathlib.Path, names: list[str], point: tuple[str, ...]) -> str:
@@ -97,6 +121,7 @@ def _sample(
     *,
     name: str,
     settings: dict[str, str],
+    conditions: dict[str, str],
     env: str,
     rows: list[dict[str, Any]],
     solved_return: float | None,
@@ -112,6 +137,7 @@ def _sample(
     return Sample(
         name=name,
         settings=settings,
+        conditions=conditions,
         env=env,
         seeds=np.array([row["seed"] for row in rows]),
         greedy=np.array([row["greedy_return"]["mean"] for row in rows], float),

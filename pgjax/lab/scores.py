@@ -67,6 +67,21 @@ def _about_few(samples: Sequence[Sample]) -> str:
     return f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
 
 
+def differences(samples: Sequence[Sample]) -> str:
+    """In what tasks and budgets differ, which no table would tell; "" for nothing."""
+    told = []
+    for name in samples[0].conditions:
+        values: dict[str, list[str]] = {}
+        for sample in samples:
+            values.setdefault(sample.conditions[name], []).append(sample.name)
+        if len(values) > 1:
+            each = "; ".join(f"{value}: {', '.join(x)}" for value, x in values.items())
+            told.append(f"{name.replace('_', ' ')} ({each})")
+    if not told:
+        return ""
+    return f"Not the same task or budget: these differ in {', '.join(told)}."
+
+
 def against_the_first(samples: Sequence[Sample]) -> Table:
     """Every other sample compared with the first."""
     first, *others = samples

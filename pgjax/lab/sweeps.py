@@ -16,6 +16,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pgjax.lab import parts, store, trainer
@@ -23,14 +24,18 @@ from pgjax.lab.errors import DamagedFileError, UsageError
 from pgjax.lab.execution import Execution
 from pgjax.lab.files import misfit_told
 from pgjax.lab.hosts import from_first, is_first, on_first
+from pgjax.lab.limits import check_run, what_to_lower
 from pgjax.lab.loggers import check_loggers, copy_to_parquet
+from pgjax.lab.memory import exhaustion_told
 from pgjax.lab.params import save_params
 from pgjax.lab.plans import Batch, Plan, make_plan
 from pgjax.lab.programs import Programs, choose_mesh, compile_programs
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
+from pgjax.lab.ranges import check_int
 from pgjax.lab.results import SUMMARY, write_summary
 from pgjax.lab.signals import noted
 from pgjax.lab.summary import agent_rows, print_points, summarize
+from pgjax.lab.unused import check_effects
 
 
 def sweep(
@@ -54,8 +59,8 @@ def sweep(
       agents_at_once: how many train side by side; by default as many as memory holds.
       execution: how it is carried out.
     """
-    if agents_at_once is not None and agents_at_once < 1:
-        raise UsageError(f"--agents-at-once must be at least 1, got {agents_at_once}")
+    if agents_at_once is not None:
+        check_int("agents_at_once", agents_at_once)
     asked = {
         "algorithm": algorithm,
         "log": list(execution.log),
@@ -67,6 +72,10 @@ def sweep(
     if agents_at_once is None:  # as much as the first process has memory for
         sizes = from_first(lambda: make_plan(request, None).sizes)
     plan = make_plan(request, sizes if agents_at_once is None else agents_at_once)
+    check_effects(
+        {**request["given"], **request["grid"]},
+        [(g.config, x) for g, x in zip(plan.groups, plan.experiments, strict=True)],
+    )
     check_loggers(
         request["log"], max(len(batch.agents.seeds) for batch in plan.batches)
     )
@@ -181,7 +190,8 @@ class _Session:
             share = _Share(progress, plan.num_agents)
             for batch in plan.batches:
                 try:
-                    rows = self._rows(batch, share, received)
+                    with exhaustion_told(partial(self._saved, batch)):
+                        rows = self._rows(batch, share, received)
                 except KeyboardInterrupt:
                     rows = None
                 if rows is None:
@@ -252,6 +262,7 @@ class _Session:
             config = self._plan.groups[batch.group].config
             mesh = choose_mesh(config, size[1], self._execution.devices)
             experiment = self._plan.experiments[batch.group]
+            check_run(config, experiment, size[1], mesh)
             programs = compile_programs(
                 config, experiment, batch.agents, mesh, received
             )
@@ -259,11 +270,22 @@ class _Session:
             self._compile_seconds += programs.seconds
         return self._programs[size].of(batch.agents)
 
-    def _tell_stopped(self) -> None:
+    def _saved(self, batch: Batch) -> str:
+        """What is left where memory ran out, and what to do."""
+        config = self._plan.groups[batch.group].config
+        advice = what_to_lower(config, self._plan.experiments[batch.group])
+        return (
+            f"{self._finished()} are saved in {self._directory}; start another sweep "
+            f"with fewer --agents-at-once (now {max(self._plan.sizes)}), or {advice}"
+        )
+
+    def _finished(self) -> str:
         finished = len(list(self._parts.glob("*/rows.json")))
-        batches = plural(len(self._plan.batches), "batch", "batches")
+        return f"{finished} of {plural(len(self._plan.batches), 'batch', 'batches')}"
+
+    def _tell_stopped(self) -> None:
         self._tell(
-            f"stopped; {finished} of {batches} finished; to go on from the last "
+            f"stopped; {self._finished()} finished; to go on from the last "
             f"checkpoint:\n    pgjax sweep --resume {self._directory}"
         )
 

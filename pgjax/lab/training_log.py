@@ -61,7 +61,8 @@ class TrainingLog:
         self.chunks += 1
         going, recent = metrics["going"], metrics["recent_return"]
         env_steps, episodes = (
-            total[who, None] + np.where(going, metrics[name], 0).cumsum(1)
+            total[who, None]
+            + np.where(going, metrics[name], 0).astype(np.int64).cumsum(1)
             for name, total in (
                 ("env_steps", self.env_steps),
                 ("episodes", self.episodes),
