@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pgjax import starting  # noqa: F401  first of all: it says why
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 

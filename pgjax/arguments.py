@@ -8,6 +8,7 @@ import pathlib
 from typing import Any, NoReturn
 
 from pgjax.argument_types import Collect, NamedValues, count, reader_of, widths
+from pgjax.lab.names import one_line
 
 _EPILOG = """examples:
   pgjax train                                     REINFORCE on CartPole, 8 seeds
@@ -31,7 +32,16 @@ class Parser(argparse.ArgumentParser):
         """Prints the message, and the way to help; exits with code 2."""
         if len(message) > _LONG:  # it repeats what was given
             message = f"{message[: _LONG // 2]} ... {message[-_LONG // 2 :]}"
+        message = one_line(message)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The values of an argument; Python 3.11 takes away that of `--out=--`."""
+        if not action.option_strings or arg_strings != ["--"]:
+            return super()._get_values(action, arg_strings)
+        value = self._get_value(action, "--")
+        self._check_value(action, value)
+        return value if action.nargs is None else [value]
 
 
 def algorithm_first(arguments: list[str]) -> list[str]:

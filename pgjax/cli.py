@@ -14,10 +14,16 @@ from typing import Any, NoReturn
 import jax
 import jaxlib
 
+from pgjax.lab.errors import UsageError, say_nothing_of_closed_loops, told
+from pgjax.lab.names import one_line
 from pgjax.lab.program_cache import keep_programs
+from pgjax.lab.signals import end_at_once, exit_code, raise_when_ended
+from pgjax.streams import failure
 
 WHOLE_LOOPS = (0, 11)  # the first jaxlib whose GPU was seen to run them well
 LOST = 75  # the exit code when another process is gone: try again
+# The commands whose results are files; what they print is about them.
+RESULTS_IN_FILES = {"train", "sweep", "bench", "report", "export", "render"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,31 +32,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepare_jax()
         return _run(arguments)
-    except KeyboardInterrupt:
-        print("pgjax: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except KeyboardInterrupt as interrupt:
+        _complain("interrupted")
+        return exit_code(interrupt)
 
 
 def command() -> NoReturn:
     """Runs the command and leaves, also where compilations are still going on."""
+    raise_when_ended()
+    say_nothing_of_closed_loops()
     try:
         code = main()
+    except SystemExit as stop:  # of argparse, which has said what it had to
+        code = int(stop.code or 0)
     except Exception:
         if not jax.distributed.is_initialized():
             raise
         traceback.print_exc()
         code = 1
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    end_at_once()
+    code = code or code_of_output(sys.argv[1:])
     if code:
         # Rather than wait for compilations, for processes that are gone, or for threads
         # that write; other processes that wait for this one notice at once.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def code_of_output(arguments: Sequence[str]) -> int:
+    """The exit code of a command that succeeded, by what became of its output."""
+    reason = failure(sys.stdout)
+    # The reader of a pipe, such as `head`, has seen enough.
+    if reason is None or isinstance(reason, BrokenPipeError):
+        return 0
+    _complain(f"cannot write to stdout: {told(reason)}")
+    return 0 if {*arguments[:1]} & RESULTS_IN_FILES else 2
+
+
+def _complain(message: str) -> None:
+    """One line on stderr, whatever names are in the message."""
+    print(f"pgjax: {one_line(message)}", file=sys.stderr)
 
 
 def prepare_jax() -> None:
@@ -95,34 +117,31 @@ def _keep_freed_memory() -> None:
 def _run(arguments: list[str]) -> int:
     from pgjax.checkpoints import CheckpointError
     from pgjax.lab import packages
-    from pgjax.lab.errors import OutOfMemoryError, UsageError, told
+    from pgjax.lab.errors import OutOfMemoryError
 
     try:
         return _dispatch(arguments)
     except (UsageError, CheckpointError) as error:
-        print(f"pgjax: {error}", file=sys.stderr)
+        _complain(str(error))
         return 2
     except OutOfMemoryError as error:
-        print(f"pgjax: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
-    except BrokenPipeError:
-        raise
     except OSError as error:  # a full disk, a directory that is read-only
-        print(f"pgjax: {told(error)}", file=sys.stderr)
+        _complain(told(error))
         return 2
     except ImportError as error:  # a package that is missing, or does not fit
         if (error.name or "pgjax").split(".")[0] == "pgjax":
             raise
-        print(f"pgjax: {packages.broken(error)}", file=sys.stderr)
+        _complain(packages.broken(error))
         return 2
     except Exception as error:
         if not (jax.distributed.is_initialized() and _tells_of_loss(error)):
             raise
         reason = " ".join(str(error).split())[:200]
-        print(
-            f"pgjax: lost another process: {reason}; if there is a checkpoint, all "
-            "processes started again with --resume go on from it",
-            file=sys.stderr,
+        _complain(
+            f"lost another process: {reason}; if there is a checkpoint, all processes "
+            "started again with --resume go on from it"
         )
         return LOST
 
@@ -180,9 +199,10 @@ def _train(parsed: dict[str, Any]) -> int:
     from pgjax.lab import runs
     from pgjax.lab.config import make_config
 
+    asked = {"the command": "train", **parsed}
     run = _resumed(parsed, "out", "log")
     execution, out = _execution(parsed), parsed.pop("out", None)
-    _join(parsed)
+    _join(parsed, asked)
     if run is not None:
         return runs.resume(run, parsed, execution)
     config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
@@ -193,9 +213,10 @@ def _sweep(parsed: dict[str, Any]) -> int:
     from pgjax.argument_types import Values
     from pgjax.lab import sweeps
 
+    asked = {"the command": "sweep", **parsed}
     run = _resumed(parsed, "out", "log", "agents_at_once")
     execution = _execution(parsed)
-    _join(parsed)
+    _join(parsed, asked)
     several = {k: x for k, x in parsed.items() if isinstance(x, Values)}
     given = {k: x for k, x in parsed.items() if k not in several}
     given |= {k: x[0] for k, x in several.items() if len(x) == 1}
@@ -221,8 +242,6 @@ def _resumed(parsed: dict[str, Any], *without: str) -> pathlib.Path | None:
     Raises:
       UsageError: for flags that only a new run takes.
     """
-    from pgjax.lab.errors import UsageError
-
     run = parsed.pop("resume", None)
     defaults = {"algorithm": "reinforce", "preset": "default"}
     for name, default in defaults.items():
@@ -235,19 +254,24 @@ def _resumed(parsed: dict[str, Any], *without: str) -> pathlib.Path | None:
     return None if run is None else pathlib.Path(run)
 
 
-def _join(parsed: dict[str, Any]) -> None:
-    """Becomes one of several processes, if that is asked for.
+def _join(parsed: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Becomes one of several processes that do the same, if that is asked for.
+
+    Args:
+      parsed: the arguments that are left; those of this are taken out.
+      asked: all of them.
 
     Raises:
       UsageError: if it cannot, or is told which one to be and not to be one.
     """
     from pgjax.lab import hosts
-    from pgjax.lab.errors import UsageError
 
     names = "coordinator", "num_processes", "process_id"
     which = {name: parsed.pop(name) for name in names if name in parsed}
     if parsed.pop("distributed", False):
         hosts.join(*(which.get(name) for name in names))
+        own = "process_id", "quiet"
+        hosts.check_agreement({k: x for k, x in asked.items() if k not in own})
     elif which:
         flag = min(which).replace("_", "-")
         raise UsageError(f"--{flag} goes with --distributed")

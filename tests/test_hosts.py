@@ -33,12 +33,20 @@ def start(*arguments, devices=1):
 
 
 def start_all(count, *arguments):
+    return start_each([arguments] * count, [1] * count)
+
+
+def start_each(commands, devices):
+    """Processes of one cluster, which may be told different things."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     together = ["--distributed", "--coordinator", coordinator]
-    together += ["--num-processes", count]
-    return [start(*arguments, *together, "--process-id", i) for i in range(count)]
+    together += ["--num-processes", len(commands)]
+    return [
+        start(*command, *together, "--process-id", i, devices=devices[i])
+        for i, command in enumerate(commands)
+    ]
 
 
 def finish(processes):
@@ -123,6 +131,27 @@ def test_environments_may_be_split_over_processes(tmp_path):
     # Sums over devices: by another road, in another order.
     np.testing.assert_allclose(ours.iloc[:2], theirs.iloc[:2], rtol=1e-4)
     assert ours.env_steps.iloc[-1] >= 6000
+
+
+@pytest.mark.parametrize(
+    ("commands", "devices", "says"),
+    [
+        ([TRAIN, TRAIN], [1, 2], "as many devices, and there are 1 in process 0, 2 in"),
+        ([TRAIN, SWEEP], [1, 1], "the command is train in process 0 and sweep in"),
+        ([TRAIN, [*TRAIN, "--seed", "1"]], [1, 1], "seed is not given in process 0"),
+    ],
+)
+def test_processes_that_do_not_fit_together_all_say_so(
+    commands, devices, says, tmp_path
+):
+    out = tmp_path / "run"
+    commands = [[*command, "--out", out] for command in commands]
+    codes, told = finish(start_each(commands, devices))
+    assert codes == [2, 2], told
+    for _, errors in told:
+        assert says in errors
+        assert "Traceback" not in errors
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pgjax as pg
 ROOT = Path(pg.__file__).parent
 # Each module may import from the layers above its own; a package, from itself too.
 LAYERS = (
+    {"streams"},
+    {"starting"},
     {"types", "xla"},
     {
         "checks",

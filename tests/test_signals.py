@@ -8,7 +8,13 @@ from concurrent.futures import Future
 
 import pytest
 
-from pgjax.lab.signals import noted, wait
+from pgjax.lab.signals import (
+    Terminated,
+    exit_code,
+    noted,
+    raise_when_ended,
+    wait,
+)
 
 
 def interrupt():
@@ -63,3 +69,38 @@ def test_waiting_ends_with_a_signal():
         with pytest.raises(KeyboardInterrupt):
             wait(Future(), received)
         assert time.monotonic() - start < 30  # it would have waited for ever
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_a_program_are_raised(number, monkeypatch):
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        raise_when_ended()
+        with pytest.raises(Terminated) as raised:
+            os.kill(os.getpid(), number)
+        assert exit_code(raised.value) == 128 + number
+        assert isinstance(raised.value, KeyboardInterrupt)
+        with noted(number) as received:  # by whoever saves first
+            os.kill(os.getpid(), number)
+        assert received == [number]
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_are_ignored_stay_so(number):
+    """As nohup ignores SIGHUP, and a shell SIGINT of what runs in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        raise_when_ended()
+        with noted(number) as received:
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert received == []
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_exit_code_of_an_interrupt():
+    assert exit_code(KeyboardInterrupt()) == 130

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from rich.console import Console
+from rich.text import Text
 
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
@@ -18,11 +18,13 @@ from pgjax.bench.ceilings import Gauges
 from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import Pieces, pieces_of, whole_step
 from pgjax.bench.targets import this
-from pgjax.lab import machine, store
+from pgjax.lab import machine, output, store
+from pgjax.lab.directories import new_directory
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import write_json
 from pgjax.lab.limits import check_pieces
 from pgjax.lab.memory import free_bytes
+from pgjax.lab.names import one_line
 from pgjax.lab.options import algorithm_factory
 from pgjax.lab.ranges import check_int
 from pgjax.lab.sizes import Sizes, ends_of
@@ -59,7 +61,7 @@ def bench(
       UsageError: for a name that is not known, or a number that cannot be; before any
         long work.
     """
-    console = Console()
+    console = output.console()
     for option, values in {**grid, "rounds": [rounds], "devices": [devices]}.items():
         _check_numbers(option, values)
     _check_effects(quick, rounds, stages, against)
@@ -72,19 +74,18 @@ def bench(
         raise UsageError(
             "--against compares float32 on all devices; leave --precision and --devices"
         )
-    run = store.choose_run(out, "bench")
-    if against is not None:
-        return _compare(console, cases, against, rounds, run)
-    run.mkdir(parents=True)
-    console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
-    results, gauges = measure_all(
-        console, run, cases, chosen, rounds=rounds, with_stages=stages
-    )
+    with new_directory(out, "bench") as run:
+        if against is not None:
+            return _compare(console, cases, against, rounds, run)
+        console.print(f"{describe(chosen)}; each figure is the median of {rounds}")
+        results, gauges = measure_all(
+            console, run, cases, chosen, rounds=rounds, with_stages=stages
+        )
     table.print_speeds(console, results)
     table.print_ceilings(console, gauges)
     if stages:
         table.print_stages(console, results, gauges)
-    console.print(f"{run}: bench.json, bench.png", highlight=False)
+    console.print(f"{one_line(run)}: bench.json, bench.png", soft_wrap=True)
     return 0
 
 
@@ -106,7 +107,7 @@ def measure_all(
     """Measures one case after the other; what is measured is written at once."""
     gauges, results = Gauges(devices), []
     for case in cases:
-        with console.status(case.name):
+        with console.status(Text(case.name)):
             results.append(
                 measure(case, devices, gauges, rounds=rounds, with_stages=with_stages)
             )
@@ -233,18 +234,17 @@ def _compare(
         ab.check(case.spec, target)
     found = []
     for case in cases:
-        with console.status(case.name) as status:
+        with console.status(Text(case.name)) as status:
             outcome = ab.compare(
                 case.spec,
                 target,
                 repetitions=rounds,
-                on_progress=lambda done, of, doing: status.update(doing),
+                on_progress=lambda done, of, doing: status.update(Text(doing)),
             )
-        console.print(f"{case.name}. {comparison.describe(outcome)}", markup=False)
+        console.print(f"{case.name}. {comparison.describe(outcome)}")
         found.append({"what": case.name, "spec": comparison.plain(case.spec)})
         found[-1] |= comparison.to_json(outcome)
-    run.mkdir(parents=True)
     record = {"against": target, **machine.about_this_machine(), "duels": found}
-    (run / "against.json").write_text(json.dumps(record, indent=1) + "\n")
-    console.print(f"{run}: against.json", highlight=False)
+    store.write_json(run / "against.json", record)
+    console.print(f"{one_line(run)}: against.json", soft_wrap=True)
     return 0

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from pgjax.bench.measure import Result
-from pgjax.lab.plots import BLUE, GREY, ORANGE
+from pgjax.lab.errors import naming
+from pgjax.lab.names import in_a_figure
+from pgjax.lab.plots import BLUE, GREY, ORANGE, save
 
 
 def speeds(
@@ -42,13 +44,15 @@ def speeds(
     axes.plot([], [], color=ORANGE, lw=2, label="roofline: the ceiling met first")
     if any(result.case.aim is not None for result in results):
         axes.plot([], [], "v", color=GREY, label="aim")
-    axes.set_yticks(list(rows), [result.case.name for result in results], fontsize=8)
+    names = [in_a_figure(result.case.name) for result in results]
+    axes.set_yticks(list(rows), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps per second, whole training step")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_a_figure(title), fontsize=10)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.savefig(path)
+    with naming(path):
+        save(figure, path)

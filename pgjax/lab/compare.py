@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import rich.table
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 
-from pgjax.lab import scores
+from pgjax.lab import output, scores
 from pgjax.lab.errors import UsageError
+from pgjax.lab.names import one_line
 from pgjax.lab.samples import Sample, load_samples
 
 
@@ -26,9 +25,9 @@ def compare(runs: Sequence[str], *, out: str | None) -> int:
       UsageError: for what is no finished run, or runs of several environments.
     """
     samples = load_all(runs)
-    console = Console(highlight=False)
+    console = output.console()
     if differing := scores.differences(samples):
-        console.print(differing, soft_wrap=True, markup=False)
+        console.print(differing, soft_wrap=True)
     console.print(_rich(scores.scores(samples, full=False)))
     if len(samples) > 1:
         console.print(_rich(scores.against_the_first(samples)))
@@ -39,7 +38,7 @@ def compare(runs: Sequence[str], *, out: str | None) -> int:
         directory = pathlib.Path(out)
         directory.mkdir(parents=True, exist_ok=True)
         for path in figures.draw_all(directory, samples):
-            console.print(str(path))
+            console.print(one_line(path), soft_wrap=True)
     return 0
 
 
@@ -68,7 +67,7 @@ def load_all(runs: Sequence[str]) -> list[Sample]:
             f"returns of {' and '.join(envs)} cannot be compared: pass runs of one "
             "environment"
         )
-    return samples
+    return [s._replace(name=one_line(s.name), env=one_line(s.env)) for s in samples]
 
 
 def _rich(table: scores.Table) -> rich.table.Table:
@@ -85,6 +84,5 @@ def _rich(table: scores.Table) -> rich.table.Table:
         else:
             shown.add_column(column, justify="right", no_wrap=True)
     for row in table.rows:
-        # An interval that ends with a word would be taken for markup.
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     return shown

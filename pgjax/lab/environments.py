@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 import pgjax as pg
+from pgjax.lab import output
 from pgjax.lab.config import SOLVED_RETURNS
+from pgjax.lab.names import one_line
 from pgjax.lab.presets import PRESETS
 
 # Those that Gymnasium has under the same name and with the same rules.
@@ -45,11 +46,11 @@ def print_environments() -> int:
         except ValueError as error:  # one that a user has registered
             facts, notes[name] = ("", "", ""), str(error)
         solved = f"{SOLVED_RETURNS[name]:g}" if name in SOLVED_RETURNS else ""
-        table.add_row(name, *facts, solved, _presets(name), twin)
-    console = Console(highlight=False)
+        table.add_row(one_line(name), *facts, solved, _presets(name), twin)
+    console = output.console()
     console.print(table)
     for name, note in notes.items():
-        console.print(f"{name}: {note}", soft_wrap=True)
+        console.print(one_line(f"{name}: {note}"), soft_wrap=True)
     return 0
 
 

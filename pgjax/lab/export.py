@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pgjax.lab import players
 from pgjax.lab.errors import UsageError
+from pgjax.lab.names import one_line
 from pgjax.lab.ranges import check_int
 from pgjax.types import Box
 
@@ -43,10 +44,10 @@ def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> in
     obs = jax.eval_shape(lambda key: experiment.env.reset(key, 1)[0], jax.random.key(0))
     arguments = "np.uint32(0), obs" if sampled else "obs"
     print(
-        f"{path}: {path.stat().st_size:,} bytes; all that it needs is "
+        f"{one_line(path)}: {path.stat().st_size:,} bytes; all that it needs is "
         "`pip install jax flatbuffers`:\n\n"
         "    import jax.export, numpy as np\n"
-        f'    policy = jax.export.deserialize(open("{path}", "rb").read())\n'
+        f'    policy = jax.export.deserialize(open({str(path)!r}, "rb").read())\n'
         f"    obs = np.zeros((8, {', '.join(map(str, obs.shape[1:]))}), "
         f"np.{obs.dtype})  # any number of them\n"
         f"    print(policy.call({arguments}))  # their actions"

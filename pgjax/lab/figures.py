@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from pgjax.lab import statistics
-from pgjax.lab.errors import UsageError
-from pgjax.lab.plots import GREY
+from pgjax.lab.errors import UsageError, naming
+from pgjax.lab.names import in_a_figure
+from pgjax.lab.plots import GREY, save
 from pgjax.lab.samples import Sample
 
 # Okabe and Ito's palette, without its yellow, which is too pale for lines.
@@ -56,7 +57,8 @@ def chosen(samples: list[Sample]) -> dict[str, Fill]:
 
 def draw(path: pathlib.Path, fill: Fill, samples: list[Sample]) -> pathlib.Path:
     """Draws one figure with a legend; returns its file."""
-    figure_of(fill, samples).savefig(path)
+    with naming(path):
+        save(figure_of(fill, samples), path)
     return path
 
 
@@ -112,7 +114,8 @@ def _curves(axes: Axes, samples: list[Sample]) -> None:
     if level is not None:
         axes.axhline(level, color=GREY, ls="--", lw=0.9)
     axes.set_title(
-        f"{samples[0].env}: IQM over agents, 95% bootstrap band", fontsize=10
+        f"{_env(samples)}: IQM over agents, 95% bootstrap band",
+        fontsize=10,
     )
     axes.set_xlabel("environment steps per agent")
     axes.set_ylabel("mean return of the last 100 episodes")
@@ -133,7 +136,8 @@ def _profile(axes: Axes, samples: list[Sample]) -> None:
         axes.plot(levels, share, label=_label(sample), **_look(i))
         axes.fill_between(levels, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
     axes.set_title(
-        f"{samples[0].env}: performance profile, 95% bootstrap band", fontsize=10
+        f"{_env(samples)}: performance profile, 95% bootstrap band",
+        fontsize=10,
     )
     axes.set_xlabel("return of the greedy policy after training")
     axes.set_ylabel("share of agents above it")
@@ -159,7 +163,7 @@ def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
         )
     above = " or ".join(f"{level:g}" for level in sorted(levels))  # type: ignore
     axes.set_title(
-        f"{samples[0].env}: solved (mean of 100 episodes above {above}), "
+        f"{_env(samples)}: solved (mean of 100 episodes above {above}), "
         "Kaplan-Meier, 95% band",
         fontsize=9,
     )
@@ -190,18 +194,22 @@ def _settings(axes: Axes, samples: list[Sample]) -> None:
         points.sort(key=lambda point: point[0])
         x = [value for value, _ in points]
         middle, low, high = np.array([interval for _, interval in points]).T
-        axes.plot(x, middle, marker="o", ms=4, label=label, **_look(i))
+        axes.plot(x, middle, marker="o", ms=4, label=in_a_figure(label), **_look(i))
         axes.fill_between(x, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
     values = [float(sample.settings[along]) for sample in samples]
     if min(values) > 0 and max(values) / min(values) > 5:
         axes.set_xscale("log")
-    axes.set_title(f"{samples[0].env}: IQM over agents, 95% bootstrap band")
+    axes.set_title(f"{_env(samples)}: IQM over agents, 95% bootstrap band")
     axes.title.set_fontsize(10)
-    axes.set_xlabel(along.replace("_", " "))
+    axes.set_xlabel(in_a_figure(along.replace("_", " ")))
     axes.set_ylabel("return of the greedy policy after training")
 
 
 def _label(sample: Sample) -> str:
     diverged = int(np.isnan(sample.greedy).sum())
     note = f", {diverged} diverged" if diverged else ""
-    return f"{sample.name} ({len(sample.seeds)}{note})"
+    return f"{in_a_figure(sample.name)} ({len(sample.seeds)}{note})"
+
+
+def _env(samples: list[Sample]) -> str:
+    return in_a_figure(samples[0].env)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from pgjax.lab.errors import DamagedFileError, MissingFileError, UsageError
+from pgjax.lab.errors import DamagedFileError, MissingFileError, UsageError, naming
 
 MOST_JSON = 2**30  # bytes
 DEEPEST = 32  # lists and objects within each other
@@ -137,9 +137,10 @@ def write_signed(path: pathlib.Path, content: dict[str, Any]) -> None:
 def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], Any]) -> None:
     """Has a file written under another name first, so that it is whole or not there."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        write(file)
-    partial.replace(path)
+    with naming(path):
+        with partial.open("wb") as file:
+            write(file)
+        partial.replace(path)
 
 
 def checksum(path: pathlib.Path) -> dict[str, Any]:

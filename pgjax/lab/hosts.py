@@ -7,6 +7,7 @@ over all of them. With one process, nothing here does anything.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from jax.sharding import NamedSharding
 
 from pgjax.checkpoints import CheckpointError, from_arrays, template, to_arrays
 from pgjax.lab.errors import UsageError, told
+from pgjax.lab.rendezvous import meet
 
 T = TypeVar("T")
 WAIT = 60  # seconds for all processes to come together
@@ -43,10 +45,8 @@ def join(
             "--coordinator, --num-processes and --process-id go together; without "
             "them, Slurm, Open MPI and TPU pods say what they are"
         )
-    if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
-        raise UsageError(
-            f"--process-id must be from 0 to {num_processes - 1}, got {process_id}"
-        )
+    if coordinator is not None and num_processes is not None:
+        meet(coordinator, num_processes, process_id or 0, wait=WAIT)
     try:
         jax.distributed.initialize(
             *given, initialization_timeout=WAIT, heartbeat_timeout_seconds=SILENCE
@@ -57,6 +57,44 @@ def join(
             f"cannot join the other processes: {reason}; outside Slurm, Open MPI and "
             "TPU pods, pass --coordinator HOST:PORT --num-processes N --process-id I"
         ) from error
+
+    check_devices()
+
+
+def check_devices() -> None:
+    """Raises UsageError, in every process, unless all have as many devices."""
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        told_counts = ", ".join(
+            f"{n} in process {i}" for i, n in sorted(counts.items())
+        )
+        raise UsageError(
+            f"all processes need as many devices, and there are {told_counts}; "
+            "JAX_NUM_CPU_DEVICES=N gives a process N devices of a CPU"
+        )
+
+
+def check_agreement(asked: dict[str, Any]) -> None:
+    """Raises UsageError, in every process, unless all are asked to do the same.
+
+    Args:
+      asked: what this one is, by name.
+    """
+    if not several():
+        return
+    own = json.dumps({name: str(value) for name, value in asked.items()}).encode()
+    (size,) = largest(len(own))
+    padded = np.frombuffer(own.ljust(size), np.uint8)
+    everyone: Any = np.asarray(multihost_utils.process_allgather(padded), np.uint8)
+    told = [json.loads(row.tobytes()) for row in everyone]
+    for name in dict.fromkeys(name for one in told for name in one):
+        values = [one.get(name, "not given") for one in told]
+        other = next((i for i, x in enumerate(values) if x != values[0]), None)
+        if other is not None:
+            raise UsageError(
+                f"all processes must be started with the same command, and {name} is "
+                f"{values[0]} in process 0 and {values[other]} in process {other}"
+            )
 
 
 def several() -> bool:

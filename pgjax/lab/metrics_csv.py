@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.lab.errors import UsageError
+from pgjax.lab.errors import UsageError, naming
 from pgjax.lab.files import hash_of
 
 COLUMNS = (
@@ -64,7 +64,8 @@ class CsvLogger:
 
     def position(self) -> int:
         """Bytes written, all of them on disk."""
-        os.fsync(self._file.fileno())
+        with naming(self._file.name):
+            os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def write(self, rows: Rows) -> None:
@@ -76,8 +77,9 @@ class CsvLogger:
             self._new = False
         writer.writerows(zip(*(_cells(rows[name]) for name in columns), strict=True))
         data = text.getvalue().encode()
-        self._file.write(data)
-        self._file.flush()
+        with naming(self._file.name):
+            self._file.write(data)
+            self._file.flush()
         self._hash.update(data)
 
     def sha256(self) -> str:
@@ -86,7 +88,8 @@ class CsvLogger:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with naming(self._file.name):
+            self._file.close()
 
 
 def columns_of(rows: Rows) -> list[str]:

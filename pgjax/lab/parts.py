@@ -19,6 +19,7 @@ from pgjax.lab import tables
 from pgjax.lab.errors import DamagedFileError, MissingFileError, UsageError
 from pgjax.lab.files import checksum, read_json, write_signed, write_whole
 from pgjax.lab.grid import Agents
+from pgjax.lab.names import as_argument
 from pgjax.lab.results import AGENT, FILES, check_files
 from pgjax.lab.shapes import OBJECT, SCALAR, check_shape, or_null
 
@@ -99,7 +100,7 @@ def put_together(parts: Sequence[Part], directory: pathlib.Path) -> Rows:
                 raise MissingFileError(part.directory / ROWS)
         except UsageError as error:
             raise UsageError(
-                f"{error}; `pgjax sweep --resume {directory}` trains that part again; "
+                f"{error}; `pgjax sweep --resume {as_argument(directory)}` trains that part again; "
                 "nothing was removed"
             ) from error
         rows += own

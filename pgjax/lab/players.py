@@ -8,17 +8,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import pgjax as pg
-from pgjax.lab import store
+from pgjax.lab import output, store
 from pgjax.lab.build import Experiment, build
 from pgjax.lab.config import Config
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import misfit_told
 from pgjax.lab.limits import check_episodes
 from pgjax.lab.memory import exhaustion_told
+from pgjax.lab.names import one_line
 from pgjax.lab.params import load_params
 from pgjax.lab.progress import Reporter
 from pgjax.lab.ranges import check_int
@@ -70,8 +70,10 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
         check_episodes(config, experiment, episodes)
     play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
     table = Table(
-        title=f"{config.algorithm} on {config.env}, {backend}: returns of "
-        f"{episodes} complete episodes",
+        title=one_line(
+            f"{config.algorithm} on {config.env}, {backend}: returns of {episodes} "
+            "complete episodes"
+        ),
         title_justify="left",
     )
     for column in ("seed", "greedy mean", "std", "min", "sampled mean", "std", "min"):
@@ -86,7 +88,7 @@ def evaluate(run: str, *, backend: str, episodes: int, seed: int) -> int:
         numbers = [x for s in spreads for x in (s["mean"], s["std"], s["min"])]
         cells = ["" if x is None else f"{x:.1f}" for x in numbers]
         table.add_row(str(config.seed + i), *cells)
-    Console(highlight=False).print(table)
+    output.console().print(table)
     return 0
 
 
@@ -156,5 +158,5 @@ def render(run: str, *, out: str | None, agent: int | None, seed: int) -> int:
         raise UsageError(f"--out is in {path.parent}, which is no directory")
     num_frames = write_gif(path, experiment, own, seed=seed)
     seed = config.seed if agent is None else agent
-    print(f"{path}: {num_frames} frames of seed {seed}'s greedy policy")
+    print(f"{one_line(path)}: {num_frames} frames of seed {seed}'s greedy policy")
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from scipy.special import stdtrit
 
+from pgjax.lab.names import in_a_figure
+
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 FEWEST = 4  # seeds, for a band to be drawn
+
+
+def save(figure: Figure, file: Any, **options: Any) -> None:
+    """Writes a figure; characters that the font has not are drawn as boxes, unsaid."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph ")
+        figure.savefig(file, **options)
 
 
 def learning_curve(
@@ -56,7 +66,7 @@ def learning_curve(
             color=GREY,
             fontsize=8,
         )
-    axes.set_title(title, fontsize=11)
+    axes.set_title(in_a_figure(title), fontsize=11)
     axes.set_xlabel("environment steps per seed")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)
@@ -65,7 +75,7 @@ def learning_curve(
     axes.spines[["top", "right"]].set_visible(False)
     if many:
         axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
-    figure.savefig(path, format="png")
+    save(figure, path, format="png")
 
 
 def _mean_and_band(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from pgjax.lab import output
 from pgjax.lab.errors import UsageError
+from pgjax.lab.names import one_line
 
 LOG_SECONDS = 5.0  # between two lines, where there is no terminal
 _STARTED = time.perf_counter() - time.process_time()
@@ -77,13 +78,13 @@ class Reporter:
     """What the user sees of a run, on stderr; results go to stdout."""
 
     def __init__(self, quiet: bool = False):
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = output.console(stderr=True, quiet=quiet)
         self._live = self.console.is_terminal and not quiet
 
     def warn(self, text: str) -> None:
         """Says in one line what went wrong where work goes on, also when quiet."""
-        console = Console(stderr=True, highlight=False)
-        console.print(f"pgjax: {text}", soft_wrap=True, markup=False)
+        console = output.console(stderr=True)
+        console.print(f"pgjax: {one_line(text)}", soft_wrap=True)
 
     @contextmanager
     def failure_told(self, what: str) -> Iterator[None]:
@@ -100,7 +101,7 @@ class Reporter:
         """Shows what is being waited for, then how long it took."""
         start = time.perf_counter()
         if self._live:
-            with self.console.status(f"{doing} ..."):
+            with self.console.status(Text(f"{doing} ...")):
                 yield
         else:
             yield
@@ -163,7 +164,6 @@ class _TrainingProgress:
         elif now - self._last_line >= LOG_SECONDS or done >= 1:
             self._last_line = now
             self._console.print(f"{done:4.0%} · {line}", soft_wrap=True)
-            sys.stderr.flush()
 
 
 class _Facts(ProgressColumn):

@@ -15,6 +15,8 @@ import pgjax
 from pgjax.lab import figures, scores, store
 from pgjax.lab.compare import load_all
 from pgjax.lab.errors import UsageError
+from pgjax.lab.names import in_html, one_line, quoted
+from pgjax.lab.plots import save
 from pgjax.lab.samples import Sample
 
 CAPTIONS = {
@@ -94,7 +96,7 @@ def report(runs: Sequence[str], *, out: str) -> int:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
-    print(f"{path} ({len(text) / 1e6:.1f} MB): open it in a browser")
+    print(f"{one_line(path)} ({len(text) / 1e6:.1f} MB): open it in a browser")
     return 0
 
 
@@ -102,13 +104,13 @@ def page(runs: Sequence[str], samples: list[Sample]) -> str:
     """The whole document."""
     records = [store.load_record(pathlib.Path(run)) for run in runs]
     seeds = sum(len(sample.seeds) for sample in samples)
-    env = html.escape(samples[0].env)
+    env = in_html(samples[0].env)
     title = f"{env}: {seeds:,} agents, {len(samples)} settings"
     today = datetime.date.today().isoformat()
     body = [
         f"<h1>{title}</h1>",
         f'<p class="lead">Made by pgjax {pgjax.__version__} on {today} from '
-        f"{html.escape(', '.join(runs))}.</p>",
+        f"{in_html(', '.join(runs))}.</p>",
         "<h2>Scores</h2>",
         *(
             f'<p class="note">{html.escape(told)}</p>'
@@ -128,7 +130,7 @@ def page(runs: Sequence[str], samples: list[Sample]) -> str:
     if len(samples) > 1:
         against = scores.against_the_first(samples)
         body += [
-            f"<h2>Compared {html.escape(against.title)}</h2>",
+            f"<h2>Compared {in_html(against.title)}</h2>",
             _table(against),
             f'<p class="note">{html.escape(scores.caveat(samples))}</p>',
         ]
@@ -167,7 +169,7 @@ def _cell(text: str) -> str:
 def _svg(figure: Figure) -> str:
     """The figure as an element of the page."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    save(figure, file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
     return svg[svg.index("<svg") :]
 
@@ -183,12 +185,12 @@ def _origin(run: str, record: dict[str, Any]) -> list[str]:
     ]
     settings = record["sweep"] if "sweep" in record else record.get("config", {})
     lines = [f"{name}: {value}" for name, value in settings.items()]
-    command = " ".join(record.get("command", []))
+    command = " ".join(map(quoted, record.get("command", [])))
     return [
-        f"<p><b>{html.escape(run)}</b>: {html.escape('; '.join(facts))}.</p>",
+        f"<p><b>{in_html(run)}</b>: {in_html('; '.join(facts))}.</p>",
         f"<pre>{html.escape(command)}</pre>",
         "<details><summary>all settings</summary><pre>"
-        f"{html.escape(chr(10).join(lines))}</pre></details>",
+        f"{chr(10).join(map(in_html, lines))}</pre></details>",
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import signal
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from pgjax.lab import store, trainer
 from pgjax.lab.build import build
 from pgjax.lab.checkpoint_metadata import check_newest
 from pgjax.lab.config import Config, check, from_json, to_json
+from pgjax.lab.directories import new_directory
 from pgjax.lab.errors import UsageError
 from pgjax.lab.execution import Execution
 from pgjax.lab.files import misfit_told, write_whole
@@ -26,11 +26,12 @@ from pgjax.lab.hosts import from_first, is_first, on_first, several
 from pgjax.lab.limits import check_run, what_to_lower
 from pgjax.lab.loggers import check_loggers
 from pgjax.lab.memory import exhaustion_told
+from pgjax.lab.names import as_argument
 from pgjax.lab.params import save_params
 from pgjax.lab.programs import choose_mesh, compile_programs
 from pgjax.lab.progress import Reporter, count, plural
 from pgjax.lab.results import SUMMARY, write_summary
-from pgjax.lab.signals import noted
+from pgjax.lab.signals import ENDING, FINISHING, Received, exit_code, noted
 from pgjax.lab.summary import agent_rows, print_summary, summarize, title_of
 from pgjax.lab.tables import read_curves
 from pgjax.lab.unused import check_effects
@@ -54,15 +55,14 @@ def train(
     """
     check_loggers(execution.log, config.seeds)
     config = from_json(from_first(lambda: to_json(config)))  # all train the same
-    name = f"{config.algorithm}-{config.env}"
-    run = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
-    session = _Session(config, execution)
-    session.check(given)
-    session.compile()
-    settings = {"config": to_json(config), "log": list(execution.log)}
-    from_first(lambda: store.create_run(run, settings))
-    with store.locked_by_first(run):
-        return session.run(run)
+    with new_directory(out, f"{config.algorithm}-{config.env}") as run:
+        session = _Session(config, execution)
+        session.check(given)
+        settings = {"config": to_json(config), "log": list(execution.log)}
+        from_first(lambda: store.record_run(run, settings))
+        with store.locked_by_first(run):
+            session.compile()
+            return session.run(run)
 
 
 def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) -> int:
@@ -88,7 +88,8 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
 
 def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str, Any]:
     if "sweep" in store.load_record(run):
-        raise UsageError(f"{run} is a sweep: `pgjax sweep --resume {run}` goes on")
+        command = f"pgjax sweep --resume {as_argument(run)}"
+        raise UsageError(f"{run} is a sweep: `{command}` goes on")
     before = store.load_config(run)
     config = extended(run, before, given)
     if (run / SUMMARY).exists() and config == before:
@@ -145,7 +146,7 @@ def extended(run: pathlib.Path, config: Config, given: Mapping[str, Any]) -> Con
 
 
 CURVE = "learning_curve.png"
-FINISHING = "finishing this chunk, then saving (again: stop at once, unsaved) ...\n"
+STOPPING = "stopping; what was trained is saved ...\n"
 
 
 class _Session:
@@ -170,7 +171,7 @@ class _Session:
 
     def _compile(self) -> None:
         config = self._config
-        with noted(signal.SIGINT) as received:
+        with noted(*ENDING) as received:
             self._tell(
                 f"{title_of(config)}: {plural(config.seeds, 'seed')} x "
                 f"{count(config.steps)} env steps, {_told(self._mesh)}"
@@ -182,23 +183,38 @@ class _Session:
 
     def run(self, run: pathlib.Path, begin: Callable[[], None] = lambda: None) -> int:
         """Trains and evaluates; returns the exit code."""
-        with exhaustion_told(lambda: f"{saved_in(run)}; {self._advice()}"):
-            return self._run(run, begin)
+        with (
+            noted(*ENDING, say="" if self._quiet else FINISHING) as received,
+            exhaustion_told(lambda: f"{saved_in(run)}; {self._advice()}"),
+        ):
+            code, training = self._run(run, begin, received)
+            on_first(lambda: self._draw(run, training))
+            return code
 
-    def _run(self, run: pathlib.Path, begin: Callable[[], None]) -> int:
-        training = self._train(run, begin)
+    def _run(
+        self, run: pathlib.Path, begin: Callable[[], None], received: Received
+    ) -> tuple[int, trainer.Training]:
+        training = self._train(run, begin, received)
 
         on_first(lambda: save_params(run / "params.npz", training.params))
         if training.stopped:
             self._tell(
                 f"stopped after {count(training.log.env_steps.sum())} env steps, and "
-                f"saved; to go on:\n    pgjax train --resume {run}"
+                f"saved; to go on:\n    pgjax train --resume {as_argument(run)}"
             )
-            code = 128 + training.stopped
-        else:
-            code = self._finish(run, training)
-        on_first(lambda: self._draw(run, training))
-        return code
+            return 128 + training.stopped, training
+        received.say = received.say and STOPPING
+        try:
+            returns = trainer.evaluate_agents(
+                self._agents, self._programs, training.params, received
+            )
+        except KeyboardInterrupt as interrupt:
+            self._tell(
+                "stopped before the evaluation was done; all training is saved; to go "
+                f"on:\n    pgjax train --resume {as_argument(run)}"
+            )
+            return exit_code(interrupt), training
+        return self._finish(run, training, returns), training
 
     def _draw(self, run: pathlib.Path, training: trainer.Training) -> None:
         """Draws the learning curve; where that fails, all results are there already."""
@@ -206,16 +222,11 @@ class _Session:
         with self._reporter.failure_told(f"{run / CURVE} was not drawn"):
             draw_learning_curve(run, self._config, agents)
 
-    def _train(self, run: pathlib.Path, begin: Callable[[], None]) -> trainer.Training:
+    def _train(
+        self, run: pathlib.Path, begin: Callable[[], None], received: Received
+    ) -> trainer.Training:
         config, reporter = self._config, self._reporter
-        with (
-            noted(
-                signal.SIGINT,
-                signal.SIGTERM,
-                say="" if self._quiet else FINISHING,
-            ) as received,
-            reporter.training(config.seeds * config.steps) as progress,
-        ):
+        with reporter.training(config.seeds * config.steps) as progress:
             return trainer.train(
                 config,
                 self._agents,
@@ -228,9 +239,10 @@ class _Session:
                 warn=self._reporter.warn,
             )
 
-    def _finish(self, run: pathlib.Path, training: Any) -> int:
+    def _finish(
+        self, run: pathlib.Path, training: trainer.Training, returns: np.ndarray
+    ) -> int:
         agents, programs, log = self._agents, self._programs, training.log
-        returns = trainer.evaluate_agents(agents, programs, training.params)
         for agent, seed in enumerate(agents.seeds):
             if found := log.divergence_of(agent):
                 update, quantity = found
@@ -254,7 +266,7 @@ class _Session:
         return what_to_lower(self._config, self._experiment)
 
     def _tell(self, text: str) -> None:
-        self._reporter.console.print(text, soft_wrap=True, markup=False)
+        self._reporter.console.print(text, soft_wrap=True)
 
 
 def saved_in(run: pathlib.Path) -> str:

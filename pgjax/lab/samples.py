@@ -9,6 +9,7 @@ import numpy as np
 
 from pgjax.lab import store
 from pgjax.lab.errors import DamagedFileError, UsageError
+from pgjax.lab.names import as_argument
 from pgjax.lab.results import check_results, load_summary
 from pgjax.lab.shapes import TEXT, check_shape
 from pgjax.lab.tables import read_curves
@@ -68,7 +69,7 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
         command = "sweep" if is_sweep else "train"
         raise UsageError(
             f"{directory} has no summary.json: it has not finished; "
-            f"`pgjax {command} --resume {directory}` goes on"
+            f"`pgjax {command} --resume {as_argument(directory)}` goes on"
         )
     check_results(directory, summary, "config.json", METRICS)
     config = configs[0]

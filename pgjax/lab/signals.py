@@ -9,46 +9,105 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# How a person, the system or a batch queue ends a program; a closed terminal hangs up.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FINISHING = "finishing this chunk, then saving (again: stop at once, unsaved) ...\n"
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the program: `number` says which."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """128 + the number of the signal, as shells have it."""
+    return 128 + getattr(interrupt, "number", signal.SIGINT)
+
+
+def _raise(number: int, frame: Any) -> None:
+    raise Terminated(number)
+
+
+def raise_when_ended() -> None:
+    """From now on Ctrl-C, SIGTERM and SIGHUP raise, where they are not noted.
+
+    A signal that the program was started to ignore, as by nohup, stays ignored.
+    """
+    _handle(dict.fromkeys(ENDING, _raise))
+
+
+def end_at_once() -> None:
+    """From now on these signals end the process without a word: all is done."""
+    _handle(dict.fromkeys(ENDING, signal.SIG_DFL))
+
+
+def _handle(handlers: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:
+    """Sets handlers of signals that are not ignored; returns those before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # it keeps the signals
+    heard = {x: y for x, y in handlers.items() if signal.getsignal(x) != signal.SIG_IGN}
+    return {number: signal.signal(number, y) for number, y in heard.items()}
+
+
+class Received(list[int]):
+    """The signals that were noted.
+
+    Args:
+      say: what the next one is answered with, on stderr; the program may change it.
+    """
+
+    def __init__(self, say: str = ""):
+        super().__init__()
+        self.say = say
+
 
 @contextlib.contextmanager
-def noted(*numbers: signal.Signals, say: str = "") -> Iterator[list[int]]:
+def noted(*numbers: signal.Signals, say: str = "") -> Iterator[Received]:
     """A list that signals are added to; a second Ctrl-C is raised at once.
+
+    Signals that are ignored stay so: nohup ignores SIGHUP, and a shell makes a job in
+    the background ignore SIGINT.
 
     Args:
       *numbers: which signals.
       say: what happens next, for stderr.
     """
-    received: list[int] = []
+    received = Received(say)
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
         with contextlib.suppress(OSError):
             # Not by print: the program may be in the middle of one.
-            os.write(2, say.encode())
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.write(2, received.say.encode())
+        _handle({signal.SIGINT: _raise})
 
-    try:
-        previous = {number: signal.signal(number, handle) for number in numbers}
-    except ValueError:  # not the main thread: the caller keeps the signals
-        yield received
-        return
+    previous = _handle(dict.fromkeys(numbers, handle))
     try:
         yield received
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _handle(previous)
+
+
+def stop_if(received: list[int]) -> None:
+    """Raises `Terminated` for the first signal, if there is one; 0 is none."""
+    if any(received[:1]):
+        raise Terminated(received[0])
 
 
 def wait(future: futures.Future[T], received: list[int]) -> T:
-    """The result of a future; KeyboardInterrupt as soon as a signal is there."""
+    """The result of a future; `Terminated` as soon as a signal is there."""
     while not received:
         if future.done():
             return future.result()
         futures.wait([future], timeout=0.1)
-    raise KeyboardInterrupt
+    raise Terminated(received[0])

@@ -14,7 +14,6 @@ import contextlib
 import datetime
 import fcntl
 import importlib.metadata
-import itertools
 import os
 import pathlib
 import platform
@@ -45,38 +44,8 @@ FORMAT = 1
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
-def choose_run(out: str | None, name: str) -> pathlib.Path:
-    """The run directory to make, which must not exist yet, where one can be made.
-
-    Args:
-      out: its path; runs/NAME-TIME by default.
-      name: what it holds.
-    """
-    if out is None:
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{name}-{stamp}"
-        names = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
-        runs = (pathlib.Path("runs") / name for name in names)
-        run = next(run for run in runs if not run.exists())
-    else:
-        run = pathlib.Path(out)
-    if run.exists():
-        if (run / "config.json").is_file() and not (run / "summary.json").is_file():
-            command = "sweep" if (run / "parts").is_dir() else "train"
-            raise UsageError(f"{run} is unfinished: `pgjax {command} --resume {run}`")
-        raise UsageError(f"{run} exists already; pass another --out")
-    parent = next(parent for parent in run.absolute().parents if parent.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise UsageError(f"cannot make {run}: {parent} is not a writable directory")
-    return run
-
-
-def create_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Makes the run directory, with its settings and what is running them."""
-    try:
-        run.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {run}: {error.strerror}") from None
+def record_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Writes down a new run's settings, and what is running them."""
     record = {"format": FORMAT, **settings, **_circumstances()}
     write_json(run / "config.json", record)
 
@@ -177,7 +146,7 @@ _OF_A_SWEEP = _RECORD | {
 
 
 def load_record(run: pathlib.Path) -> dict[str, Any]:
-    """What `create_run` wrote.
+    """What `record_run` wrote.
 
     Raises:
       UsageError: if the directory is not a run, or one of a newer format.

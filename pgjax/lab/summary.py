@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from pgjax.lab import statistics
+from pgjax.lab import output, statistics
 from pgjax.lab.config import Config
 from pgjax.lab.environments import TWINS
 from pgjax.lab.grid import Agents
+from pgjax.lab.names import as_argument, one_line
 from pgjax.lab.progress import count, seconds
 from pgjax.lab.samples import last_steps
 from pgjax.lab.training_log import TrainingLog
@@ -66,7 +65,7 @@ def print_points(
     if level is not None:
         table.add_column("steps to solve\nmedian [95%]", justify="right", no_wrap=True)
     for point, rows in points.items():
-        cells = [*map(str, point)]
+        cells = [*map(one_line, point)]
         for kind in ("greedy_return", "sampled_return"):
             means = [row[kind]["mean"] for row in rows]
             returns = np.array([x for x in means if x is not None])
@@ -76,7 +75,7 @@ def print_points(
                 lines.append(statistics.text(mean, ".1f"))
             if returns.size < len(rows):
                 lines.append(f"{len(rows) - returns.size} diverged")
-            cells.append(escape("\n".join(lines)))
+            cells.append("\n".join(lines))
         if level is not None:
             steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
             last = last_steps(rows)
@@ -84,16 +83,16 @@ def print_points(
             solved = np.isfinite(steps).sum()
             if solved < len(rows):
                 lines.append(f"{solved} of {len(rows)} solved")
-            cells.append(escape("\n".join(lines)))
+            cells.append("\n".join(lines))
         table.add_row(*cells)
-    console = Console(highlight=False)
+    console = output.console()
     console.print(table)
     console.print(
         f"{seconds(summary['wall_seconds'])} in all: compiling "
         f"{seconds(summary['compile_seconds'])}, training and evaluating "
         f"{seconds(summary['train_seconds'])} "
         f"({count(summary['env_steps'])} env steps)\n"
-        f"results in {directory} (metrics.csv, summary.json, params/)",
+        f"results in {one_line(directory)} (metrics.csv, summary.json, params/)",
         soft_wrap=True,
     )
 
@@ -112,7 +111,7 @@ def title_of(config: Config) -> str:
     options = ", ".join(f"{k}={v}" for k, v in config.env_options.items())
     env = f"{config.env} ({options})" if options else config.env
     preset = "" if config.preset == config.env else f" ({config.preset})"
-    return f"{config.algorithm}{preset} on {env}"
+    return one_line(f"{config.algorithm}{preset} on {env}")
 
 
 def spread(returns: np.ndarray) -> dict[str, Any]:
@@ -171,7 +170,7 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
             steps = row["steps_to_solve"]
             cells.append("not solved" if steps is None else f"{steps:,.0f}")
         table.add_row(*cells)
-    console = Console(highlight=False)
+    console = output.console()
     console.print(table)
     wall, compiling = summary["wall_seconds"], summary["compile_seconds"]
     training = summary["train_seconds"]
@@ -186,9 +185,10 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
     firsts = [first for first in firsts if first is not None]
     if firsts:
         console.print(f"first seed solved {seconds(min(firsts))} after the start")
-    render = f"    pgjax render {run}" if config.env in TWINS else ""
+    again = as_argument(run)
+    render = f"    pgjax render {again}" if config.env in TWINS else ""
     console.print(
-        f"results in {run} (learning_curve.png, metrics.csv, summary.json)\n"
-        f"next: pgjax evaluate {run}{render}",
+        f"results in {one_line(run)} (learning_curve.png, metrics.csv, summary.json)\n"
+        f"next: pgjax evaluate {again}{render}",
         soft_wrap=True,
     )

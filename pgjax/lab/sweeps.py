@@ -13,27 +13,28 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pgjax.lab import parts, store, trainer
+from pgjax.lab.directories import new_directory
 from pgjax.lab.errors import DamagedFileError, UsageError
 from pgjax.lab.execution import Execution
 from pgjax.lab.files import misfit_told
-from pgjax.lab.hosts import from_first, is_first, on_first
+from pgjax.lab.hosts import from_first, is_first, largest, on_first
 from pgjax.lab.limits import check_run, what_to_lower
 from pgjax.lab.loggers import check_loggers, copy_to_parquet
 from pgjax.lab.memory import exhaustion_told
+from pgjax.lab.names import as_argument
 from pgjax.lab.params import save_params
 from pgjax.lab.plans import Batch, Plan, make_plan
 from pgjax.lab.programs import Programs, choose_mesh, compile_programs
 from pgjax.lab.progress import Progress, Reporter, count, plural, process_age
 from pgjax.lab.ranges import check_int
 from pgjax.lab.results import SUMMARY, write_summary
-from pgjax.lab.signals import noted
+from pgjax.lab.signals import ENDING, FINISHING, exit_code, noted, stop_if
 from pgjax.lab.summary import agent_rows, print_points, summarize
 from pgjax.lab.unused import check_effects
 
@@ -81,12 +82,11 @@ def sweep(
     )
     # Free memory may be another when it is resumed; batches must be the same.
     request["batches"] = plan.sizes
-    name = f"sweep-{plan.groups[0].config.algorithm}"
-    directory = pathlib.Path(from_first(lambda: str(store.choose_run(out, name))))
     settings = {"sweep": request, "groups": plan.settings}
-    from_first(lambda: store.create_run(directory, settings))
-    with store.locked_by_first(directory):
-        return _Session(directory, plan, execution).run()
+    with new_directory(out, f"sweep-{plan.groups[0].config.algorithm}") as directory:
+        from_first(lambda: store.record_run(directory, settings))
+        with store.locked_by_first(directory):
+            return _Session(directory, plan, execution).run()
 
 
 def resume(
@@ -172,7 +172,6 @@ class _Session:
         self._parts = directory / "parts"
         self._programs: dict[tuple[int, int], Programs] = {}
         self._compile_seconds = self._train_seconds = 0.0
-        self._stopped: int = signal.SIGINT  # unless training says otherwise
 
     def run(self) -> int:
         """Trains the batches that are not finished; returns the exit code."""
@@ -183,29 +182,28 @@ class _Session:
             f"{plural(len(plan.batches), 'batch', 'batches')}"
         )
         from_first(lambda: self._parts.mkdir(exist_ok=True))
-        with (
-            noted(signal.SIGINT, signal.SIGTERM) as received,
-            self._reporter.training(plan.num_agents * steps) as progress,
-        ):
-            share = _Share(progress, plan.num_agents)
-            for batch in plan.batches:
-                try:
-                    with exhaustion_told(partial(self._saved, batch)):
-                        rows = self._rows(batch, share, received)
-                except KeyboardInterrupt:
-                    rows = None
-                if rows is None:
-                    self._tell_stopped()
-                    return 128 + self._stopped
-                share.add(rows)
-        if not is_first():
-            return 0
-        return self._finish()
+        say = "" if self._execution.quiet or not is_first() else FINISHING
+        with noted(*ENDING, say=say) as received:
+            try:
+                with self._reporter.training(plan.num_agents * steps) as progress:
+                    share = _Share(progress, plan.num_agents)
+                    for batch in plan.batches:
+                        stop_if(largest(*received[:1] or [0]))
+                        with exhaustion_told(partial(self._saved, batch)):
+                            share.add(self._rows(batch, share, received))
+            except KeyboardInterrupt as interrupt:
+                self._tell_stopped()
+                return exit_code(interrupt)
+            return self._finish() if is_first() else 0
 
     def _rows(
         self, batch: Batch, share: _Share, received: list[int]
-    ) -> list[dict[str, Any]] | None:
-        """What the agents of a batch came to; None if it was interrupted."""
+    ) -> list[dict[str, Any]]:
+        """What the agents of a batch came to.
+
+        Raises:
+          KeyboardInterrupt: if it was stopped.
+        """
         part = self._part(batch)
         rows = from_first(lambda: self._finished_rows(part))
         if rows is not None:
@@ -224,10 +222,9 @@ class _Session:
             tell=self._tell,
             warn=self._reporter.warn,
         )
-        if training.stopped:
-            self._stopped = training.stopped
-            return None
-        returns = trainer.evaluate_agents(batch.agents, programs, training.params)
+        stop_if([training.stopped])
+        # To the end, also with a signal: it is short, and nothing is lost.
+        returns = trainer.evaluate_agents(batch.agents, programs, training.params, [])
         rows = agent_rows(batch.agents, training.log, returns)
         self._train_seconds += time.perf_counter() - start
 
@@ -286,7 +283,7 @@ class _Session:
     def _tell_stopped(self) -> None:
         self._tell(
             f"stopped; {self._finished()} finished; to go on from the last "
-            f"checkpoint:\n    pgjax sweep --resume {self._directory}"
+            f"checkpoint:\n    pgjax sweep --resume {as_argument(self._directory)}"
         )
 
     def _finish(self) -> int:
@@ -311,7 +308,7 @@ class _Session:
         return int(all(row["diverged"] for row in rows))
 
     def _tell(self, text: str) -> None:
-        self._reporter.console.print(text, soft_wrap=True, markup=False)
+        self._reporter.console.print(text, soft_wrap=True)
 
 
 class _Share:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from pgjax.lab.grid import Agents
 from pgjax.lab.loggers import Loggers, open_loggers
 from pgjax.lab.programs import Programs
 from pgjax.lab.progress import Progress, plural
+from pgjax.lab.signals import wait
 from pgjax.lab.training_log import TrainingLog
 
 
@@ -198,11 +200,32 @@ def train_agents(
     return Training(params, log, log.seconds, stopped)
 
 
-def evaluate_agents(agents: Agents, programs: Programs, params: Any) -> np.ndarray:
-    """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled."""
+def evaluate_agents(
+    agents: Agents, programs: Programs, params: Any, received: list[int]
+) -> np.ndarray:
+    """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled.
+
+    Args:
+      agents: S of them.
+      programs: compiled for as many.
+      params: leaves (S, ...).
+      received: signals.
+
+    Raises:
+      KeyboardInterrupt: once there is a signal, unless there are other processes, whom
+        this one would leave alone.
+    """
+    slots = programs.slots
     everyone = programs.fill(np.ones(len(agents.seeds), np.int32))
     params = jax.tree.map(
-        lambda x: hosts.place(x, programs.by_agent), programs.slots.fill(params)
+        lambda x: hosts.place(x, programs.by_agent), slots.fill(params)
     )
-    _, returns = programs.evaluate(everyone, (), programs.inputs[0], params)
-    return programs.slots.real(returns)
+    arguments = everyone, (), programs.inputs[0], params
+    if hosts.several():
+        returns = slots.real(programs.evaluate(*arguments)[1])
+    else:  # in a thread, so that signals are heard while it is compiled and run
+        pool = ThreadPoolExecutor(max_workers=1)
+        played = pool.submit(lambda: slots.real(programs.evaluate(*arguments)[1]))
+        pool.shutdown(wait=False)
+        returns = wait(played, received)
+    return returns

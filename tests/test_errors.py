@@ -1,0 +1,71 @@
+"""Errors of the system name the file; noise around them is kept off."""
+
+import sys
+
+import pytest
+
+from pgjax.lab import plots
+from pgjax.lab.errors import naming, say_nothing_of_closed_loops, told
+from pgjax.lab.loggers import CsvLogger
+from pgjax.lab.store import save_params, write_json
+
+FULL = "/dev/full: No space left on device"
+
+
+def test_a_full_disk_is_told_with_the_file():
+    with (
+        pytest.raises(OSError, match="No space") as raised,
+        naming("/dev/full"),
+        open("/dev/full", "w") as file,
+    ):
+        file.write("x")
+    assert told(raised.value) == FULL
+
+
+def test_a_file_that_the_system_names_is_left():
+    with pytest.raises(OSError, match="No such") as raised, naming("other"):
+        open("/no/such/file")  # noqa: SIM115
+    assert told(raised.value) == "/no/such/file: No such file or directory"
+
+
+def write_metrics(path):
+    logger = CsvLogger(path)
+    logger.write(
+        {"seed": plots.np.arange(3)} | dict.fromkeys(COLUMNS, plots.np.ones(3))
+    )
+
+
+COLUMNS = "update", "env_steps", "episodes", "episode_return", "recent_return"
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("config.json", lambda path: write_json(path, {"a": 1})),
+        ("params.npz", lambda path: save_params(path, {"a": plots.np.ones(3)})),
+        ("metrics.csv", write_metrics),
+        ("curve.png", lambda path: draw(path)),
+    ],
+)
+def test_every_file_of_a_run_is_named(name, write, tmp_path):
+    path = tmp_path / name
+    for there in (path, path.with_name(name + ".partial")):
+        there.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space") as raised:
+        write(path)
+    assert told(raised.value) == f"{path}: No space left on device"
+
+
+def draw(path):
+    one = [plots.np.arange(3.0)]
+    plots.learning_curve(path, one, one, title="x", solved_return=None)
+
+
+def test_a_closed_loop_is_not_spoken_of(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda *about: seen.append(about[1]))
+    say_nothing_of_closed_loops()
+    others = [RuntimeError("another"), ValueError("Event loop is closed")]
+    for error in [RuntimeError("Event loop is closed"), *others]:
+        sys.excepthook(type(error), error, None)
+    assert seen == others
