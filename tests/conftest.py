@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,11 @@ import pytest
 import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# What a shell starts in the background ignores Ctrl-C, and so would its children, which
+# tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where the command keeps what it compiles; and matplotlib its list of fonts, which it
 # makes now, or the first command that draws may say that it takes a moment.

@@ -43,7 +43,7 @@ def wait_for(path):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_say_how_to_go_on(number, tmp_path):
     run = tmp_path / "run"
     process = start("train", *TINY, "--steps", 10**8, "--out", run)
