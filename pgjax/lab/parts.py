@@ -99,9 +99,9 @@ def put_together(parts: Sequence[Part], directory: pathlib.Path) -> Rows:
             if own is None:
                 raise MissingFileError(part.directory / ROWS)
         except UsageError as error:
+            command = f"pgjax sweep --resume {as_argument(directory)}"
             raise UsageError(
-                f"{error}; `pgjax sweep --resume {as_argument(directory)}` trains that part again; "
-                "nothing was removed"
+                f"{error}; `{command}` trains that part again; nothing was removed"
             ) from error
         rows += own
     merged = [part.directory / METRICS for part in parts]
