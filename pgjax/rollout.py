@@ -17,10 +17,10 @@ from pgjax.batching import any_agent
 from pgjax.checks import as_count
 from pgjax.collectives import own_key, share_of, total
 from pgjax.contract import check_env, check_policy
+from pgjax.start_states import Rows, with_fresh_ones, with_spares
 from pgjax.stepping import (
     EnvsState,
     act_and_step,
-    as_mask_of,
     draw_noise,
     restart,
     start_envs,
@@ -35,12 +35,11 @@ from pgjax.types import (
     Rollout,
     Transition,
 )
+from pgjax.xla import on_cpu
 
 SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
 # Steps that complete episodes have room for at first, and how it grows; see `episodes`.
 FIRST_ROOM, GROWTH = 1000, 8
-
-Rows = tuple[Transition, Episodes]
 
 
 def episodes(env: Env, num_envs: int) -> Rollout:
@@ -201,23 +200,16 @@ def _keys_of_steps(key: Key, times: Array) -> Key:
     return jax.vmap(jax.vmap(partial(jax.random.fold_in, key)))(numbers)
 
 
-class Spares(NamedTuple):
-    """A start in store for each environment, for when its episode ends."""
-
-    obs: Array  # (N, ...)
-    env_state: Any  # leaves (N, ...)
-    spent: Array  # (N,) bool: it has been used
-
-
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     """T steps of N environments, which reset by themselves and go on next time.
 
     Episodes run across rollouts, so the last one of each environment is usually cut at
     the horizon: the learner needs a critic to stand in for the rest.
 
-    Every episode has a start state of its own, drawn independently of all others. They
-    are drawn for all environments that have none in store whenever one of those ends:
-    for long episodes a few times in a rollout, for episodes of one step at each.
+    Every episode has a start state of its own, drawn independently of all others. On a
+    CPU they are drawn for all environments that have none in store whenever one of
+    those ends: for long episodes a few times in a rollout, for episodes of one step at
+    each. On an accelerator they are drawn for all environments and steps.
 
     Args:
       env: the environment.
@@ -243,42 +235,15 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
         check_policy(env, policy, params, state.obs)
         noise = draw_noise(policy, params, state.obs, keys[:, 0])
 
-        def step(carry: tuple, inputs: tuple) -> tuple[tuple, Rows]:
-            envs, spares = carry
-            noise, env_key, reset_key = inputs
-            envs, transition, ended = act_and_step(
-                env, policy, params, envs, (noise, env_key)
-            )
-            done = ended.finished
-            spares = _restocked(env, reset_key, done, spares)
-            envs = restart(done, spares[:2], envs)
-            spares = spares._replace(spent=spares.spent | done)
-            return (envs, spares), (transition, ended)
+        def act(envs: EnvsState, inputs: tuple) -> tuple[EnvsState, Rows]:
+            envs, transition, ended = act_and_step(env, policy, params, envs, inputs)
+            return envs, (transition, ended)
 
-        none = Spares(state.obs, state.env_state, jnp.ones(share_of(num_envs), bool))
-        inputs = noise, keys[:, 1], keys[:, 2]
-        rows: Rows
-        (state, _), rows = jax.lax.scan(step, (state, none), inputs)
+        scan = with_spares if on_cpu() else with_fresh_ones
+        state, rows = scan(env, act, state, (noise, keys[:, 1]), keys[:, 2])
         return state, *rows
 
     return Rollout(init, collect, partial(_observe, env, num_envs), False)
-
-
-def _restocked(env: Env, key: Key, done: Array, spares: Spares) -> Spares:
-    """The spares, drawn anew where they are spent, if any of those is needed now."""
-    needed = jnp.any(done & spares.spent)
-
-    def draw(spares: Spares) -> Spares:
-        obs, env_state = env.reset(key, len(done))
-        drawn = spares.spent & needed  # by this agent, not just another of a `vmap`
-        obs, env_state = jax.tree.map(
-            lambda new, old: jnp.where(as_mask_of(old, drawn), new, old),
-            (obs, env_state),
-            spares[:2],
-        )
-        return Spares(obs, env_state, spares.spent & ~drawn)
-
-    return jax.lax.cond(any_agent(needed), draw, lambda spares: spares, spares)
 
 
 def _observe(env: Env, num_envs: int, key: Key) -> Array:

@@ -23,7 +23,7 @@ LAYERS = (
         "parts",
         "replacement",
     },
-    {"weighted", "meshes", "running_moments", "compilation"},
+    {"weighted", "meshes", "running_moments", "compilation", "start_states"},
     {"distributions", "returns", "losses", "baselines", "blocks", "minibatches"},
     {"contract"},
     {

@@ -7,6 +7,7 @@ import probes
 import pytest
 
 import pgjax as pg
+import pgjax.rollout
 
 
 def policy(params, obs):
@@ -113,8 +114,16 @@ def test_agent_alone_equals_the_same_agent_among_others(pairs):
 STEPS, ENVS = 6, 33
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["spares", "fresh ones"])
+def spares(request):
+    """Whether starts are drawn as on a CPU, or as on an accelerator."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pgjax.rollout, "on_cpu", lambda: request.param)
+        yield request.param
+
+
 @pytest.fixture(scope="module", params=["Countdown-probe", "Noise-probe"])
-def two_rollouts(request):
+def two_rollouts(request, spares):
     env = pg.make_env(request.param)
     rollout = pg.unroll(env, ENVS, STEPS)
     collect = collector(rollout)
@@ -137,7 +146,7 @@ def choose(mask, new, old):
     return jax.tree.map(leaf, new, old)
 
 
-def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
+def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts, spares):
     env, keys, start, end, batch, ended = two_rollouts
     step, reset = jax.jit(env.step), jax.jit(env.reset, static_argnums=1)
 
@@ -165,7 +174,9 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts):
         np.testing.assert_array_equal(ended.finished[t], done)
         np.testing.assert_allclose(ended.returns[t], returns, rtol=1e-6)
         np.testing.assert_array_equal(ended.lengths[t], lengths)
-        if (done & spent).any():
+        if not spares:
+            spare = to_numpy(reset(reset_key, ENVS))
+        elif (done & spent).any():
             spare = choose(spent, to_numpy(reset(reset_key, ENVS)), spare)
             spent[:] = False
         obs, state = choose(done, spare, (next_obs, state))

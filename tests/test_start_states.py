@@ -1,4 +1,7 @@
-"""Every episode of `unroll` starts from a draw of its own, whatever the others do."""
+"""Every episode of `unroll` starts from a draw of its own, whatever the others do.
+
+Both ways of drawing them are tested, that of CPUs and that of accelerators.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +9,18 @@ import numpy as np
 import pytest
 
 import pgjax as pg
+import pgjax.rollout
+from pgjax.start_states import _largest_divisor
 
 NUM_ENVS, NUM_STEPS = 16, 24
+
+
+@pytest.fixture(scope="module", params=["spares", "fresh ones"], autouse=True)
+def way(request):
+    """How starts are drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pgjax.rollout, "on_cpu", lambda: request.param == "spares")
+        yield request.param
 
 
 def context(lengths):
@@ -53,7 +66,7 @@ LENGTHS = {
 
 
 @pytest.fixture(scope="module", params=LENGTHS)
-def rollouts(request):
+def rollouts(request, way):
     """(R, T + 1, N) contexts of 400 rollouts, and where episodes began."""
     keys = jax.random.split(jax.random.key(0), 400)
     seen, began = jax.jit(jax.vmap(collector(LENGTHS[request.param])))(keys)
@@ -96,8 +109,10 @@ def test_an_agent_has_the_same_starts_alone_and_among_others():
         np.testing.assert_array_equal(together[agent], alone)
 
 
-def test_starts_are_drawn_where_they_are_needed():
+def test_spares_are_drawn_where_they_are_needed(way):
     """Without an episode that ends, none is."""
+    if way != "spares":
+        pytest.skip("fresh ones are drawn for every step")
     env = context(np.full(NUM_ENVS, 100))
     drawn = []
 
@@ -114,3 +129,10 @@ def test_starts_are_drawn_where_they_are_needed():
         state = jax.block_until_ready(collect(jax.random.key(update), state))
         jax.effects_barrier()
         assert len(drawn) == (update == 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "divisor"), [(1, 1), (5, 5), (32, 32), (33, 11), (37, 1), (128, 32)]
+)
+def test_segments_share_out_all_steps(number, divisor):
+    assert _largest_divisor(number, 32) == divisor
