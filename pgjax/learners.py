@@ -15,7 +15,7 @@ from pgjax.blocks import sum_over_samples, sum_over_slices
 from pgjax.checks import check_is
 from pgjax.contract import init_network
 from pgjax.losses import entropy_loss
-from pgjax.precision import number
+from pgjax.precision import at_least_float32, number
 from pgjax.types import (
     Array,
     Key,
@@ -26,6 +26,7 @@ from pgjax.types import (
     Params,
     PolicyFn,
 )
+from pgjax.weighted import weighted_sum
 
 
 def learner_init(
@@ -55,7 +56,7 @@ def learner_init(
 
 def _check_arguments(optimizer: optax.GradientTransformation, learner: Learner) -> None:
     """Raises TypeError unless `descend` gives the optimizer all that it needs."""
-    value = jnp.zeros((), jnp.result_type(*jax.tree.leaves(learner.params)))
+    value = jnp.zeros(())
     try:
         jax.eval_shape(
             lambda learner: descend(optimizer, learner, learner.params, value), learner
@@ -181,16 +182,16 @@ def total_loss(
       The loss, and the metrics policy_loss, entropy and, with a critic, value_loss.
     """
     step_weight = weight if step_weight is None else step_weight
+    policy_loss, entropy = at_least_float32(policy_loss, entropy)
     entropy_coefficient = number(entropy_coefficient, entropy.dtype)
     actor = policy_loss + entropy_coefficient * entropy_loss(entropy)
-    total = jnp.sum(weight * actor)
+    total = weighted_sum(actor, weight)
     metrics = {
-        "policy_loss": jnp.sum(weight * policy_loss),
-        "entropy": jnp.sum(step_weight * entropy),
+        "policy_loss": weighted_sum(policy_loss, weight),
+        "entropy": weighted_sum(entropy, step_weight),
     }
     if value_loss is not None:
-        metrics["value_loss"] = jnp.sum(step_weight * value_loss)
-        loss = metrics["value_loss"]
+        loss = metrics["value_loss"] = weighted_sum(value_loss, step_weight)
         total = total + number(value_coefficient, loss.dtype) * loss
     return total, metrics
 

@@ -38,6 +38,16 @@ def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
     )
 
 
+def weighted_sum(x: Array, weight: Array) -> Array:
+    """sum_i weight_i x_i, over the samples of this device.
+
+    >>> print(weighted_sum(jnp.array([1., 3.]), jnp.array([1., 0.5])))
+    2.5
+    """
+    x, weight = at_least_float32(x, weight)
+    return jnp.sum(weight * x)
+
+
 def mean_weights(weight: Array) -> Array:
     """Weights that turn a sum into the mean over the samples that count.
 

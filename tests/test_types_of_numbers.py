@@ -6,6 +6,7 @@ its types under the first is found.
 
 import contextlib
 
+import batches
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,9 +42,18 @@ WRAPPERS = {
         pg.scale_rewards(pg.anneal(algorithm, env_steps=1000))
     ),
 }
+
+
+@contextlib.contextmanager
+def both():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        yield
+
+
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),
     "strict": lambda: jax.numpy_dtype_promotion("strict"),
+    "both": both,
 }
 
 
@@ -74,9 +84,11 @@ def test_every_algorithm_under_every_setting(setting, algorithm, env):
         traced(make(network, ADAM, **options), ENVS[env])
 
 
-@pytest.mark.parametrize("env", ENVS)
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-@pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
+WRAPPED = [("a2c", name, "CartPole-v1") for name in WRAPPERS]
+WRAPPED += [(name, "all", "Pendulum-v1") for name in ("reinforce", "ppo", "trpo")]
+
+
+@pytest.mark.parametrize(("algorithm", "wrapper", "env"), WRAPPED)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_wrapper_under_every_setting(setting, algorithm, wrapper, env):
     make, options = ALGORITHMS[algorithm]
@@ -159,12 +171,11 @@ WRAPPER_OPTIONS = {
 
 
 def program(algorithm):
-    """The text of an update, whose constants are all there is to compare."""
-    env = pg.make_env("Countdown-probe")
-    rollout, key = rollout_of(algorithm, env), jax.random.key(0)
-    return str(
-        jax.make_jaxpr(lambda k: pg.train(k, rollout, algorithm, num_updates=1))(key)
-    )
+    """The text of an update, with its constants."""
+    batch = batches.episodes() if algorithm.complete_episodes else batches.rollout()
+    key = jax.random.key(0)
+    learner = algorithm.init(key, jnp.asarray(batch.obs[0]))
+    return str(jax.make_jaxpr(algorithm.update)(key, learner, batch))
 
 
 @pytest.mark.parametrize("kind", NUMBERS)

@@ -39,7 +39,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, weighted_mean
+from pgjax.weighted import mean_weights, weighted_mean, weighted_sum
 
 Normalization = Literal["minibatch", "batch", "none"]
 
@@ -147,7 +147,7 @@ def ppo(
         clipped = jnp.abs(jnp.expm1(log_prob - old)) > clip
         return total, metrics | {
             # Under the old policy, whose samples these are: KL(old || new).
-            "kl": jnp.sum(weight * kl_penalty(old, log_prob)),
+            "kl": weighted_sum(kl_penalty(old, log_prob), weight),
             "clip_fraction": jnp.sum(jnp.where(clipped, weight, 0.0)),
         }
 

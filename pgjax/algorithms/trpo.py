@@ -8,7 +8,7 @@ import optax
 
 from pgjax.blocks import instead_of_padding
 from pgjax.checks import as_count, as_scalars, check_flags, check_unit_interval
-from pgjax.collectives import sum_over_devices, total
+from pgjax.collectives import sum_over_devices
 from pgjax.critics import estimate_advantages
 from pgjax.learners import (
     critic_mask,
@@ -31,7 +31,7 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights
+from pgjax.weighted import mean_weights, weighted_sum
 
 
 def trpo(
@@ -103,7 +103,7 @@ def trpo(
         params: Params, samples: tuple, weight: Array
     ) -> tuple[Array, Metrics]:
         obs, returns = samples
-        loss = jnp.sum(weight * value_loss(value_fn(params, obs), returns))
+        loss = weighted_sum(value_loss(value_fn(params, obs), returns), weight)
         return loss, {"value_loss": loss}
 
     def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
@@ -129,13 +129,13 @@ def trpo(
         old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
 
         def kl_fn(params: Params) -> Array:
-            return jnp.sum(weight * old.kl(policy(params, batch.obs)))
+            return weighted_sum(old.kl(policy(params, batch.obs)), weight)
 
         def loss_fn(params: Params, sign: Array | float = 1.0) -> Array:
             log_prob = policy(params, batch.obs).log_prob(batch.action)
             advantage = sign * estimates.advantage
             loss = surrogate_loss(log_prob, batch.log_prob, advantage)
-            return jnp.sum(weight * loss)
+            return weighted_sum(loss, weight)
 
         params = learner.params
         signs = jnp.sign(estimates.advantage)
@@ -165,7 +165,7 @@ def trpo(
         return learner._replace(params=params), {
             "policy_loss": sum_over_devices(loss_fn(params)),
             "value_loss": jnp.mean(metrics["value_loss"]),
-            "entropy": total(weight * old.entropy()),
+            "entropy": sum_over_devices(weighted_sum(old.entropy(), weight)),
             "kl": sum_over_devices(kl_fn(params)),
             "gradient_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(steps),

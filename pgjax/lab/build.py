@@ -56,6 +56,8 @@ def build(config: Config) -> Experiment:
 
 def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
     options = dict(config.algorithm_options)
+    if options.get("n_step") is not None:
+        options.pop("lam")  # a preset's: it suits other returns
     if "baseline" in options:
         options["baseline"] = BASELINES[options["baseline"]]
     factory = partial(algorithm_factory(config.algorithm), **options)
