@@ -1,13 +1,15 @@
 """Errors of the system name the file; noise around them is kept off."""
 
+import os
 import sys
 
 import pytest
 
 from pgjax.lab import plots
 from pgjax.lab.errors import naming, say_nothing_of_closed_loops, told
-from pgjax.lab.loggers import CsvLogger
-from pgjax.lab.store import save_params, write_json
+from pgjax.lab.files import write_json, write_whole
+from pgjax.lab.metrics_csv import CsvLogger
+from pgjax.lab.params import save_params
 
 FULL = "/dev/full: No space left on device"
 
@@ -29,7 +31,10 @@ def test_a_file_that_the_system_names_is_left():
 
 
 def write_metrics(path):
+    path.unlink()  # which may be cut, as the device may not
     logger = CsvLogger(path)
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), logger._file.fileno())
     logger.write(
         {"seed": plots.np.arange(3)} | dict.fromkeys(COLUMNS, plots.np.ones(3))
     )
@@ -58,7 +63,12 @@ def test_every_file_of_a_run_is_named(name, write, tmp_path):
 
 def draw(path):
     one = [plots.np.arange(3.0)]
-    plots.learning_curve(path, one, one, title="x", solved_return=None)
+    write_whole(
+        path,
+        lambda file: plots.learning_curve(
+            file, one, one, title="x", solved_return=None
+        ),
+    )
 
 
 def test_a_closed_loop_is_not_spoken_of(monkeypatch):
