@@ -122,7 +122,7 @@ def _with_own_buffers(state: TrainState) -> TrainState:
     """The state, of which no leaf shares its memory with another, or with anything.
 
     A donated call takes each leaf's memory: parameters that an optimizer also keeps in
-    its state (lookahead, schedule-free) cannot be given twice, and constants of a
+    its state (schedule-free) cannot be given twice, and constants of a
     network, or a user's arrays, are not ours to give.
     """
     leaves, structure = jax.tree.flatten(state)
