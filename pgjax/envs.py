@@ -108,9 +108,9 @@ def make_env(
         raise ValueError(
             f"{name} has no time limit: its params need a field max_steps_in_episode"
         )
-    if time_limit is None:
+    if time_limit is None:  # some of gymnax's are floats
         own = "max_steps_in_episode of its params"
-        time_limit = as_count(own, params.max_steps_in_episode)
+        time_limit = as_count(own, _whole(params.max_steps_in_episode))
     else:
         params = params.replace(max_steps_in_episode=time_limit)
     observation_space = _space(env.observation_space(params))
@@ -162,6 +162,12 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.4)
     nearest = ", ".join(folded[match] for match in near) or ", ".join(known)
     return f"unknown environment {name!r}; did you mean {nearest}?"
+
+
+def _whole(number: Any) -> Any:
+    """100.0 as 100; anything else as it is."""
+    whole = isinstance(number, float) and number.is_integer()
+    return int(number) if whole else number
 
 
 def _space(space: Any) -> Space:

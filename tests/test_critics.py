@@ -190,5 +190,5 @@ def test_estimates_without_a_critic_are_an_error():
 
 
 def test_estimates_of_no_steps_are_an_error():
-    with pytest.raises(ValueError, match="n must be at least 1, got n=0"):
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         estimate(noisy_batch(), gamma=0.9, lam=1.0, n_step=0)

@@ -178,15 +178,25 @@ def test_observations_are_normalized_by_those_of_all_earlier_batches():
     assert_moments(learner.params.moments, everything)
 
 
-def test_policy_and_update_see_the_same_numbers_in_a_train_step():
+def test_policy_and_update_see_the_same_numbers_after_a_rollout():
     algorithm = pg.normalize_observations(recorder())
-    rollout = pg.unroll(pg.make_env("Noise-probe"), NUM_ENVS, NUM_STEPS)
-    step = probes.quick_jit(lambda state: pg.train_step(state, rollout, algorithm))
+    actions = pg.Box(-np.inf, np.inf, (1,))  # the recorder's are what it observes
+    env = pg.make_env("Noise-probe")._replace(action_space=actions)
+    rollout = pg.unroll(env, NUM_ENVS, NUM_STEPS)
+
+    @probes.quick_jit
+    def step(key, state):
+        envs, batch, _ = rollout.collect(
+            key, algorithm.policy, state.learner.params, state.rollout_state
+        )
+        learner, metrics = algorithm.update(key, state.learner, batch)
+        return state._replace(learner=learner, rollout_state=envs), metrics
+
     state = pg.init_train_state(KEY, rollout, algorithm)
     for i in range(3):
         moments = state.learner.params.moments
         mean, variance = np.float64(moments.mean), np.float64(moments.variance)
-        state, metrics = step(state)
+        state, metrics = step(jax.random.key(i), state)
         batch = metrics["batch"]
         np.testing.assert_allclose(batch.action, batch.obs, rtol=1e-6, atol=1e-6)
         # Noise pays what it observes next, so that rewards are raw observations.
