@@ -28,6 +28,7 @@ from pgjax.lab.config import Config, from_json
 from pgjax.lab.errors import MissingFileError, UsageError
 from pgjax.lab.files import misfit_told, read_json, write_json
 from pgjax.lab.hosts import from_first
+from pgjax.lab.options import algorithm_factory
 from pgjax.lab.results import SUMMARY
 from pgjax.lab.shapes import (
     COUNT,
@@ -177,5 +178,7 @@ def algorithm_of(run: pathlib.Path) -> str:
     """
     record = load_record(run)
     place = "sweep" if "sweep" in record else "config"
-    check_shape(run / "config.json", record, {place: {"algorithm": TEXT}})
-    return record[place]["algorithm"]
+    with misfit_told(run / "config.json"):
+        algorithm = record[place]["algorithm"]
+        algorithm_factory(algorithm)  # tells of one that there is not
+    return algorithm
