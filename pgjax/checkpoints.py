@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import pathlib
@@ -117,30 +118,30 @@ def restore(directory: str | os.PathLike, like: Any) -> Any:
         damage_told(path),
         ocp.StandardCheckpointer() as checkpointer,
     ):
-        about = checkpointer.metadata(path).custom_metadata
-        return read(checkpointer, path, about, like)
+        return read(checkpointer, path, like)
 
 
-def read(checkpointer: Any, path: pathlib.Path, about: Any, like: Any) -> Any:
+def read(checkpointer: Any, path: pathlib.Path, like: Any, about: Any = None) -> Any:
     """The pytree in a directory of Orbax's, having seen that it is what is wanted.
 
     Args:
       checkpointer: Orbax's, for `StandardCheckpointHandler`.
       path: of the directory.
-      about: what the checkpoint says about itself.
       like: what is wanted.
+      about: what the checkpoint says about itself, where it is known already.
 
     Raises:
       CheckpointError: as `restore` does; others are damage.
     """
-    _check_checksums(path)
-    stored = dict(checkpointer.metadata(path).item_metadata or {})
-    check_contents(path, about, stored, like)
+    _check_arrays(path)
+    metadata = checkpointer.metadata(path)
+    about = metadata.custom_metadata if about is None else about
+    check_contents(path, about, dict(metadata.item_metadata or {}), like)
     return from_arrays(checkpointer.restore(path, template(like)), like)
 
 
-def _check_checksums(path: pathlib.Path) -> None:
-    """Reads every array once, piece by piece.
+def _check_arrays(path: pathlib.Path) -> None:
+    """Reads every array once, piece by piece, and sees that those listed are there.
 
     Orbax reads all at once, and of those that are still being read when one turns out
     to be damaged, it leaves tracebacks behind.
@@ -149,8 +150,15 @@ def _check_checksums(path: pathlib.Path) -> None:
 
     base = {"driver": "file", "path": f"{path}/"}
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    there = set()
     for key in store.list().result():
         store.read(key).result()
+        there.add(key.decode().rpartition("/")[0])
+    listed = json.loads((path / "_METADATA").read_text())["tree_metadata"]
+    for entry in listed.values():
+        (name,) = (part["key"] for part in entry["key_metadata"])
+        if name not in there:
+            raise DamagedError(f"{path} is damaged: {name} is listed, and not there")
 
 
 def to_arrays(state: Any) -> Arrays:

@@ -16,6 +16,10 @@ CONFIG = {"steps": 9, "seed": 0, "anneal_learning_rate": False}
 CONFIG |= {"algorithm_options": {"gamma": 0.5}}
 SETTINGS = {"config": CONFIG, "log": []}
 METADATA = "_CHECKPOINT_METADATA"
+# What Orbax leaves behind of reading that was given up, which would be on stderr.
+pytestmark = pytest.mark.filterwarnings(
+    "error::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 def state(number):

@@ -184,7 +184,7 @@ class Checkpoints:
         with quiet_orbax(), _reader() as reader:
             try:
                 with damage_told(path):
-                    state = read(reader, stored, told, like)
+                    state = read(reader, stored, like, told)
             except CheckpointError as error:
                 if "settings" in told:  # which are ours: it is no other run's
                     raise DamagedError(str(error)) from error
