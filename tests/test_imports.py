@@ -51,7 +51,7 @@ LAYERS = (
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 HOST = {"lab", "bench", "argument_types", "arguments", "cli", "__main__"}
-CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy"}
+CORE_DEPENDENCIES = {"jax", "jaxlib", "flax", "optax", "gymnax", "numpy"}
 ORBAX = "checkpoints.py"  # which imports it when it writes or reads
 FILES = sorted(ROOT.rglob("*.py"))
 
