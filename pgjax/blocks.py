@@ -24,7 +24,8 @@ from pgjax.xla import on_cpu
 # Samples of a block, at most. On an accelerator, blocks of images have fewer: their
 # layers' outputs are some ten times their own size, and have to fit into its memory. So
 # have those of wide layers, of which nothing is known here: with 4,096 units, a block
-# of 2**20 is 16 GiB for each of them, and ACCELERATOR_SAMPLES should be set to less.
+# of 2**20 is 16 GiB for each of them, and ACCELERATOR_SAMPLES should be set to less,
+# before the first training step: programs that are compiled are kept.
 CPU_SAMPLES, ACCELERATOR_SAMPLES = 512, 2**20
 ACCELERATOR_NUMBERS = 2**26
 # Samples of a block per environment: an agent with few environments is one of many that

@@ -2,11 +2,13 @@
 
 `jax.jit` knows a function by its identity, and a driver such as `evaluate` makes a new
 one in each call. Here functions are known by what they do: by their code, and by all
-that it refers to.
+that it refers to. Where that cannot be told, a function is compiled again: a program
+that is out of date would be a wrong result.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import hashlib
 import sys
@@ -19,7 +21,8 @@ import numpy as np
 
 from pgjax.collectives import is_split
 
-MAX_PROGRAMS = 128  # that are kept, with all that they refer to
+MAX_PROGRAMS = 64  # that are kept, with all that they refer to
+MAX_BYTES = 2**23  # of arrays that a function refers to, beyond which it is not kept
 MAX_PARTS = 10_000  # of a function, beyond which it is not looked at
 
 
@@ -27,14 +30,15 @@ def jit_once(fn: Callable) -> Any:
     """`jax.jit(fn)`, or the one of an earlier function that acts alike.
 
     Two functions act alike if their code is the same, and what it refers to: closures,
-    defaults, globals by their present values, attributes of objects, and so on inwards.
-    Functions of imported modules, and arrays of JAX, are known by identity. So a lambda
-    that is written in a loop is compiled once, and one whose surroundings have changed
-    is compiled again.
+    defaults, globals by their present values, attributes of objects, classes and
+    modules, and so on inwards. Only what belongs to JAX, its libraries, pgjax itself
+    and Python is known by identity, and JAX's arrays are, which cannot change. So a
+    lambda that is written in a loop is compiled once, and one whose surroundings have
+    changed is compiled again; so is, at every call, one that refers to what cannot be
+    looked into, or to more than 8 MiB of arrays, which would be kept.
 
     Args:
-      fn: a pure function of arrays. What it closes over should not be large, as it is
-        kept: the last 128 programs are.
+      fn: a pure function of arrays. The last 64 are kept, with what they refer to.
 
     Returns:
       A jitted function; `fn` itself if it closes over what is being traced, and where
@@ -56,7 +60,7 @@ class _TracedError(Exception):
 
 
 class _TooMuchError(Exception):
-    """A function refers to more than can be looked at."""
+    """A function refers to more than can be looked at, or should be kept."""
 
 
 class _Key:
@@ -113,6 +117,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.seen: dict[int, tuple[int, Any]] = {}  # by id; kept, so that ids stay
+        self.bytes = 0
 
     def read(self, x: Any) -> Any:
         """What `x` is, by value where it can change or be made anew."""
@@ -120,9 +125,12 @@ class _Reader:
             raise _TracedError
         if isinstance(x, float | complex):
             return type(x), repr(x)  # 0.0 equals -0.0, and NaN not itself
-        if x is None or isinstance(x, str | bytes | int | type | types.ModuleType):
+        if x is None or type(x) in (str, bytes, int, bool):
             return type(x), x
+        if isinstance(x, type | types.ModuleType) and _is_trusted(x):
+            return _Itself(x)
         if isinstance(x, jax.Array):
+            self._count(x.nbytes if hasattr(x, "nbytes") else 0)
             return _Itself(x)
         if id(x) in self.seen:
             return "again", self.seen[id(x)][0]
@@ -130,6 +138,11 @@ class _Reader:
             raise _TooMuchError
         self.seen[id(x)] = len(self.seen), x
         return type(x), self._inside(x)
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        if self.bytes > MAX_BYTES:
+            raise _TooMuchError
 
     def _all(self, parts: Iterable[Any]) -> tuple:
         return tuple(self.read(part) for part in parts)
@@ -141,40 +154,123 @@ class _Reader:
             return self._all((x.__func__, x.__self__))
         if isinstance(x, functools.partial):
             return self._all((x.func, x.args, x.keywords))
-        if isinstance(x, tuple | list):
+        if isinstance(x, type):
+            return self._class(x)
+        if type(x) in (tuple, list, collections.deque) or isinstance(x, tuple):
             return self._all(x)
-        if isinstance(x, dict):
+        if type(x) in (set, frozenset):
+            return frozenset(map(self.read, x))
+        if type(x) is bytearray:
+            return bytes(x)
+        if type(x) is dict or type(x) is types.MappingProxyType:
             return self._all(x.keys()), self._all(x.values())
-        if isinstance(x, np.ndarray) and x.dtype != object:
-            data = np.ascontiguousarray(x).tobytes()
-            return x.shape, str(x.dtype), hashlib.sha256(data).digest()
+        if isinstance(x, np.ndarray | np.generic):
+            return self._array(np.asarray(x))
         return self._object(x)
 
+    def _array(self, x: np.ndarray) -> Any:
+        if x.dtype == object:
+            raise _TooMuchError
+        self._count(x.nbytes)
+        data = np.ascontiguousarray(x).tobytes()
+        return x.shape, str(x.dtype), hashlib.sha256(data).digest()
+
+    def _class(self, x: type) -> Any:
+        """A user's class: itself, and what it and its bases have besides."""
+        parts = [
+            (name, value)
+            for base in x.__mro__
+            if not _is_trusted(base)
+            for name, value in vars(base).items()
+            if (not name.startswith("__") or callable(value)) and name != "_abc_impl"
+        ]
+        return (
+            _Itself(x),
+            self._all(name for name, _ in parts),
+            self._all(value for _, value in parts),
+        )
+
     def _function(self, fn: types.FunctionType) -> Any:
-        if fn.__module__ != "__main__":
-            module = sys.modules.get(fn.__module__)
-            if getattr(module, fn.__qualname__, None) is fn:
+        module = sys.modules.get(fn.__module__ or "")
+        if module is not None and _is_trusted(module):
+            # What is imported, not what it makes in a call.
+            top = getattr(module, fn.__qualname__, None)
+            if top is fn:
                 return _Itself(fn)
-        names = sorted(_names(fn.__code__) & fn.__globals__.keys())
+        names = sorted(_names(fn.__code__))
+        known = [name for name in names if name in fn.__globals__]
+        values = [fn.__globals__[name] for name in known]
+        # Of a user's module, what the function may take from it.
+        taken = [
+            getattr(value, name)
+            for value in values
+            if isinstance(value, types.ModuleType) and not _is_trusted(value)
+            for name in names
+            if hasattr(value, name)
+        ]
+        values = [x for x in values if not isinstance(x, types.ModuleType)]
         return (
             fn.__code__,
-            tuple(names),
-            self._all(fn.__globals__[name] for name in names),
+            tuple(known),
+            self._all(values),
+            self._all(taken),
             self._all(_content(cell) for cell in fn.__closure__ or ()),
             self._all((fn.__defaults__, fn.__kwdefaults__, vars(fn))),
         )
 
     def _object(self, x: Any) -> Any:
-        """One that says itself what it equals, or one with attributes."""
-        if type(x).__hash__ not in (None, object.__hash__):
-            try:
-                hash(x)
-            except TypeError:  # something in it has none
-                pass
-            else:
-                return x
-        attributes = getattr(x, "__dict__", {})
-        return _Itself(x), self._inside(dict(attributes))
+        """One of a library that says itself what it equals, or one with attributes."""
+        kind = type(x)
+        if _is_trusted(kind):
+            if kind.__hash__ not in (None, object.__hash__):
+                try:
+                    hash(x)
+                except TypeError:  # something in it has none
+                    pass
+                else:
+                    return x
+            sentinel = kind is object
+            if not (sentinel or hasattr(x, "__dict__") or _is_descriptor(x)):
+                raise _TooMuchError  # such as an iterator, which tells nothing
+            return _Itself(x), self.read(dict(getattr(x, "__dict__", {})))
+        slots = {
+            name: getattr(x, name)
+            for base in kind.__mro__
+            for name in _slots_of(base)
+            if hasattr(x, name)
+        }
+        attributes = dict(getattr(x, "__dict__", {})) | slots
+        return _Itself(x), self.read(kind), self.read(attributes)
+
+
+_TRUSTED = sys.stdlib_module_names | {
+    "chex",
+    "flax",
+    "gymnax",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "optax",
+    "pgjax",
+}
+
+
+def _is_trusted(x: Any) -> bool:
+    """Whether a module, or a class, is of a library, and so stays what it is."""
+    name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__
+    root = str(name).split(".")[0]
+    return root in _TRUSTED and root != "__main__"
+
+
+def _is_descriptor(x: Any) -> bool:
+    """Whether it is what Python makes of a name in a class, or a built-in function."""
+    return hasattr(type(x), "__get__") or isinstance(x, types.BuiltinFunctionType)
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    slots = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in slots if name not in ("__dict__", "__weakref__"))
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -92,7 +92,7 @@ def test_no_algorithm_looks_at_padding(name, k, monkeypatch):
     monkeypatch.setattr(blocks, "most_samples", lambda _: 5)  # of 24
     algorithm = ALGORITHMS[name](network(k), SGD)
     key = jax.random.key(0)
-    learner = algorithm.init(key, None)
+    learner = algorithm.init(key, jnp.asarray(batch(0, k, "samples").obs[0]))
     # Side by side: one agent has blocks without a sample where another has some.
     kinds = [(agent, filler) for filler in FILLERS for agent in (0, 1)]
     batches = [batch(agent, k, filler) for agent, filler in kinds]

@@ -64,6 +64,9 @@ def scaled_rewards(
 ) -> np.ndarray:
     """The actor-critic's, with rewards by the deviation of the running return.
 
+    Where few returns differ from the mean as much as the largest one from 0, the
+    divisor is at least that one, or 1; see the formula of `pgjax.scale_rewards`.
+
     Of the steps after so many: those before count for the deviation only.
     """
     returns = []
@@ -73,7 +76,10 @@ def scaled_rewards(
             running = task.gamma * running + step.reward
             returns.append(running)
             running = 0.0 if step.terminated or step.truncated else running
-    scale = np.sqrt(np.var(returns) + 1e-8)
+    std, largest = np.std(returns), np.max(np.abs(returns))
+    differing = len(returns) * (std / (largest if largest > 0 else 1.0)) ** 2
+    unknown = min(1.0, 10.0 / max(differing, 1.0))
+    scale = max(std, max(1.0, largest) * unknown**2)
     scaled = [
         tuple(
             step._replace(reward=float(np.clip(step.reward / scale, -clip, clip)))
