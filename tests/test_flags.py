@@ -145,11 +145,16 @@ def test_a_float_is_one_of_float32(name, value, says):
 
 
 @pytest.mark.parametrize(
-    "value", ["1e39", "1e-50", "2147483648", "-2147483649", "[1e39]", '{"x":1e39}']
+    "value", ["1e39", "1e-50", "10001", "-10001", "[1e39]", '{"x":10001}', "9" * 40]
 )
 def test_an_option_of_the_environment_is_a_number_of_jax(value, capsys):
     told = outcome(["train", "--env-options", f"wings={value}"], capsys)
     assert "--env-options" in told
+
+
+def test_an_environment_may_have_any_seed(capsys):
+    arguments = ["train", "--env-options", "wings=10000", "mapping_seed=2147483647"]
+    assert outcome(arguments, capsys) is None
 
 
 def test_a_grid_is_no_larger_than_a_summary(capsys):

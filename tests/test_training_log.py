@@ -1,11 +1,13 @@
 """The book of a training run, on chunks made by hand."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from pgjax.lab.config import make_config
 from pgjax.lab.grid import agents_of
-from pgjax.lab.loggers import _cells
+from pgjax.lab.metrics_csv import CsvLogger
 from pgjax.lab.summary import agent_rows, summarize
 from pgjax.lab.training_log import TrainingLog
 
@@ -126,11 +128,12 @@ def test_a_log_goes_on_where_another_was():
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint32])
-def test_totals_go_beyond_what_a_device_counts(dtype):
+def test_totals_go_beyond_what_a_device_counts(dtype, tmp_path):
     log = make_log(steps=2**62)
     most = np.iinfo(dtype).max
     for _ in range(3):
         metrics = chunk([[most] * 4, [1] * 4], 50.0)
+        metrics["episode_return"] = metrics["recent_return"]
         for name in ("env_steps", "episodes"):
             metrics[name] = np.full((2, 4), most, dtype)
         rows = add(log, metrics)
@@ -140,8 +143,10 @@ def test_totals_go_beyond_what_a_device_counts(dtype):
     assert rows["env_steps"].dtype == rows["episodes"].dtype == np.int64
     assert rows["env_steps"].tolist()[-1] == 12 * int(most)
     assert log.work.tolist() == [2**31 - 1] * 2  # what is dealt out is an int32
-    table = _cells(rows["env_steps"])
-    assert table[-1] == 12 * int(most)
+    with contextlib.closing(CsvLogger(tmp_path / "metrics.csv")) as table:
+        table.write(rows)
+    last = (tmp_path / "metrics.csv").read_text().splitlines()[-1]
+    assert last.startswith(f"8,12,{12 * int(most)},{12 * int(most)},")
     other = make_log(steps=2**62)
     other.load(log.to_arrays())
     add(other, chunk([[1], [1]], 50.0))

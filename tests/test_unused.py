@@ -10,6 +10,7 @@ import pgjax as pg
 from pgjax.lab.build import build
 from pgjax.lab.config import make_config, run_options, with_values
 from pgjax.lab.errors import UsageError
+from pgjax.lab.grid import make_groups
 from pgjax.lab.options import algorithm_options
 from pgjax.lab.unused import check_effects, erased, unused
 
@@ -97,11 +98,7 @@ SAME_PROGRAM = [
 SAME_PARAMETERS = [
     ("reinforce", {"baseline": "none"}, {"time_limit_terminates": True}),
     ("a2c", {"num_steps": 1}, {"lam": 0.3}),
-    (
-        "ppo",
-        ONE_GRADIENT_STEP,
-        {"clip": 0.01, "value_clip": 0.01, "target_kl": 1e-6},
-    ),
+    ("ppo", ONE_GRADIENT_STEP, {"clip": 0.01}),
 ]
 
 
@@ -126,6 +123,27 @@ def test_what_is_told_moves_no_parameter(algorithm, given, changed):
         params.append(jax.tree.leaves(step(state).learner.params))
     for one, other in zip(*params, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["value_clip", "target_kl"])
+def test_limits_of_one_gradient_step_are_refused(name):
+    config = config_of("ppo", **ONE_GRADIENT_STEP, **{name: 0.01})
+    with pytest.raises(UsageError, match=f"{name} limits what the gradient steps"):
+        build(config)
+
+
+def test_a_grid_may_have_a_setting_that_some_groups_do_not_use():
+    grid = {"baseline": ["none", "value"], "value_coefficient": [0.1, 0.2]}
+    for group in make_groups("reinforce", "general", BASE, grid):
+        _, rollout, _, make_algorithm = build(group.config)
+
+        def run(values, make_algorithm=make_algorithm, rollout=rollout):
+            learner = make_algorithm(values)
+            state = pg.init_train_state(jax.random.key(0), rollout, learner)
+            return pg.train_step(state, rollout, learner)[1]
+
+        values = {name: np.float32(x[0]) for name, x in group.agents.values.items()}
+        assert jax.eval_shape(run, values)["env_steps"].shape == ()
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,7 @@ def build(config: Config) -> Experiment:
 
 
 def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
-    options = dict(config.algorithm_options)
-    if options.get("n_step") is not None:
-        options.pop("lam")  # a preset's: it suits other returns
-    if "baseline" in options:
-        options["baseline"] = BASELINES[options["baseline"]]
-    factory = partial(algorithm_factory(config.algorithm), **options)
+    factory = partial(algorithm_factory(config.algorithm), **_options_in_use(config))
 
     def make(*, critic: bool, scheduled: bool) -> pg.Algorithm:
         network = _network(config, env, critic=critic)
@@ -76,6 +71,18 @@ def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
     elif annealed:  # the number of updates is not known
         algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
     return _normalized(config, algorithm)
+
+
+def _options_in_use(config: Config) -> dict[str, Any]:
+    """The algorithm's options, without what a preset, or a grid, has for others."""
+    options = dict(config.algorithm_options)
+    if options.get("n_step") is not None:
+        options.pop("lam")
+    if options.get("baseline", "value") != "value":
+        options.pop("value_coefficient", None)
+    if "baseline" in options:
+        options["baseline"] = BASELINES[options["baseline"]]
+    return options
 
 
 def _make_env(config: Config) -> pg.Env:

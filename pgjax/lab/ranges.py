@@ -15,6 +15,7 @@ from pgjax.lab.errors import UsageError
 
 COUNT = 2**24  # of things side by side: beyond, float32 does not count one by one
 LOOPS = 10_000  # repetitions within an update, between which nothing can be stopped
+MOST_OPTION = 10_000  # of an environment, such as its joints
 AGENTS = 2**20  # each has a row in the summary
 # Integers: the least and the most; those that are not named, 1 and `COUNT`.
 _INTS = {
@@ -91,18 +92,26 @@ def check_float(name: str, value: float) -> None:
         )
 
 
-def check_numbers(name: str, values: Any) -> None:
-    """Raises UsageError for a number in JSON data that JAX could not represent."""
-    if isinstance(values, dict | list | tuple):
-        for value in values.values() if isinstance(values, dict) else values:
-            check_numbers(name, value)
-    elif isinstance(values, int) and not -(2**31) <= values < 2**31:
+def check_env_options(options: dict[str, Any]) -> None:
+    """Raises UsageError for options that no environment can be made with in time.
+
+    gymnax makes a Python object of each joint, row or bit, before anybody can say how
+    much memory it takes.
+    """
+    for name, value in options.items():
+        _check_option(name, value, 2**31 - 1 if name.endswith("seed") else MOST_OPTION)
+
+
+def _check_option(name: str, value: Any, most: int) -> None:
+    if isinstance(value, dict | list):
+        for x in value.values() if isinstance(value, dict) else value:
+            _check_option(name, x, most)
+    elif isinstance(value, int) and abs(value) > most:
         raise UsageError(
-            f"{flag(name)} takes integers from -2**31 to 2**31 - 1, got "
-            f"{_shown(values)}"
+            f"--env-options {name} must be at most {most}, got {_shown(value)}"
         )
-    elif isinstance(values, float):
-        check_float(name, values)
+    elif isinstance(value, float):
+        check_float("env_options", value)
 
 
 def flag(name: str) -> str:

@@ -25,7 +25,7 @@ def check_config(
     """
     for name, option in fields.items():
         _check_value(name, getattr(config, name), option)
-    ranges.check_numbers("env_options", config.env_options)
+    ranges.check_env_options(config.env_options)
     if config.seed + config.seeds > 2**31:
         most = 2**31 - config.seeds
         raise UsageError(
