@@ -20,7 +20,7 @@ import numpy as np
 from pgjax.lab import packages
 from pgjax.lab.errors import UsageError
 from pgjax.lab.files import write_whole
-from pgjax.lab.metrics_csv import COLUMNS, CsvLogger, Rows, columns_of  # noqa: F401
+from pgjax.lab.metrics_csv import CsvLogger, Rows
 
 # What each needs; an extra of the logger's name brings it.
 PACKAGES = {
