@@ -30,8 +30,8 @@ class Categorical(NamedTuple):
     must be above -inf.
 
     Actions are drawn with one uniform number of 23 bits, of 52 for float64 logits: each
-    frequency is off by 2^-23 = 1.2e-7 at most, so that of an action less probable than
-    that may be 0, or 1.2e-7.
+    frequency is off by about 2^-23 = 1.2e-7, so that of an action less probable than
+    that may be 0, or as much.
 
     >>> policy = Categorical(jnp.array([2.0, 1.0, 0.5]))
     >>> print(*(f"{p:.2f}" for p in policy.probs))

@@ -49,11 +49,12 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     episode has ended, at the environment's time limit at the latest, where it is
     truncated. No episode is dropped, so nothing is biased towards short ones.
 
-    A time limit that is far beyond the episodes costs no time: `collect_then` hands
-    over the first 1,000 steps if all episodes ended within them, otherwise the first
-    8,000, and so on up to the limit. Each size is compiled, and memory for the largest,
-    time limit x N samples, is reserved, though not touched before it is needed: choose
-    a time limit that means something. `collect` always has T = env.max_steps.
+    A time limit of 4,000 steps or more costs no time where episodes are short:
+    `collect_then` hands over the first 1,000 steps if all episodes ended within them,
+    otherwise the first 8,000, and so on up to the limit. The whole update is compiled
+    for each size, and memory for the largest, time limit x N samples, is reserved,
+    though not touched before it is needed: choose a time limit that means something.
+    `collect` always has T = env.max_steps.
 
     Args:
       env: the environment.

@@ -3,10 +3,15 @@
 import json
 import shutil
 
+import jax
+import numpy as np
 import pytest
 
 from pgjax.cli import main
+from pgjax.counters import Counter, as_float
 from pgjax.lab import loggers, plots
+from pgjax.lab.params import load_params
+from pgjax.running_moments import Moments
 
 QUICK = ["train", "--seeds", "1", "--num-envs", "4", "--hidden", "4", "--quiet"]
 QUICK += ["--eval-episodes", "2", "--steps", "100"]
@@ -90,3 +95,30 @@ def test_a_run_that_was_whole_ends_without_a_word(stopped, small_runs, capsys):
     for name in ("metrics.csv", "params.npz"):
         assert (stopped / name).read_bytes() == (small_runs / "run" / name).read_bytes()
     assert (stopped / "learning_curve.png").exists()
+
+
+def test_parameters_of_the_layout_before_are_read(tmp_path):
+    """Moments once had their number of samples as one float32, and no rests."""
+    rng = np.random.default_rng(0)
+    count = np.array([3.0, 2.0**33], np.float32)
+    old = {
+        "params/w": rng.normal(size=(2, 4)).astype(np.float32),
+        "moments/num_samples": count,
+        "moments/mean": rng.normal(size=(2, 3)).astype(np.float32),
+        "moments/variance": rng.normal(size=(2, 3)).astype(np.float32),
+    }
+    path = tmp_path / "params.npz"
+    np.savez(path, **old)
+    three = jax.ShapeDtypeStruct((2, 3), np.float32)
+    moments = Moments(
+        Counter(*[jax.ShapeDtypeStruct((2,), np.uint32)] * 2), *[three] * 4
+    )
+    like = {
+        "params": {"w": jax.ShapeDtypeStruct((2, 4), np.float32)},
+        "moments": moments,
+    }
+    got = load_params(path, like)
+    np.testing.assert_array_equal(as_float(got["moments"].num_samples), count)
+    np.testing.assert_array_equal(got["params"]["w"], old["params/w"])
+    np.testing.assert_array_equal(got["moments"].mean, old["moments/mean"])
+    np.testing.assert_array_equal(got["moments"].variance_rest, np.zeros((2, 3)))

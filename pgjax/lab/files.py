@@ -168,6 +168,22 @@ def hash_of(path: pathlib.Path, size: int) -> Any:
     return found
 
 
+def array_names(path: pathlib.Path) -> set[str]:
+    """The names of the arrays of an .npz file.
+
+    Raises:
+      UsageError: if it is missing or damaged.
+    """
+    with opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return {name.removesuffix(".npy") for name in archive.namelist()}
+        except OSError:
+            raise
+        except Exception as error:  # zipfile and zlib each raise their own
+            raise DamagedFileError(path, str(error)[:200]) from error
+
+
 def read_arrays(
     path: pathlib.Path, wanted: dict[str, tuple[tuple[int, ...], np.dtype]]
 ) -> dict[str, np.ndarray]:
@@ -192,8 +208,6 @@ def read_arrays(
             raise
         except Exception as error:  # zipfile, NumPy and zlib each raise their own
             raise DamagedFileError(path, str(error)[:200]) from error
-    if members:
-        raise DamagedFileError(path, f"it has {min(members)}, which is none of the run")
     told = [
         f"{name} is {x}, expected {wanted[name][1]} of shape {wanted[name][0]}"
         for name, x in found.items()
@@ -201,6 +215,8 @@ def read_arrays(
     ]
     if told:
         raise UsageError(f"{path} does not fit the run's config: {told[0]}")
+    if members:
+        raise DamagedFileError(path, f"it has {min(members)}, which is none of the run")
     return {name: x for name, x in found.items() if not isinstance(x, str)}
 
 

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from pgjax.lab.errors import MissingFileError, UsageError
-from pgjax.lab.files import read_arrays, write_whole
+from pgjax.lab.files import array_names, read_arrays, write_whole
+
+Wanted = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 
 
 def save_params(path: pathlib.Path, params: Any) -> None:
@@ -28,10 +30,38 @@ def load_params(path: pathlib.Path, like: Any) -> Any:
     leaves = jax.tree_util.tree_leaves_with_path(like)
     wanted = {_name(path): (x.shape, np.dtype(x.dtype)) for path, x in leaves}
     try:
-        arrays = read_arrays(path, wanted)
+        if counts := _float_counts(array_names(path), wanted):
+            arrays = _read_float_counts(path, wanted, counts)
+        else:
+            arrays = read_arrays(path, wanted)
     except MissingFileError:
         raise UsageError(f"{path} is missing: did the run finish?") from None
     return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], like)
+
+
+# Until version 0.1.0, moments had their number of samples as a float32, and no rests.
+
+
+def _float_counts(names: set[str], wanted: Wanted) -> list[str]:
+    """The counts that a file has as one number and pgjax now has in two words."""
+    return [name for name in names if f"{name}/high" in wanted]
+
+
+def _read_float_counts(
+    path: pathlib.Path, wanted: Wanted, counts: list[str]
+) -> dict[str, np.ndarray]:
+    """The arrays of such a file, as they are wanted now."""
+    rests = [name for name in wanted if name.endswith("_rest")]
+    words = [f"{count}/{word}" for count in counts for word in ("high", "low")]
+    before = {name: x for name, x in wanted.items() if name not in (*rests, *words)}
+    for count in counts:
+        before[count] = wanted[f"{count}/low"][0], np.dtype(np.float32)
+    arrays = read_arrays(path, before)
+    for count in counts:
+        number = arrays.pop(count).astype(np.uint64)
+        arrays[f"{count}/high"] = (number >> np.uint64(32)).astype(np.uint32)
+        arrays[f"{count}/low"] = number.astype(np.uint32)
+    return arrays | {name: np.zeros(*wanted[name]) for name in rests}
 
 
 def _name(path: Any) -> str:
