@@ -11,6 +11,7 @@ import pytest
 from pgjax.cli import main
 from pgjax.lab import loggers
 from pgjax.lab.errors import UsageError
+from pgjax.lab.metrics_csv import COLUMNS
 
 CHUNKS = [
     {
@@ -50,7 +51,7 @@ def events_of(file):
 def test_the_table_is_always_there_unless_nothing_is_wanted(tmp_path):
     write([], tmp_path)
     table = pd.read_csv(tmp_path / "metrics.csv")
-    assert list(table.columns) == [*loggers.COLUMNS, "loss", "rate"]
+    assert list(table.columns) == [*COLUMNS, "loss", "rate"]
     assert table.env_steps.tolist() == [20, 30, 40, 70, 80, 90]
     assert table.episode_return.isna().tolist() == [False, True, False] * 2
     (tmp_path / "other").mkdir()

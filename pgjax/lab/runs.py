@@ -80,7 +80,6 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
         settings = from_first(lambda: _settings_to_go_on(run, given))
         config = from_json(settings["config"])
         execution = execution._replace(log=settings["log"])
-        check_loggers(execution.log, config.seeds)
         session = _Session(config, execution)
         session.compile()
         return session.run(run, begin=lambda: store.note_resumed(run, settings))
@@ -104,6 +103,7 @@ def _settings_to_go_on(run: pathlib.Path, given: Mapping[str, Any]) -> dict[str,
         )
     log = list(store.load_record(run).get("log", ()))
     with misfit_told(run / "config.json"):
+        check_loggers(log, config.seeds)
         settings = trainer.settings_of(config, agents_of(config), log)
     check_newest(run / "checkpoints", settings)  # before anything is compiled
     return {"config": to_json(config), "log": log}
