@@ -64,26 +64,18 @@ def test_what_the_end_of_training_needs_is_named(name, ours, damage):
         packages.import_late()
 
 
+@pytest.mark.parametrize("command", [TRAIN, SWEEP], ids=["train", "sweep"])
 def test_training_does_not_begin_without_what_its_end_needs(
-    tmp_path, monkeypatch, capsys
+    command, tmp_path, monkeypatch, capsys
 ):
     finders = [Breaking("orbax.checkpoint"), *sys.meta_path]
     monkeypatch.setattr(sys, "meta_path", finders)
     monkeypatch.delitem(sys.modules, "orbax.checkpoint", raising=False)
     out = tmp_path / "run"
-    assert main([*TRAIN, "--out", str(out)]) == 2
+    assert main([*command, "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("pgjax: training needs it at its end: AttributeError")
     assert not out.exists()
-
-
-def test_a_sweep_that_lacks_a_package_goes_on_once_it_is_there(tmp_path, monkeypatch):
-    out = tmp_path / "sweep"
-    with monkeypatch.context() as context:
-        context.setitem(sys.modules, "orbax.checkpoint", None)
-        assert main([*SWEEP, "--out", str(out)]) == 2
-    assert main(["sweep", "--resume", str(out), "--quiet"]) == 0
-    assert len(json.loads((out / "summary.json").read_text())["agents"]) == 4
 
 
 @pytest.mark.parametrize("log", sorted(set(loggers.PACKAGES) - {"none"}))
