@@ -343,3 +343,35 @@ def test_under_jit_and_vmap_it_is_the_same():
 
 def make_policy():
     return lambda params, obs: pg.Categorical(obs @ params)
+
+
+class Setting:
+    """What a user's function may read, from the class or from an object of it."""
+
+    reward = 1.0
+
+
+class Slotted:
+    __slots__ = ("reward",)
+
+
+HOLDER, SLOTTED, NAMES = Setting(), Slotted(), {1.0}
+MODULE = types.ModuleType("somebodys_own")
+
+
+@pytest.mark.parametrize(
+    ("read", "change"),
+    [
+        (lambda: Setting.reward, lambda x: setattr(Setting, "reward", x)),
+        (lambda: HOLDER.reward, lambda x: setattr(HOLDER, "reward", x)),
+        (lambda: SLOTTED.reward, lambda x: setattr(SLOTTED, "reward", x)),
+        (lambda: MODULE.reward, lambda x: setattr(MODULE, "reward", x)),
+        (lambda: max(NAMES), lambda x: (NAMES.clear(), NAMES.add(x))),
+    ],
+    ids=["class", "object", "slots", "module", "set"],
+)
+def test_what_a_function_reads_may_change(read, change):
+    change(1.0)
+    assert jit_once(lambda x: x * read())(2.0) == 2.0
+    change(5.0)
+    assert jit_once(lambda x: x * read())(2.0) == 10.0
