@@ -185,7 +185,7 @@ for algorithm, rollout in (
     state, metrics = jax.block_until_ready(steps(state))
     taken = int(before["env_steps"].sum() + metrics["env_steps"].sum())
     if algorithm.complete_episodes:  # the annealed one: counted by both devices
-        assert int(state.learner.opt_state.env_steps) == taken
+        assert int(state.learner.opt_state.env_steps.low) == taken
     pg.check_replicas(state.learner.params)
     whole = jax.eval_shape(
         lambda: pg.init_train_state(jax.random.key(0), rollout, algorithm)
