@@ -18,10 +18,25 @@ from pgjax import streams
 def is_command() -> bool:
     """Whether this process runs the command."""
     if sys.argv[:1] == ["-m"]:  # while the package is imported; then its file's path
-        before, _, after = " ".join(sys.orig_argv).partition(" -m ")
-        module = after.split(" ")[0] if before else ""
-        return module in ("pgjax", "pgjax.cli")
+        return _module(sys.orig_argv[1:]) in ("pgjax", "pgjax.cli")
     return bool(sys.argv) and os.path.basename(sys.argv[0]) == "pgjax"
+
+
+def _module(arguments: list[str]) -> str | None:
+    """What Python was told to run by -m, also beside other options in a word: -Im."""
+    words = iter(arguments)
+    for word in words:
+        if word.startswith("--"):
+            next(words, None)  # --check-hash-based-pycs has a value
+            continue
+        for i, letter in enumerate(word[1:], start=1):
+            if letter == "m":
+                return word[i + 1 :] or next(words, None)
+            if letter in "WX":  # the rest of the word, or the next one, is its value
+                if not word[i + 1 :]:
+                    next(words, None)
+                break
+    return None
 
 
 def start() -> None:

@@ -117,6 +117,21 @@ def test_a_table_goes_on_where_the_checkpoint_was(tmp_path):
         pass
 
 
+def test_a_table_that_was_damaged_is_never_signed_as_whole(tmp_path):
+    path, where = tmp_path / "metrics.csv", {"shared": tmp_path}
+    with loggers.open_loggers([], tmp_path, **where) as logger:
+        logger.write(CHUNKS[0])
+        position, sha256 = logger.position(), logger.sha256()
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    for _ in range(2):  # resumed, and resumed again
+        where |= {"position": position, "sha256": sha256}
+        told = []
+        with loggers.open_loggers([], tmp_path, **where, warn=told.append) as logger:
+            logger.write(CHUNKS[1])
+            position, sha256 = logger.position(), logger.sha256()
+        assert ["is damaged: its first" in line for line in told] == [True]
+
+
 def test_curves_that_go_on_drop_what_came_after_the_checkpoint(tmp_path):
     from tensorboardX.proto.event_pb2 import SessionLog
 

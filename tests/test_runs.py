@@ -10,6 +10,7 @@ import pytest
 from pgjax.cli import main
 from pgjax.counters import Counter, as_float
 from pgjax.lab import loggers, plots
+from pgjax.lab.errors import UsageError
 from pgjax.lab.params import load_params
 from pgjax.running_moments import Moments
 
@@ -122,3 +123,7 @@ def test_parameters_of_the_layout_before_are_read(tmp_path):
     np.testing.assert_array_equal(got["params"]["w"], old["params/w"])
     np.testing.assert_array_equal(got["moments"].mean, old["moments/mean"])
     np.testing.assert_array_equal(got["moments"].variance_rest, np.zeros((2, 3)))
+    for wrong in (np.nan, -1.0, np.inf):
+        np.savez(path, **old | {"moments/num_samples": np.float32([3, wrong])})
+        with pytest.raises(UsageError, match="num_samples is no number of samples"):
+            load_params(path, like)

@@ -68,6 +68,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path):
         (HEAD.encode() + b"0,1,1,x\r\n", "line 2 has recent_return 'x'"),
         (HEAD.encode() + b"0,1,1,inf\r\n", "line 2 has recent_return 'inf'"),
         (HEAD.encode() + b"0,1,9,1\r\n0,2,8,1\r\n", "line 3 has env_steps out of"),
+        (HEAD.encode() + b"0,1,9,\r\n0,2,8,\r\n", "line 3 has env_steps out of"),
         (HEAD.encode() + b"0" * 2**17 + b"\r\n", "line 2 is cut, or too long"),
         (HEAD.encode() + b'"0,1,1,1\r\n', "unexpected end of data"),
     ],
@@ -89,3 +90,12 @@ def test_tables_of_other_columns_are_merged_by_name(tmp_path):
     assert (tmp_path / "whole.csv").read_bytes() == (
         b"seed,loss,value\r\n0,1.5,\r\n1,2,\xff\r\n2,,\r\n"
     )
+
+
+def test_a_part_that_is_no_table_is_named(tmp_path):
+    one, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    one.write_bytes(b"seed,loss\r\n0,1.5\r\n")
+    for damage in (b"x" * 200_000, b"seed\r\n" + b"x" * 200_000):
+        other.write_bytes(damage)
+        with pytest.raises(UsageError, match=r"b\.csv is damaged: line"):
+            tables.merge([one, other], tmp_path / "whole.csv")

@@ -152,16 +152,25 @@ def _critic_returns(params: Any, batch: Any) -> jax.Array:
     )
 
 
-def _another(victim: str, **options: Any) -> Spoil:
-    """The algorithm of a case, with other options than it was asked for."""
+class _Negated(pg.Categorical):
+    """A distribution whose entropy has the wrong sign."""
 
-    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
-        family = alone(victim)
-        network = oracle_envs.network(family.task, family.cases[0].critic)
-        factory = getattr(pg, victim.split(",")[0].removesuffix("'s critic"))
-        return factory(network, recorder(), gamma=family.task.gamma, **options), rollout
+    def entropy(self) -> jax.Array:
+        return -super().entropy()
 
-    return spoil
+
+def _least_entropy(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+    """The algorithm of a case, with a policy whose entropy is negated."""
+    del algorithm
+    family = alone("a2c, entropy")
+    (case,) = family.cases
+    network = oracle_envs.network(family.task, case.critic)
+
+    def apply(params: Any, obs: jax.Array) -> Any:
+        distribution, value = network.apply(params, obs)
+        return _Negated(distribution.logits), value
+
+    return case.make(network._replace(apply=apply), family.task.gamma), rollout
 
 
 def _of_case(name: str) -> Spoil:
@@ -227,10 +236,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         _of_batch(clipped_log_prob),
         "reinforce, clipped Gaussian actions",
     ),
-    "the sign of the entropy": (
-        _another("a2c, entropy", lam=1.0, entropy_coefficient=-0.3),
-        "a2c, entropy",
-    ),
+    "the sign of the entropy": (_least_entropy, "a2c, entropy"),
     "PPO: the larger of the two, not the smaller": (
         second_epoch_of(_larger),
         "ppo, second epoch",

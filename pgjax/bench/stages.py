@@ -228,6 +228,9 @@ def _random_policy(space: Space) -> Callable[[None, Array], Any]:
         def from_noise(self, action: Array) -> Array:
             return action
 
+        def sample(self, key: Key) -> Array:
+            return self.noise(key)
+
         def log_prob(self, action: Array) -> Array:
             return jnp.zeros(len(action))
 

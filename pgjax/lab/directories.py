@@ -14,12 +14,15 @@ from pgjax.lab.errors import UsageError
 from pgjax.lab.hosts import from_first, is_first
 from pgjax.lab.names import as_argument
 
+_RUNS = pathlib.Path("runs")
 _NO_RESULT = {"config.json", "config.json.partial"}
 
 
 @contextlib.contextmanager
 def new_directory(out: str | None, name: str) -> Iterator[pathlib.Path]:
     """Makes a directory, and takes it away if an error leaves nothing in it.
+
+    So are the directories above it that were made for it.
 
     Commands that are started in the same moment get directories of their own.
 
@@ -30,12 +33,17 @@ def new_directory(out: str | None, name: str) -> Iterator[pathlib.Path]:
     Raises:
       UsageError: if it is there already, or cannot be made.
     """
+    parent = (_RUNS if out is None else pathlib.Path(out).parent).absolute()
+    missing = [path for path in (parent, *parent.parents) if not path.exists()]
     directory = pathlib.Path(from_first(lambda: str(_make(out, name))))
     try:
         yield directory
     except BaseException:
         if is_first() and not _has_results(directory):
             shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others may use them by now
+                for path in missing:
+                    path.rmdir()
         raise
 
 
@@ -45,7 +53,7 @@ def _make(out: str | None, name: str) -> pathlib.Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{name}-{stamp}".replace("/", "-")
     for i in itertools.count(1):
-        directory = pathlib.Path("runs") / (name if i == 1 else f"{name}-{i}")
+        directory = _RUNS / (name if i == 1 else f"{name}-{i}")
         with contextlib.suppress(_TakenError):
             return _made(directory)
     raise AssertionError

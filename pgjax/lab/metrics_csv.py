@@ -23,6 +23,7 @@ COLUMNS = (
     "episode_return",
     "recent_return",
 )
+_DAMAGED = "damaged"  # in place of a checksum: no later resume takes it for whole
 Rows = dict[str, np.ndarray]  # columns of equal length
 
 
@@ -52,7 +53,9 @@ class CsvLogger:
                 f"{position}"
             )
         self._hash = hash_of(path, position) if position else hashlib.sha256()
-        if position and sha256 is not None and self._hash.hexdigest() != sha256:
+        self._damaged = False
+        self._damaged = bool(position and sha256) and self.sha256() != sha256
+        if self._damaged:
             warn(
                 f"{path} is damaged: its first {position} bytes are not those that "
                 "were written; training goes on, and adds to it"
@@ -83,8 +86,8 @@ class CsvLogger:
         self._hash.update(data)
 
     def sha256(self) -> str:
-        """Of all that was written."""
-        return self._hash.hexdigest()
+        """Of all that was written; of no file, once it has been found damaged."""
+        return _DAMAGED if self._damaged else self._hash.hexdigest()
 
     def close(self) -> None:
         """Closes the file."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pgjax.lab.errors import MissingFileError, UsageError
+from pgjax.lab.errors import DamagedFileError, MissingFileError, UsageError
 from pgjax.lab.files import array_names, read_arrays, write_whole
 
 Wanted = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
@@ -58,7 +58,10 @@ def _read_float_counts(
         before[count] = wanted[f"{count}/low"][0], np.dtype(np.float32)
     arrays = read_arrays(path, before)
     for count in counts:
-        number = arrays.pop(count).astype(np.uint64)
+        number = arrays.pop(count)
+        if not np.all((number >= 0) & (number < 2.0**64)):
+            raise DamagedFileError(path, f"{count} is no number of samples")
+        number = number.astype(np.uint64)
         arrays[f"{count}/high"] = (number >> np.uint64(32)).astype(np.uint32)
         arrays[f"{count}/low"] = number.astype(np.uint32)
     return arrays | {name: np.zeros(*wanted[name]) for name in rests}

@@ -7,7 +7,7 @@ import math
 import pathlib
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class _Thinned:
         self._x, self._y = array("d"), array("d")
         self.seen, self._every = 0, 1
         self.last = (-math.inf, math.nan)
+        self.steps = -math.inf  # of the last row, with a point or without
 
     def add(self, x: float, y: float) -> None:
         if self.seen % self._every == 0:
@@ -69,8 +70,9 @@ def read_curves(
         if not (steps.isascii() and steps.isdecimal() and len(steps) <= 19):
             raise DamagedFileError(path, f"line {line} has env_steps {steps!r}")
         curve = curves.setdefault(tuple(agent), _Thinned())
-        if not float(steps) > curve.last[0]:
+        if not float(steps) > curve.steps:
             raise DamagedFileError(path, f"line {line} has env_steps out of order")
+        curve.steps = float(steps)
         if recent:
             curve.add(float(steps), _finite(path, line, recent))
     return {agent: curve.points() for agent, curve in curves.items() if curve.seen}
@@ -130,8 +132,7 @@ def merge(parts: Sequence[pathlib.Path], whole: pathlib.Path) -> None:
     """
     columns: dict[str, None] = {}
     for path in parts:
-        with _text(path) as file:
-            columns |= dict.fromkeys(next(csv.reader(file), []))
+        columns |= dict.fromkeys(next(_cells(path), []))
     places = {name: i for i, name in enumerate(columns)}
 
     def write(out: BinaryIO) -> None:
@@ -148,18 +149,20 @@ def merge(parts: Sequence[pathlib.Path], whole: pathlib.Path) -> None:
 
 def _placed(path: pathlib.Path, places: dict[str, int]) -> Iterator[list[str]]:
     """A part's rows, with its cells where the whole has them."""
-    with _text(path) as file:
+    rows = _cells(path)
+    own = [places[name] for name in next(rows, [])]
+    for row in rows:
+        cells = [""] * len(places)
+        for place, cell in zip(own, row, strict=False):  # rows may be cut
+            cells[place] = cell
+        yield cells
+
+
+def _cells(path: pathlib.Path) -> Iterator[list[str]]:
+    """The rows of a table, the header first."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.reader(file)
-        own = [places[name] for name in next(reader, [])]
         try:
-            for row in reader:
-                cells = [""] * len(places)
-                for place, cell in zip(own, row, strict=False):
-                    cells[place] = cell
-                yield cells
+            yield from reader
         except csv.Error as error:
             raise DamagedFileError(path, f"line {reader.line_num}: {error}") from error
-
-
-def _text(path: pathlib.Path) -> Any:
-    return path.open(newline="", encoding="utf-8", errors="surrogateescape")
