@@ -17,7 +17,9 @@ from pgjax.baselines import (
     no_baseline,
     value_baseline,
 )
+from pgjax.blocks import sum_over_samples
 from pgjax.checkpoints import CheckpointError, restore, save
+from pgjax.collectives import total
 from pgjax.critics import critic_values, estimate_advantages
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.divergence import diverged
@@ -58,6 +60,7 @@ from pgjax.types import (
     TrainState,
     Transition,
 )
+from pgjax.weighted import mean_weights, weighted_mean
 from pgjax.xla import turn_off_broken_fusions
 
 turn_off_broken_fusions()  # nothing above starts JAX
@@ -139,6 +142,7 @@ __all__ = [
     "linear_softmax_policy",
     "make_env",
     "make_mesh",
+    "mean_weights",
     "mlp_policy",
     "n_step_returns",
     "no_baseline",
@@ -150,8 +154,10 @@ __all__ = [
     "rloo_advantages",
     "save",
     "scale_rewards",
+    "sum_over_samples",
     "surrogate_loss",
     "sweep",
+    "total",
     "train",
     "train_step",
     "train_steps",
@@ -161,4 +167,5 @@ __all__ = [
     "value_baseline",
     "value_loss",
     "vtrace",
+    "weighted_mean",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,8 @@ def in_batches(
     """The results of `fn` for every agent, so many at a time.
 
     Args:
-      fn: a function of one agent; it is compiled once, see `jit_once`.
+      fn: a function of one agent; it is compiled once, see `jit_once`. Where the mesh
+        splits environments, it is given `axis_name=`, too.
       agents: its arguments, leaves (S, ...).
       mesh: where to run; by default an axis of agents over all devices.
       agents_at_once: how many run side by side; by default all.
@@ -43,6 +45,7 @@ def in_batches(
     else:
         one = jax.tree.map(lambda x: x[0], agents)
         out_specs = of_agents(specs_of(fn, *one, mesh=mesh))
+        fn = partial(fn, axis_name=ENV)
     run = jit_once(over_mesh(jax.vmap(fn), mesh, out_specs=out_specs))
     # The last batch is filled up with agents that have run before.
     index = np.arange(pad_agents(count, size)) % count

@@ -8,10 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.checks import as_scalars, check_is, check_positive
-from pgjax.collectives import total
+from pgjax.collectives import named, total
 from pgjax.counters import Counter, as_float, count, zero_counter
 from pgjax.normalization import NormalizedParams
-from pgjax.types import Algorithm, Array, Key, Learner, Metrics, Numeric, Transition
+from pgjax.types import (
+    Algorithm,
+    Array,
+    AxisName,
+    Key,
+    Learner,
+    Metrics,
+    Numeric,
+    Transition,
+)
 
 MOST_STEPS = 2**64  # what a `Counter` counts
 
@@ -65,11 +74,11 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
         return Learner(inner.params, Annealed(inner.opt_state, zero_counter()))
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         opt_state, before = learner.opt_state
         inner, metrics = algorithm.update(
-            key, Learner(learner.params, opt_state), batch
+            key, Learner(learner.params, opt_state), batch, **named(axis_name)
         )
         share = 1.0 - as_float(before) / jnp.float32(env_steps)
 
@@ -80,7 +89,8 @@ def anneal(algorithm: Algorithm, *, env_steps: Numeric) -> Algorithm:
             return jnp.where(share > 0.0, moved, old)
 
         params = jax.tree.map(part_of_the_way, learner.params, inner.params)
-        after = count(before, total((batch.weight > 0).astype(jnp.uint32)))
+        steps = (batch.weight > 0).astype(jnp.uint32)
+        after = count(before, total(steps, axis_name=axis_name))
         return Learner(params, Annealed(inner.opt_state, after)), metrics
 
-    return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)
+    return algorithm._replace(init=init, update=update)

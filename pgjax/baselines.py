@@ -3,6 +3,8 @@
 A baseline is a function of `(returns, weight, value)`, all (T, N), for N episodes of at
 most T steps, padded with weight 0. `value` is the critic's V(s_t), or None without a
 critic. It returns numbers that broadcast to (T, N). Write your own in one function.
+Where an agent's environments are split over devices, N are those of one device, and a
+baseline is given `axis_name` too, to be handed to `pg.total` and its like.
 
 A baseline that does not depend on the episode's own actions leaves the gradient's
 expectation as it is: `no_baseline`, `leave_one_out` and `value_baseline` are unbiased.
@@ -15,24 +17,31 @@ Padding may hold anything. Dtypes: see `pgjax.precision`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 
 from pgjax.collectives import num_envs_of, total
 from pgjax.precision import at_least_float32
-from pgjax.types import Array
+from pgjax.types import Array, AxisName
 from pgjax.weighted import masked, weighted_mean
 
-Baseline = Callable[[Array, Array, Array | None], Array]
+Baseline = Callable[..., Array]  # (returns, weight, value)
 
 
-def no_baseline(returns: Array, weight: Array, value: Array | None = None) -> Array:
+def no_baseline(
+    returns: Array,
+    weight: Array,
+    value: Array | None = None,
+    axis_name: AxisName = None,
+) -> Array:
     """No baseline, b = 0: plain REINFORCE.
 
     Args:
       returns: (T, N) returns G_t.
       weight: (T, N) 1 for steps that count, 0 for padding.
       value: unused.
+      axis_name: unused.
 
     Returns:
       (T, N) zeros.
@@ -41,11 +50,16 @@ def no_baseline(returns: Array, weight: Array, value: Array | None = None) -> Ar
     [[0.]
      [0.]]
     """
-    del weight, value
+    del weight, value, axis_name
     return jnp.zeros_like(at_least_float32(returns)[0])
 
 
-def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> Array:
+def episode_mean(
+    returns: Array,
+    weight: Array,
+    value: Array | None = None,
+    axis_name: AxisName = None,
+) -> Array:
     """The mean of one episode's own returns, over its steps: the article's baseline.
 
     Biased, whatever the number of episodes: it depends on the episode's own actions.
@@ -55,6 +69,7 @@ def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> A
       returns: (T, N) returns G_t.
       weight: (T, N) 1 for steps that count, 0 for padding.
       value: unused.
+      axis_name: unused.
 
     Returns:
       (1, N), one baseline per episode; 0 for an episode without steps.
@@ -63,11 +78,16 @@ def episode_mean(returns: Array, weight: Array, value: Array | None = None) -> A
     >>> print(episode_mean(returns, jnp.array([[1., 1.], [1., 0.]])))
     [[2. 1.]]
     """
-    del value
+    del value, axis_name
     return weighted_mean(returns, weight, axis=0)
 
 
-def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Array:
+def batch_mean(
+    returns: Array,
+    weight: Array,
+    value: Array | None = None,
+    axis_name: AxisName = None,
+) -> Array:
     """The mean of all returns of the batch, over all steps of all episodes.
 
     Biased, by O(1/N): each episode is part of its own baseline.
@@ -76,6 +96,8 @@ def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Arr
       returns: (T, N) returns G_t.
       weight: (T, N) 1 for steps that count, 0 for padding.
       value: unused.
+      axis_name: of the devices that share the N environments; the mean is over
+        those of all devices.
 
     Returns:
       (1, 1), one baseline for the batch.
@@ -85,10 +107,15 @@ def batch_mean(returns: Array, weight: Array, value: Array | None = None) -> Arr
     [[2.]]
     """
     del value
-    return weighted_mean(returns, weight)[None, None]
+    return weighted_mean(returns, weight, axis_name=axis_name)[None, None]
 
 
-def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> Array:
+def leave_one_out(
+    returns: Array,
+    weight: Array,
+    value: Array | None = None,
+    axis_name: AxisName = None,
+) -> Array:
     """The mean return, at the same step, of the *other* episodes still running.
 
     Unbiased: episode i's baseline is made of the others alone. It follows the return's
@@ -99,6 +126,8 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
       returns: (T, N) returns G_t.
       weight: (T, N) 1 for steps that count, 0 for padding.
       value: unused.
+      axis_name: of the devices that share the N environments; the mean is over
+        those of all devices.
 
     Returns:
       (T, N) baselines b_t^i = sum_{j != i} w_t^j G_t^j / sum_{j != i} w_t^j.
@@ -116,22 +145,28 @@ def leave_one_out(returns: Array, weight: Array, value: Array | None = None) -> 
      [8.  1.  4.5]]
     """
     del value
-    if num_envs_of(returns) < 2:
+    if num_envs_of(returns, axis_name) < 2:
         raise ValueError("leave_one_out needs at least two episodes per batch, got one")
     returns, weight = at_least_float32(returns, weight)
     weighted = weight * masked(returns, weight)
-    others = total(weighted, axis=1, keepdims=True) - weighted
-    count = total(weight, axis=1, keepdims=True) - weight
+    add = partial(total, axis=1, keepdims=True, axis_name=axis_name)
+    others, count = add(weighted) - weighted, add(weight) - weight
     return others / jnp.maximum(count, 1.0)
 
 
-def value_baseline(returns: Array, weight: Array, value: Array | None = None) -> Array:
+def value_baseline(
+    returns: Array,
+    weight: Array,
+    value: Array | None = None,
+    axis_name: AxisName = None,
+) -> Array:
     """The critic's V(s_t): unbiased, and the only one here that knows the state.
 
     Args:
       returns: (T, N) returns G_t; unused.
       weight: (T, N); unused.
       value: (T, N) V(s_t).
+      axis_name: unused.
 
     Returns:
       (T, N) values.
@@ -146,7 +181,7 @@ def value_baseline(returns: Array, weight: Array, value: Array | None = None) ->
     >>> print(value_baseline(returns, weight, jnp.array([[4., 5.]])))
     [[4. 5.]]
     """
-    del returns, weight
+    del returns, weight, axis_name
     if value is None:
         raise ValueError(
             "the value baseline needs a critic: use a network that returns a value, "

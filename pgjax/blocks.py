@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from pgjax.batching import any_agent, count_up_to, zeros_like
 from pgjax.collectives import sum_over_devices
-from pgjax.types import Array
+from pgjax.types import Array, AxisName
 from pgjax.xla import on_cpu
 
 # Samples of a block, at most. On an accelerator, blocks of images have fewer: their
@@ -42,7 +42,12 @@ def most_samples(numbers: int) -> int:
 
 
 def sum_over_samples(
-    fn: Callable[[Any, Any], Any], batch: Any, weights: Any, needed: Array
+    fn: Callable[[Any, Any], Any],
+    batch: Any,
+    weights: Any,
+    needed: Array,
+    *,
+    axis_name: AxisName = None,
 ) -> Any:
     """The sum of `fn(block, weights)` over blocks of samples, leaf by leaf.
 
@@ -56,6 +61,8 @@ def sum_over_samples(
       batch: a pytree of (T, N, ...) arrays.
       weights: a pytree of (T, N) arrays.
       needed: (T, N) bool: the samples to sum over.
+      axis_name: of the devices that share the environments; the sum is then over the
+        samples of all of them.
 
     Returns:
       What `fn` would return for one block of all the samples needed, up to rounding.
@@ -65,16 +72,24 @@ def sum_over_samples(
     def take(index: Array) -> Any:
         return fn(*_take((batch, weights), index, order[0, 0]))
 
-    return _sum(take, order, lambda index: any_agent(index[0] < needed.size))
+    sums = _sum(take, order, lambda index: any_agent(index[0] < needed.size))
+    return sum_over_devices(sums, axis_name)
 
 
-def sum_over_slices(fn: Callable[[Any, Any], Any], samples: Any, weights: Any) -> Any:
+def sum_over_slices(
+    fn: Callable[[Any, Any], Any],
+    samples: Any,
+    weights: Any,
+    *,
+    axis_name: AxisName = None,
+) -> Any:
     """The sum of `fn(block, weights)` over blocks of samples that follow each other.
 
     Args:
       fn: as for `sum_over_samples`; the last sample is what fills up the last block.
       samples: a pytree of (M, ...) arrays; all of them count.
       weights: a pytree of (M,) arrays.
+      axis_name: as for `sum_over_samples`.
     """
     total = len(jax.tree.leaves(samples)[0])
     size = min(most_samples(_numbers((samples, weights), 1)), total)
@@ -88,7 +103,7 @@ def sum_over_slices(fn: Callable[[Any, Any], Any], samples: Any, weights: Any) -
         jax.tree.map(partial(split, mode="edge"), samples),
         jax.tree.map(split, weights),
     )
-    return _sum(lambda block: fn(*block), blocks)
+    return sum_over_devices(_sum(lambda block: fn(*block), blocks), axis_name)
 
 
 def instead_of_padding(batch: Any, needed: Array) -> Any:
@@ -150,7 +165,7 @@ def _sum(
     """The sum of `fn` over the blocks that are used by any agent."""
     first = jax.tree.map(lambda x: x[0], blocks)
     if len(jax.tree.leaves(blocks)[0]) == 1:
-        return sum_over_devices(fn(first))
+        return fn(first)
 
     def add(sums: Any, block: Any) -> Any:
         return jax.tree.map(jnp.add, sums, fn(block))
@@ -159,7 +174,7 @@ def _sum(
         return jax.lax.cond(used(block), add, lambda sums, _: sums, sums, block), None
 
     zero = zeros_like(jax.eval_shape(fn, first))
-    return sum_over_devices(jax.lax.scan(step, zero, blocks)[0])
+    return jax.lax.scan(step, zero, blocks)[0]
 
 
 def _numbers(samples: Any, axes: int) -> int:

@@ -19,8 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from pgjax.collectives import is_split
-
 MAX_PROGRAMS = 64  # that are kept, with all that they refer to
 MAX_BYTES = 2**23  # of arrays that a function refers to, beyond which it is not kept
 MAX_PARTS = 10_000  # of a function, beyond which it is not looked at
@@ -41,12 +39,8 @@ def jit_once(fn: Callable) -> Any:
       fn: a pure function of arrays. The last 64 are kept, with what they refer to.
 
     Returns:
-      A jitted function; `fn` itself if it closes over what is being traced, and where
-      each device has a share of an agent's environments: JAX would take what it traced
-      for another number of devices.
+      A jitted function; `fn` itself if it closes over what is being traced.
     """
-    if is_split():
-        return fn
     try:
         return _jitted(_Key(fn))
     except _TracedError:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from pgjax.blocks import map_over_samples
 from pgjax.collectives import num_envs_of
 from pgjax.returns import lambda_returns, n_step_returns
-from pgjax.types import Array, Numeric, Params, Transition
+from pgjax.types import Array, AxisName, Numeric, Params, Transition
 from pgjax.weighted import standardize
 
 
@@ -32,6 +32,7 @@ def estimate_advantages(
     lam: Numeric,
     n_step: int | None = None,
     normalize: bool = False,
+    axis_name: AxisName = None,
 ) -> Estimates:
     """Values, targets and advantages of a batch, by GAE or by n-step returns.
 
@@ -43,6 +44,7 @@ def estimate_advantages(
       lam: trace decay in [0, 1]; unused with `n_step`.
       n_step: rewards before the bootstrap; None for lambda returns.
       normalize: whether advantages are scaled to mean 0 and variance 1.
+      axis_name: of the devices that share the environments.
 
     Raises:
       ValueError: for a network without a critic, n_step < 1, or advantages of a single
@@ -61,24 +63,24 @@ def estimate_advantages(
         returns = n_step_returns(*steps, gamma=gamma, n=n_step)
     advantage = returns - value
     if normalize:
-        advantage = normalized(advantage, batch.weight)
+        advantage = normalized(advantage, batch.weight, axis_name)
     return Estimates(value, returns, advantage)
 
 
-def normalized(advantage: Array, weight: Array) -> Array:
+def normalized(advantage: Array, weight: Array, axis_name: AxisName) -> Array:
     """Advantages, scaled to mean 0 and variance 1 over the samples that count.
 
     Raises:
       ValueError: for a single sample: its advantage would always be 0, and nothing
         would ever be learned.
     """
-    if num_envs_of(weight.reshape(1, -1)) < 2:
+    if num_envs_of(weight.reshape(1, -1), axis_name) < 2:
         raise ValueError(
             "advantages cannot be normalized over one sample, which leaves nothing of "
             "it: take more environments, steps, or fewer minibatches, or do not "
             "normalize"
         )
-    return standardize(advantage, weight)
+    return standardize(advantage, weight, axis_name=axis_name)
 
 
 def critic_values(

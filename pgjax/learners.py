@@ -18,6 +18,7 @@ from pgjax.losses import entropy_loss
 from pgjax.precision import at_least_float32, number
 from pgjax.types import (
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -119,6 +120,8 @@ def descend_over_samples(
     batch: Any,
     weights: Any,
     needed: Array,
+    *,
+    axis_name: AxisName = None,
 ) -> tuple[Learner, Metrics]:
     """One step along the gradient of a loss that is a sum over samples of a batch.
 
@@ -130,12 +133,15 @@ def descend_over_samples(
       batch: a pytree of (T, N, ...) arrays.
       weights: a pytree of (T, N) arrays: how much each sample counts.
       needed: (T, N) bool; see `sum_over_samples`.
+      axis_name: likewise.
 
     Returns:
       The next learner, and the metrics with gradient_norm.
     """
     grad = partial(jax.value_and_grad(loss, has_aux=True), learner.params)
-    (value, metrics), grads = sum_over_samples(grad, batch, weights, needed)
+    (value, metrics), grads = sum_over_samples(
+        grad, batch, weights, needed, axis_name=axis_name
+    )
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
     return descend(optimizer, learner, grads, value), metrics
 
@@ -146,10 +152,14 @@ def descend_over_slices(
     loss: Callable[[Params, Any, Any], tuple[Array, Metrics]],
     samples: Any,
     weights: Any,
+    *,
+    axis_name: AxisName = None,
 ) -> tuple[Learner, Metrics]:
     """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays."""
     grad = partial(jax.value_and_grad(loss, has_aux=True), learner.params)
-    (value, metrics), grads = sum_over_slices(grad, samples, weights)
+    (value, metrics), grads = sum_over_slices(
+        grad, samples, weights, axis_name=axis_name
+    )
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
     return descend(optimizer, learner, grads, value), metrics
 

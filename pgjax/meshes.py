@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from pgjax.checks import as_count
 from pgjax.collectives import AXIS as ENV
-from pgjax.collectives import split_environments
+from pgjax.types import AxisName
 
 AGENT = "agent"
 AGENTS = P(AGENT)  # split along the first axis, that of agents
@@ -43,6 +44,11 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, env: int = 1) -> M
     return Mesh(np.reshape(devices, (-1, env)), (AGENT, ENV))
 
 
+def axis_of_envs(mesh: Mesh | None) -> AxisName:
+    """The name of the axis that environments are split along, if they are."""
+    return ENV if mesh is not None and mesh.shape[ENV] > 1 else None
+
+
 def over_mesh(
     fn: Callable[..., Any],
     mesh: Mesh,
@@ -60,14 +66,10 @@ def over_mesh(
     if mesh.size == 1:
         return fn
 
-    def share(*arguments: Any) -> Any:
-        with split_environments(mesh.shape[ENV]):
-            return fn(*arguments)
-
-    # Parameters are sums over devices, which is for `check_replicas` to see, and loop
-    # carries that start as constants need no marking.
+    # Parameters are sums over devices, which an algorithm declares and `check_replicas`
+    # sees, and loop carries that start as constants need no marking.
     return jax.shard_map(
-        share, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
 
 
@@ -77,22 +79,21 @@ def specs_of(fn: Callable[..., Any], *arguments: Any, mesh: Mesh) -> Any:
     Along their first axis, if that is shorter in a share.
 
     Args:
-      fn: such as one that makes a `TrainState`.
+      fn: such as one that makes a `TrainState`; it is given `axis_name=`, too.
       *arguments: or their shapes.
       mesh: as of `make_mesh`.
 
     Raises:
       ValueError: if its environments cannot be split evenly.
     """
-    shards = mesh.shape[ENV]
+    shards, axis_name = mesh.shape[ENV], axis_of_envs(mesh)
 
     def share(_: Any, *arguments: Any) -> Any:
-        with split_environments(shards):
-            return fn(*arguments)
+        return fn(*arguments, axis_name=axis_name)
 
     axes = 0, *(None for _ in arguments)
     shares = jax.vmap(share, axes, axis_name=ENV, axis_size=shards)
-    whole = jax.eval_shape(fn, *arguments)
+    whole = jax.eval_shape(partial(fn, axis_name=None), *arguments)
     part = jax.eval_shape(shares, np.zeros(shards), *arguments)
     return jax.tree.map(
         lambda x, y: P() if x.shape == y.shape[1:] else P(ENV), whole, part
@@ -117,6 +118,6 @@ def check_replicas(params: Any) -> None:
         if any(not np.array_equal(first, x, equal_nan=True) for x in others):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise RuntimeError(
-                f"devices disagree about the parameters {name}: the algorithm reduces "
-                "over environments without pgjax.collectives"
+                f"devices disagree about the parameters {name}: the algorithm declares "
+                "sums_over_devices, and reduces over environments without axis_name"
             )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pgjax.checks import as_count
 from pgjax.collectives import own_key
-from pgjax.types import Array, Key, Metrics
+from pgjax.types import Array, AxisName, Key, Metrics
 
 Carry = TypeVar("Carry")
 
@@ -28,6 +28,7 @@ def scan_minibatches(
     *,
     num_epochs: int,
     num_minibatches: int,
+    axis_name: AxisName = None,
 ) -> tuple[Carry, Metrics]:
     """Scans `step` over minibatches; each epoch shuffles the samples anew.
 
@@ -41,6 +42,7 @@ def scan_minibatches(
       samples: a pytree of (M, ...) arrays.
       num_epochs: passes over the samples, >= 1.
       num_minibatches: minibatches per pass; must divide M.
+      axis_name: of the devices that share the environments.
 
     Returns:
       The last carry, and metrics with a leading axis num_epochs * num_minibatches.
@@ -62,7 +64,7 @@ def scan_minibatches(
         )
     # One draw and one sort for all epochs; equal numbers, once in 2^32, keep their
     # order.
-    noise = jax.random.bits(own_key(key), (num_epochs, total))
+    noise = jax.random.bits(own_key(key, axis_name), (num_epochs, total))
     order = jnp.argsort(noise, axis=1).reshape(num_epochs * num_minibatches, -1)
 
     def take(carry: Carry, indices: Array) -> tuple[Carry, Metrics]:

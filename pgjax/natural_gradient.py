@@ -4,7 +4,7 @@ Chained, they are TRPO's policy step: F^-1 g by conjugate gradients, scaled to t
 largest step that the KL bound allows, then shortened until the bound holds in truth.
 Their `update` takes functions of the parameters as extra arguments, as Optax's own line
 searches do. Where environments are split over devices, these functions give the share
-of a device's own samples, to be added up.
+of a device's own samples, and the argument `axis_name` says what is added up.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ from pgjax.checks import (
 )
 from pgjax.collectives import sum_over_devices
 from pgjax.precision import number, working_dtype
-from pgjax.types import Array, Numeric, Params
+from pgjax.types import Array, AxisName, Numeric, Params
 
 KLFn = Callable[[Params], Array]  # params -> mean KL(old || params), 0 at the old ones
 LossFn = Callable[[Params], Array]
 
 
 def fisher_vector_product(
-    kl_fn: KLFn, params: Params, vector: Params, *, damping: Numeric = 0.0
+    kl_fn: KLFn,
+    params: Params,
+    vector: Params,
+    *,
+    damping: Numeric = 0.0,
+    axis_name: AxisName = None,
 ) -> Params:
     """(F + damping I) v, where F is the Hessian of the KL divergence at its minimum.
 
@@ -43,6 +48,8 @@ def fisher_vector_product(
       params: where the Hessian is taken: the old parameters.
       vector: v, a pytree like `params`.
       damping: added to the diagonal, >= 0.
+      axis_name: of devices, of which each has a share of the samples; `kl_fn` gives its
+        part of the mean, and the product is the sum over all of them.
 
     References:
       Schulman et al., Trust Region Policy Optimization, 2015, appendix C.1.
@@ -53,7 +60,7 @@ def fisher_vector_product(
     """
     check_not_negative(damping=damping)
     _, product = jax.jvp(jax.grad(kl_fn), (params,), (vector,))
-    product = sum_over_devices(product)
+    product = sum_over_devices(product, axis_name)
     return jax.tree.map(lambda x, v: x + number(damping, x.dtype) * v, product, vector)
 
 
@@ -81,13 +88,21 @@ def scale_by_inverse_fisher(
     (damping,) = as_scalars(damping=damping)
 
     def update(
-        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
+        updates: Params,
+        state: Any,
+        params: Params = None,
+        *,
+        kl_fn: KLFn,
+        axis_name: AxisName = None,
+        **_: Any,
     ) -> tuple[Params, Any]:
         dtype = working_dtype(*jax.tree.leaves(updates))
 
         def product(vector: Params) -> Params:
             vector = _cast_like(vector, params)
-            vector = fisher_vector_product(kl_fn, params, vector, damping=damping)
+            vector = fisher_vector_product(
+                kl_fn, params, vector, damping=damping, axis_name=axis_name
+            )
             return optax.tree.cast(vector, dtype)
 
         direction, _ = jax.scipy.sparse.linalg.cg(
@@ -119,9 +134,17 @@ def scale_to_kl(
     max_kl, damping = as_scalars(max_kl=max_kl, damping=damping)
 
     def update(
-        updates: Params, state: Any, params: Params = None, *, kl_fn: KLFn, **_: Any
+        updates: Params,
+        state: Any,
+        params: Params = None,
+        *,
+        kl_fn: KLFn,
+        axis_name: AxisName = None,
+        **_: Any,
     ) -> tuple[Params, Any]:
-        product = fisher_vector_product(kl_fn, params, updates, damping=damping)
+        product = fisher_vector_product(
+            kl_fn, params, updates, damping=damping, axis_name=axis_name
+        )
         curvature = _inner_product(updates, product)
         flat = curvature <= 0.0  # no direction, or none that the policy feels
         length = jnp.sqrt(2.0 * max_kl / jnp.where(flat, 1.0, curvature))
@@ -159,13 +182,14 @@ def backtrack_to_kl(
         *,
         kl_fn: KLFn,
         loss_fn: LossFn,
+        axis_name: AxisName = None,
         **_: Any,
     ) -> tuple[Params, Any]:
-        loss = sum_over_devices(loss_fn(params))
+        loss = sum_over_devices(loss_fn(params), axis_name)
 
         def acceptable(scale: Array) -> Array:
             new = optax.apply_updates(params, _scaled(scale, updates))
-            new_kl, new_loss = sum_over_devices((kl_fn(new), loss_fn(new)))
+            new_kl, new_loss = sum_over_devices((kl_fn(new), loss_fn(new)), axis_name)
             return (new_kl <= max_kl) & (new_loss <= loss)
 
         def going_on(carry: tuple) -> Array:

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.checks import as_scalars, check_is, check_positive, check_unit_interval
-from pgjax.collectives import each_device
+from pgjax.collectives import each_device, named
 from pgjax.counters import as_float
 from pgjax.precision import number
 from pgjax.running_moments import Moments, no_moments, update_moments
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -97,7 +98,7 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
         return Learner(NormalizedParams(inner.params, moments), inner.opt_state)
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         params, moments = learner.params
         normalized = batch._replace(
@@ -105,8 +106,8 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
             next_obs=normalize(moments, batch.next_obs),
         )
         inner = Learner(params, learner.opt_state)
-        inner, metrics = algorithm.update(key, inner, normalized)
-        moments = update_moments(moments, batch.obs, batch.weight)
+        inner, metrics = algorithm.update(key, inner, normalized, **named(axis_name))
+        moments = update_moments(moments, batch.obs, batch.weight, axis_name=axis_name)
         return Learner(
             NormalizedParams(inner.params, moments), inner.opt_state
         ), metrics
@@ -114,7 +115,7 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
     def policy(params: NormalizedParams, obs: Array):
         return algorithm.policy(params.params, normalize(params.moments, obs))
 
-    return Algorithm(init, update, policy, algorithm.complete_episodes)
+    return algorithm._replace(init=init, update=update, policy=policy)
 
 
 def _holds(kind: type, learner: Learner) -> bool:
@@ -183,7 +184,7 @@ def scale_rewards(
         return Learner(inner.params, scale)
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         opt_state, moments, largest, running = learner.opt_state
         counts = batch.weight > 0
@@ -197,9 +198,9 @@ def scale_rewards(
         # Padding follows an episode's end, and the next episode follows the padding.
         ended = batch.terminated | batch.truncated | ~counts
         running, returns = jax.lax.scan(accumulate, running, (reward, ended))
-        moments = update_moments(moments, returns, batch.weight)
+        moments = update_moments(moments, returns, batch.weight, axis_name=axis_name)
         size = jnp.max(jnp.where(counts, jnp.abs(returns), 0.0))
-        largest = jnp.maximum(largest, jnp.max(each_device(size)))
+        largest = jnp.maximum(largest, jnp.max(each_device(size, axis_name)))
         scaled = jnp.clip(reward / _divisor_of_rewards(moments, largest), -clip, clip)
         floating = jnp.issubdtype(batch.reward.dtype, jnp.floating)
         scaled = scaled.astype(batch.reward.dtype if floating else running.dtype)
@@ -207,11 +208,12 @@ def scale_rewards(
             key,
             Learner(learner.params, opt_state),
             batch._replace(reward=scaled),
+            **named(axis_name),
         )
         scale = RewardScale(inner.opt_state, moments, largest, running)
         return Learner(inner.params, scale), metrics
 
-    return Algorithm(init, update, algorithm.policy, algorithm.complete_episodes)
+    return algorithm._replace(init=init, update=update)
 
 
 def _divisor_of_rewards(moments: Moments, largest: Array) -> Array:

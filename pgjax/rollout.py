@@ -27,6 +27,7 @@ from pgjax.stepping import (
 )
 from pgjax.types import (
     Array,
+    AxisName,
     Env,
     Episodes,
     Key,
@@ -67,16 +68,21 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     num_envs = as_count("num_envs", num_envs)
     check_env(env, num_envs)
 
-    def init(key: Key) -> tuple:
-        del key
+    def init(key: Key, axis_name: AxisName = None) -> tuple:
+        del key, axis_name
         return ()  # nothing outlives a rollout
 
     def play(
-        key: Key, policy: PolicyFn, params: Params, rooms: Sequence[int], use: Callable
+        key: Key,
+        policy: PolicyFn,
+        params: Params,
+        rooms: Sequence[int],
+        use: Callable,
+        axis_name: AxisName,
     ) -> Any:
         """`use` of the first of the rooms that all episodes fit into."""
-        key = own_key(key)
-        start = start_envs(env, jax.random.fold_in(key, 0), share_of(num_envs))
+        key, size = own_key(key, axis_name), share_of(num_envs, axis_name)
+        start = start_envs(env, jax.random.fold_in(key, 0), size)
         fresh = start.obs, start.env_state  # for padding, which nobody looks at
         check_policy(env, policy, params, start.obs)
 
@@ -99,13 +105,13 @@ def episodes(env: Env, num_envs: int) -> Rollout:
             if not larger:
                 return use(*playing.rows)
             return jax.lax.cond(
-                any_agent(total(playing.alive) > 0),
+                any_agent(total(playing.alive, axis_name=axis_name) > 0),
                 lambda playing: fill(_with_room(playing, larger[0]), larger),
                 lambda playing: use(*playing.rows),
                 playing,
             )
 
-        alive = jnp.ones(share_of(num_envs), bool)
+        alive = jnp.ones(size, bool)
         playing = Playing(jnp.int32(0), start, alive, ())
         noise, keys = jax.eval_shape(draw, jnp.arange(1))
         row = jax.eval_shape(
@@ -115,18 +121,34 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         return fill(_with_room(playing._replace(rows=rows), rooms[0]), rooms)
 
     def collect(
-        key: Key, policy: PolicyFn, params: Params, state: tuple
+        key: Key,
+        policy: PolicyFn,
+        params: Params,
+        state: tuple,
+        axis_name: AxisName = None,
     ) -> tuple[tuple, Transition, Episodes]:
-        rooms = (env.max_steps,)
-        return state, *play(key, policy, params, rooms, lambda *rows: rows)
+        rooms, use = (env.max_steps,), lambda *rows: rows
+        return state, *play(key, policy, params, rooms, use, axis_name)
 
     def collect_then(
-        key: Key, policy: PolicyFn, params: Params, state: tuple, use: Callable
+        key: Key,
+        policy: PolicyFn,
+        params: Params,
+        state: tuple,
+        use: Callable,
+        axis_name: AxisName = None,
     ) -> tuple[tuple, Any]:
-        return state, play(key, policy, params, _rooms(env.max_steps), use)
+        rooms = _rooms(env.max_steps)
+        return state, play(key, policy, params, rooms, use, axis_name)
 
-    observe = partial(_observe, env, num_envs)
-    return Rollout(init, collect, observe, True, collect_then)
+    return Rollout(
+        init,
+        collect,
+        partial(_observe, env, num_envs),
+        complete_episodes=True,
+        collect_then=collect_then,
+        splits_over_devices=True,
+    )
 
 
 class Playing(NamedTuple):
@@ -225,14 +247,19 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     num_steps = as_count("num_steps", num_steps)
     check_env(env, num_envs)
 
-    def init(key: Key) -> EnvsState:
-        return start_envs(env, own_key(key), share_of(num_envs))
+    def init(key: Key, axis_name: AxisName = None) -> EnvsState:
+        size = share_of(num_envs, axis_name)
+        return start_envs(env, own_key(key, axis_name), size)
 
     def collect(
-        key: Key, policy: PolicyFn, params: Params, state: EnvsState
+        key: Key,
+        policy: PolicyFn,
+        params: Params,
+        state: EnvsState,
+        axis_name: AxisName = None,
     ) -> tuple[EnvsState, Transition, Episodes]:
         # Every separate use of a threefry key costs tenths of a second of compilation.
-        keys = jax.random.split(own_key(key), (num_steps, 3))
+        keys = jax.random.split(own_key(key, axis_name), (num_steps, 3))
         check_policy(env, policy, params, state.obs)
         noise = draw_noise(policy, params, state.obs, keys[:, 0])
 
@@ -244,8 +271,14 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
         state, rows = scan(env, act, state, (noise, keys[:, 1]), keys[:, 2])
         return state, *rows
 
-    return Rollout(init, collect, partial(_observe, env, num_envs), False)
+    return Rollout(
+        init,
+        collect,
+        partial(_observe, env, num_envs),
+        complete_episodes=False,
+        splits_over_devices=True,
+    )
 
 
 def _observe(env: Env, num_envs: int, key: Key) -> Array:
-    return env.reset(key, share_of(num_envs))[0]
+    return env.reset(key, num_envs)[0]

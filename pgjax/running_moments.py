@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from pgjax.collectives import each_device, total
 from pgjax.counters import Counter, as_float, count, zero_counter
-from pgjax.types import Array
+from pgjax.types import Array, AxisName
 
 
 class Moments(NamedTuple):
@@ -33,13 +33,16 @@ def no_moments(shape: tuple[int, ...], dtype: Any) -> Moments:
     return Moments(zero_counter(), zero, jnp.ones(shape, dtype), rest, other_rest)
 
 
-def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
+def update_moments(
+    moments: Moments, x: Array, weight: Array, *, axis_name: AxisName = None
+) -> Moments:
     """The moments with more samples taken in.
 
     Args:
       moments: of the samples so far, each of shape E.
       x: (T, N, *E) new samples, of any real type. Those that count must be finite.
       weight: (T, N) 1 for samples that count, 0 for padding, which may hold anything.
+      axis_name: of the devices that share the environments.
 
     References:
       Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
@@ -49,7 +52,7 @@ def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
     """
     dtype, before = moments.mean.dtype, moments.num_samples
     counts = weight > 0
-    new = total(counts.astype(jnp.uint32))
+    new = total(counts.astype(jnp.uint32), axis_name=axis_name)
     num_samples = count(before, new)
     share = (new.astype(jnp.float32) / jnp.maximum(as_float(num_samples), 1.0)).astype(
         dtype
@@ -59,11 +62,12 @@ def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
     mask = counts.reshape(counts.shape + (1,) * (x.ndim - counts.ndim))
 
     def mean_of(y: Array) -> Array:
-        return total(jnp.where(mask, y, 0.0), axis=(0, 1)) / divisor
+        y = jnp.where(mask, y, 0.0)
+        return total(y, axis=(0, 1), axis_name=axis_name) / divisor
 
     # Distances from a number nearby are exact where plain sums would be rounded.
     known = as_float(before) > 0.0
-    first = _first_sample(x, counts)
+    first = _first_sample(x, counts, axis_name)
     base = jnp.where(known, moments.mean, first)
     variance = jnp.where(known, moments.variance, 0.0)
     distance = (x - base[None, None]) - moments.mean_rest[None, None]
@@ -80,10 +84,11 @@ def update_moments(moments: Moments, x: Array, weight: Array) -> Moments:
     return jax.tree.map(lambda x, old: jnp.where(new > 0, x, old), updated, moments)
 
 
-def _first_sample(x: Array, counts: Array) -> Array:
+def _first_sample(x: Array, counts: Array, axis_name: AxisName) -> Array:
     """The first sample that counts, of the first device that has one; or anything."""
     samples = x.reshape(-1, *x.shape[counts.ndim :])
-    first, some = each_device((samples[jnp.argmax(counts)], jnp.any(counts)))
+    own = samples[jnp.argmax(counts)], jnp.any(counts)
+    first, some = each_device(own, axis_name)
     return first[jnp.argmax(some)]
 
 

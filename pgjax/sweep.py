@@ -17,8 +17,8 @@ from pgjax.checks import as_count, check_is
 from pgjax.compilation import jit_once
 from pgjax.learners import inputs_used
 from pgjax.parts import first_difference
-from pgjax.train import train
-from pgjax.types import Algorithm, Metrics, Rollout, TrainState
+from pgjax.train import init_train_state, train_steps
+from pgjax.types import Algorithm, AxisName, Metrics, Rollout, TrainState
 
 
 def sweep(
@@ -79,10 +79,17 @@ def sweep(
     fixed = {name: x for name, x in axes.items() if name not in floats}
 
     def agent(choice: dict[str, Any]) -> Callable:
-        def run(seed: Any, values: dict[str, Any]) -> tuple[TrainState, Metrics]:
-            algorithm = make_algorithm(**values, **choice)
-            return train(
-                jax.random.key(seed), rollout, algorithm, num_updates=num_updates
+        def run(
+            seed: Any, values: dict[str, Any], axis_name: AxisName = None
+        ) -> tuple[TrainState, Metrics]:
+            algorithm, key = make_algorithm(**values, **choice), jax.random.key(seed)
+            state = init_train_state(key, rollout, algorithm, axis_name=axis_name)
+            return train_steps(
+                state,
+                rollout,
+                algorithm,
+                num_updates=num_updates,
+                axis_name=axis_name,
             )
 
         return run

@@ -12,14 +12,15 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pgjax.batching import count_up_to
 from pgjax.checks import as_count, check_is, check_key
-from pgjax.collectives import each_device, sum_over_devices
+from pgjax.collectives import each_device, named, share_of, sum_over_devices
 from pgjax.compilation import jit_once
 from pgjax.contract import check_learner, check_update
 from pgjax.counters import count_up_to_limit
-from pgjax.meshes import AGENT, over_mesh, specs_of
+from pgjax.meshes import AGENT, axis_of_envs, over_mesh, specs_of
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Episodes,
     Key,
     Metrics,
@@ -43,10 +44,8 @@ def train(
 
     With a mesh, the environments are split over its devices. Every number of devices
     draws other random numbers, so a seed gives another agent, of the same distribution.
-    An algorithm of your own must then reduce over environments with `pgjax.weighted`,
-    `pgjax.blocks` and `pgjax.collectives`, as those here do: a plain mean would be that
-    of one device's share; see `check_replicas`. Nor may an `update` be jitted by
-    itself: JAX would take what it traced for one device. On a CPU, wait for each call
+    The algorithm must declare that it sums over devices; see `Algorithm`, and, for one
+    of your own, `check_replicas`. On a CPU, wait for each call
     (`jax.block_until_ready`) before the next: two programs at once, whose sums wait for
     all devices, can wait for each other for ever.
 
@@ -63,7 +62,8 @@ def train(
 
     Raises:
       ValueError: if the rollout cuts episodes and the algorithm needs them whole,
-        num_updates < 1, or the environments cannot be split evenly.
+        num_updates < 1, or the environments cannot be split evenly, or by this
+        algorithm or rollout not at all.
     """
     num_updates = as_count("num_updates", num_updates)
     state = init_train_state(key, rollout, algorithm, mesh=mesh)
@@ -71,7 +71,12 @@ def train(
 
 
 def init_train_state(
-    key: Key, rollout: Rollout, algorithm: Algorithm, *, mesh: Mesh | None = None
+    key: Key,
+    rollout: Rollout,
+    algorithm: Algorithm,
+    *,
+    mesh: Mesh | None = None,
+    axis_name: AxisName = None,
 ) -> TrainState:
     """The state before the first update.
 
@@ -80,6 +85,7 @@ def init_train_state(
       rollout: as for `train`.
       algorithm: as for `train`.
       mesh: as for `train`.
+      axis_name: as for `train_step`; instead of `mesh`.
 
     Raises:
       TypeError: if an argument is something else.
@@ -95,7 +101,7 @@ def init_train_state(
         )
     check_key(key)
     init: Callable[[Key], TrainState] = partial(
-        _init, rollout=rollout, algorithm=algorithm
+        _init, rollout=rollout, algorithm=algorithm, axis_name=_axis(mesh, axis_name)
     )
     if mesh is not None:
         specs = _specs(rollout, algorithm, mesh)
@@ -103,14 +109,16 @@ def init_train_state(
     return _with_own_buffers(jit_once(init)(key))
 
 
-def _init(key: Key, rollout: Rollout, algorithm: Algorithm) -> TrainState:
+def _init(
+    key: Key, rollout: Rollout, algorithm: Algorithm, axis_name: AxisName
+) -> TrainState:
+    _check_split(rollout, algorithm, axis_name)
     key, learner_key, rollout_key = jax.random.split(key, 3)
     obs = jax.eval_shape(rollout.observe, rollout_key)
+    shape = share_of(len(obs), axis_name), *obs.shape[1:]
     return TrainState(
-        learner=check_learner(
-            algorithm.init(learner_key, jnp.zeros(obs.shape, obs.dtype))
-        ),
-        rollout_state=rollout.init(rollout_key),
+        learner=check_learner(algorithm.init(learner_key, jnp.zeros(shape, obs.dtype))),
+        rollout_state=rollout.init(rollout_key, **named(axis_name)),
         recent_returns=jnp.zeros(RECENT, jnp.float32),
         num_episodes=jnp.zeros((), jnp.uint32),
         num_updates=jnp.zeros((), jnp.uint32),
@@ -134,6 +142,11 @@ def _with_own_buffers(state: TrainState) -> TrainState:
     )
 
 
+def _axis(mesh: Mesh | None, axis_name: AxisName) -> AxisName:
+    """What the environments are split along: a mesh's axis, or one that is there."""
+    return axis_name if mesh is None else axis_of_envs(mesh)
+
+
 def _specs(rollout: Rollout, algorithm: Algorithm, mesh: Mesh) -> TrainState:
     """How the state of one agent is split."""
     if mesh.shape[AGENT] > 1:
@@ -141,7 +154,26 @@ def _specs(rollout: Rollout, algorithm: Algorithm, mesh: Mesh) -> TrainState:
             f"one agent cannot be split over an agent axis of {mesh.shape[AGENT]}; "
             "all devices share its environments with make_mesh(devices, env=N)"
         )
-    return specs_of(lambda: _init(jax.random.key(0), rollout, algorithm), mesh=mesh)
+    return specs_of(partial(_init, jax.random.key(0), rollout, algorithm), mesh=mesh)
+
+
+def _check_split(rollout: Rollout, algorithm: Algorithm, axis_name: AxisName) -> None:
+    """Raises ValueError where devices would share what has no sums over devices."""
+    told = "devices share an agent's environments here (env > 1), and this"
+    if axis_name is not None and not algorithm.sums_over_devices:
+        raise ValueError(
+            f"{told} algorithm does not declare that its update sums over them: each "
+            "device would learn from its own share. Use make_mesh(env=1), or reduce "
+            "with pg.total, pg.weighted_mean, pg.mean_weights and pg.sum_over_samples, "
+            "handing them the axis_name that update is given, and declare "
+            "pg.Algorithm(..., sums_over_devices=True)"
+        )
+    if axis_name is not None and not rollout.splits_over_devices:
+        raise ValueError(
+            f"{told} rollout does not declare that it gives each device its share. Use "
+            "make_mesh(env=1), or let init and collect take axis_name, and declare "
+            "pg.Rollout(..., splits_over_devices=True)"
+        )
 
 
 def train_steps(
@@ -151,6 +183,7 @@ def train_steps(
     *,
     num_updates: int,
     mesh: Mesh | None = None,
+    axis_name: AxisName = None,
 ) -> tuple[TrainState, Metrics]:
     """`num_updates` train steps in one scan; the body of `train`, and of a chunk.
 
@@ -160,6 +193,7 @@ def train_steps(
       algorithm: as for `train`.
       num_updates: >= 1.
       mesh: as for `train`; the one that `state` was made with.
+      axis_name: as for `train_step`; instead of `mesh`.
 
     Returns:
       The state to go on from, and metrics of shape (num_updates,).
@@ -168,9 +202,10 @@ def train_steps(
       ValueError: if num_updates < 1.
     """
     num_updates = as_count("num_updates", num_updates)
+    axis_name = _axis(mesh, axis_name)
 
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-        return train_step(state, rollout, algorithm)
+        return train_step(state, rollout, algorithm, axis_name=axis_name)
 
     def run(state: TrainState) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(step, state, length=num_updates)
@@ -183,7 +218,11 @@ def train_steps(
 
 
 def train_step(
-    state: TrainState, rollout: Rollout, algorithm: Algorithm
+    state: TrainState,
+    rollout: Rollout,
+    algorithm: Algorithm,
+    *,
+    axis_name: AxisName = None,
 ) -> tuple[TrainState, Metrics]:
     """One rollout and one update.
 
@@ -191,6 +230,8 @@ def train_step(
       state: as returned by `init_train_state` or an earlier call.
       rollout: as for `train`; the one that `state` was made with.
       algorithm: as for `train`; likewise.
+      axis_name: of the devices that share the environments, inside a `shard_map` of
+        your own.
 
     Returns:
       The next state, and scalar metrics: those of the algorithm and
@@ -201,20 +242,23 @@ def train_step(
         recent_return: mean return of the last 100 episodes of the whole run, or of as
           many as there were; NaN before the first.
     """
-    return jit_once(partial(_step, rollout=rollout, algorithm=algorithm))(state)
+    step = partial(_step, rollout=rollout, algorithm=algorithm, axis_name=axis_name)
+    return jit_once(step)(state)
 
 
 def _step(
-    state: TrainState, rollout: Rollout, algorithm: Algorithm
+    state: TrainState, rollout: Rollout, algorithm: Algorithm, axis_name: AxisName
 ) -> tuple[TrainState, Metrics]:
+    _check_split(rollout, algorithm, axis_name)
     key, rollout_key, update_key = jax.random.split(state.key, 3)
 
     def learn(batch: Transition, episodes: Episodes) -> tuple[Any, Metrics, Array]:
         learner, metrics = check_update(
-            state.learner, algorithm.update(update_key, state.learner, batch)
+            state.learner,
+            algorithm.update(update_key, state.learner, batch, **named(axis_name)),
         )
-        summary = _summary(batch, episodes)
-        recent = _push(state.recent_returns, episodes, summary["episodes"])
+        summary = _summary(batch, episodes, axis_name)
+        recent = _push(state.recent_returns, episodes, summary["episodes"], axis_name)
         return learner, metrics | summary, recent
 
     arguments = (
@@ -224,10 +268,12 @@ def _step(
         state.rollout_state,
     )
     if rollout.collect_then is None:
-        rollout_state, batch, episodes = rollout.collect(*arguments)
+        rollout_state, batch, episodes = rollout.collect(*arguments, **named(axis_name))
         learner, metrics, recent = learn(batch, episodes)
     else:
-        rollout_state, results = rollout.collect_then(*arguments, learn)
+        rollout_state, results = rollout.collect_then(
+            *arguments, learn, **named(axis_name)
+        )
         learner, metrics, recent = results
     state = TrainState(
         learner,
@@ -240,7 +286,7 @@ def _step(
     return state, metrics | {"recent_return": recent_return(state)}
 
 
-def _summary(batch: Transition, episodes: Episodes) -> Metrics:
+def _summary(batch: Transition, episodes: Episodes, axis_name: AxisName) -> Metrics:
     """What a rollout came to, over all devices."""
     finished = episodes.finished
     # Lengths are added up as floats: those of long episodes come to more than 2^31.
@@ -251,7 +297,8 @@ def _summary(batch: Transition, episodes: Episodes) -> Metrics:
             jnp.sum(finished, dtype=jnp.int32),
             jnp.sum(jnp.where(finished, episodes.returns, 0.0)),
             jnp.sum(jnp.where(finished, episodes.lengths, 0).astype(jnp.float32)),
-        )
+        ),
+        axis_name,
     )
     num_episodes = count.astype(jnp.float32)
     return {
@@ -270,7 +317,9 @@ def recent_return(state: TrainState) -> Array:
     return total / jnp.sum(known, dtype=jnp.float32)
 
 
-def _push(recent: Array, episodes: Episodes, count: Array) -> Array:
+def _push(
+    recent: Array, episodes: Episodes, count: Array, axis_name: AxisName
+) -> Array:
     """The last returns, newest first, after those of the `count` that just ended."""
     so_far = count_up_to(episodes.finished.ravel())  # by time, then by environment
     place = jnp.arange(RECENT, dtype=jnp.int32)  # 0 for the newest
@@ -279,6 +328,6 @@ def _push(recent: Array, episodes: Episodes, count: Array) -> Array:
     new = jnp.where(known, episodes.returns.ravel()[step], 0.0)
     time = jnp.where(known, step // episodes.finished.shape[1], -1)
     # Where environments are split over devices, the newest of all of them.
-    times, new = (x.ravel() for x in each_device((time, new)))
+    times, new = (x.ravel() for x in each_device((time, new), axis_name))
     new = new[jnp.argsort(-times, stable=True)[:RECENT]]
     return jnp.where(place < count, new, recent[place - count])

@@ -11,6 +11,7 @@ Array = jax.Array
 Key = jax.Array  # a typed key, as made by `jax.random.key`
 Params = Any  # a pytree of arrays
 Numeric = jax.Array | float  # a float that may be a tracer, so that `vmap` can sweep it
+AxisName = str | None  # of the devices that share an agent's environments, if any do
 Metrics = dict[str, jax.Array]  # scalars, reduced on the device
 
 
@@ -123,12 +124,18 @@ class Algorithm(NamedTuple):
 
     `complete_episodes` says that `update` needs every episode whole, from its first
     step to its last; `train` then refuses rollouts that cut them at a horizon.
+
+    `sums_over_devices` says that `update` is right where an agent's environments are
+    split over devices. It is then given `axis_name=` as well, None where they are not,
+    and hands it to all that reduces over environments: `pg.total`, `pg.weighted_mean`,
+    `pg.mean_weights`, `pg.sum_over_samples`. Without it, `train` refuses such a mesh.
     """
 
     init: Callable[[Key, Array], Learner]
-    update: Callable[[Key, Learner, Transition], tuple[Learner, Metrics]]
+    update: Callable[..., tuple[Learner, Metrics]]  # (key, learner, batch)
     policy: PolicyFn
     complete_episodes: bool = False
+    sums_over_devices: bool = False
 
 
 class Env(NamedTuple):
@@ -154,10 +161,15 @@ class Rollout(NamedTuple):
     episodes as well and returns the next state and its result, whose shapes must not
     depend on T: it may hand over fewer steps than there is room for in the worst case.
     Without it, `collect` serves.
+
+    `splits_over_devices` says that `init`, `collect` and `collect_then` take
+    `axis_name=` as well, and give a device's share of the environments. Without it,
+    `train` refuses a mesh that splits them.
     """
 
-    init: Callable[[Key], Any]
-    collect: Callable[[Key, PolicyFn, Params, Any], tuple[Any, Transition, Episodes]]
+    init: Callable[..., Any]  # (key)
+    collect: Callable[..., tuple[Any, Transition, Episodes]]
     observe: Callable[[Key], Array]  # example observations, (N, ...)
     complete_episodes: bool
     collect_then: Callable[..., tuple[Any, Any]] | None = None
+    splits_over_devices: bool = False

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from pgjax.collectives import each_device, num_envs_of, total
 from pgjax.precision import at_least_float32
-from pgjax.types import Array
+from pgjax.types import Array, AxisName
 
 
 def masked(x: Array, weight: Array) -> Array:
@@ -19,23 +19,29 @@ def masked(x: Array, weight: Array) -> Array:
     return jnp.where(weight > 0, x, jnp.zeros_like(x))
 
 
-def weighted_mean(x: Array, weight: Array, axis: int | None = None) -> Array:
+def weighted_mean(
+    x: Array,
+    weight: Array,
+    axis: int | None = None,
+    *,
+    axis_name: AxisName = None,
+) -> Array:
     """The mean of the samples that count; 0 where there are none.
 
     Args:
       x: (...) samples.
       weight: like `x`, >= 0.
       axis: the axis to reduce, which is kept with size 1; by default all of them.
+      axis_name: of the devices that share the environments, where one axis is theirs.
 
     >>> print(weighted_mean(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
     2.0
     """
     x, weight = at_least_float32(x, weight)
     keep = axis is not None
-    add = jnp.sum if axis == 0 else total  # over time alone; over environments too
-    return add(weight * masked(x, weight), axis=axis, keepdims=keep) / _positive(
-        add(weight, axis=axis, keepdims=keep)
-    )
+    over = None if axis == 0 else axis_name  # over time alone; over environments too
+    summed = total(weight * masked(x, weight), axis, keepdims=keep, axis_name=over)
+    return summed / _positive(total(weight, axis, keepdims=keep, axis_name=over))
 
 
 def weighted_sum(x: Array, weight: Array) -> Array:
@@ -48,23 +54,30 @@ def weighted_sum(x: Array, weight: Array) -> Array:
     return jnp.sum(weight * x)
 
 
-def mean_weights(weight: Array) -> Array:
+def mean_weights(weight: Array, *, axis_name: AxisName = None) -> Array:
     """Weights that turn a sum into the mean over the samples that count.
+
+    Args:
+      weight: (...) >= 0, one for each sample; 0 for padding.
+      axis_name: of the devices that share the samples; the sum is then over all of
+        them, too.
 
     >>> print(mean_weights(jnp.array([1., 1., 0.])))
     [0.5 0.5 0. ]
     """
     (weight,) = at_least_float32(weight)
-    return weight / _positive(total(weight))
+    return weight / _positive(total(weight, axis_name=axis_name))
 
 
-def per_episode(weight: Array) -> Array:
+def per_episode(weight: Array, *, axis_name: AxisName = None) -> Array:
     """(T, N) weights that turn a sum into the mean over N episodes of their sums."""
     (weight,) = at_least_float32(weight)
-    return weight / num_envs_of(weight)
+    return weight / num_envs_of(weight, axis_name)
 
 
-def moments(x: Array, weight: Array) -> tuple[Array, Array]:
+def moments(
+    x: Array, weight: Array, *, axis_name: AxisName = None
+) -> tuple[Array, Array]:
     """Mean and sample variance of samples of weight 0 or 1; 0 for fewer than two.
 
     >>> print(*moments(jnp.array([1., 3., 9.]), jnp.array([1., 1., 0.])))
@@ -78,7 +91,7 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
     mean = mean + jnp.sum(weight * (x - mean)) / _positive(count)
     squares = jnp.sum(weight * jnp.square(x - mean))
     # One exchange, where environments are split over devices.
-    counts, means, squares = each_device(jnp.stack([count, mean, squares])).T
+    counts, means, squares = each_device(jnp.stack([count, mean, squares]), axis_name).T
     count = jnp.sum(counts)
     pivot = means[jnp.argmax(counts)]  # of one device, it is the mean, to the bit
     mean = pivot + jnp.sum(counts * (means - pivot)) / _positive(count)
@@ -86,7 +99,7 @@ def moments(x: Array, weight: Array) -> tuple[Array, Array]:
     return mean, jnp.sum(squares + between) / jnp.maximum(count - 1.0, 1.0)
 
 
-def standardize(x: Array, weight: Array) -> Array:
+def standardize(x: Array, weight: Array, *, axis_name: AxisName = None) -> Array:
     """The samples, shifted and scaled to mean 0 and variance 1 over those that count.
 
     A single sample, or equal ones, become 0, and padding something finite. Under
@@ -97,7 +110,7 @@ def standardize(x: Array, weight: Array) -> Array:
     """
     x, weight = at_least_float32(x, weight)
     x = masked(x, weight)
-    mean, variance = moments(x, weight)
+    mean, variance = moments(x, weight, axis_name=axis_name)
     return (x - mean) / (jnp.sqrt(variance) + 1e-8)
 
 

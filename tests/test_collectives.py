@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import batches
 import jax
@@ -32,9 +33,9 @@ def split(fn, *args):
         x = jnp.asarray(x)
         return x.reshape(len(x), SHARES, -1, *x.shape[2:])
 
-    with collectives.split_environments(SHARES):
-        mapped = jax.vmap(fn, in_axes=1, axis_name=collectives.AXIS)
-        return jax.jit(mapped)(*jax.tree.map(cut, args))
+    fn = partial(fn, axis_name=collectives.AXIS)
+    mapped = jax.vmap(fn, in_axes=1, axis_name=collectives.AXIS)
+    return jax.jit(mapped)(*jax.tree.map(cut, args))
 
 
 def learn(make, batch, *, whole, **options):
@@ -42,8 +43,8 @@ def learn(make, batch, *, whole, **options):
     algorithm = make(NETWORK, ADAM, **options)
     learner = pg.Learner(batches.PARAMS, ADAM.init(batches.PARAMS))
 
-    def update(batch):
-        return algorithm.update(jax.random.key(0), learner, batch)
+    def update(batch, axis_name=None):
+        return algorithm.update(jax.random.key(0), learner, batch, axis_name)
 
     learner, metrics = jax.jit(update)(batch) if whole else split(update, batch)
     return learner.params, metrics
@@ -91,9 +92,9 @@ def test_statistics_are_those_of_all_environments(wrap):
     algorithm = wrap(pg.a2c(NETWORK, ADAM))
     obs = jnp.asarray(batch.obs[0])
 
-    def update(batch):
+    def update(batch, axis_name=None):
         learner = algorithm.init(jax.random.key(0), batch.obs[0])
-        return algorithm.update(jax.random.key(1), learner, batch)[0]
+        return algorithm.update(jax.random.key(1), learner, batch, axis_name)[0]
 
     expected = jax.jit(update)(batch)
     shares = split(update, batch)
@@ -116,7 +117,7 @@ def test_statistics_are_those_of_all_environments(wrap):
 def test_moments_of_shares_far_apart_are_exact():
     x = np.float32([[1000.0, 1001.0, -5.0, -6.0], [1002.0, 1000.0, -5.5, 0.0]])
     weight = np.float32([[1, 1, 1, 1], [1, 0, 1, 0]])
-    mean, variance = split(lambda x, w: moments(x, w), x, weight)
+    mean, variance = split(moments, x, weight)
     counted = x[weight > 0].astype(np.float64)
     np.testing.assert_allclose(mean, np.full(2, counted.mean()), rtol=1e-6)
     np.testing.assert_allclose(variance, np.full(2, counted.var(ddof=1)), rtol=1e-6)
@@ -149,6 +150,51 @@ def test_a_mesh_has_whole_rows():
         ValueError, match="env must divide the number of devices, 3, got"
     ):
         pg.make_mesh([jax.devices()[0]] * 3, env=2)
+
+
+def batch_median(returns, weight, value=None):
+    return jnp.median(returns)
+
+
+def undeclared(env):
+    """What does not say that it can be split, and what is said of it."""
+    network = pg.actor_critic(env, (8,))
+    a2c = pg.a2c(network, ADAM)
+    steps = pg.unroll(env, 4, 8)
+    careless = a2c._replace(sums_over_devices=False)
+    baseline = pg.reinforce(network, ADAM, baseline=batch_median)
+    alone = steps._replace(splits_over_devices=False)
+    return [
+        (careless, steps, "algorithm does not declare that its update sums over"),
+        (pg.scale_rewards(careless), steps, "algorithm does not declare"),
+        (pg.normalize_observations(careless), steps, "algorithm does not declare"),
+        (pg.anneal(careless, env_steps=1e5), steps, "algorithm does not declare"),
+        (a2c, alone, "rollout does not declare that it gives each device its share"),
+        (baseline, pg.episodes(env, 4), "this baseline would be that of one device's"),
+    ]
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_what_does_not_sum_over_devices_is_refused(case):
+    env = pg.make_env("CartPole-v1")
+    algorithm, rollout, says = undeclared(env)[case]
+    mesh = pg.make_mesh([jax.devices()[0]] * 2, env=2)  # only its shape is looked at
+    arguments = jax.random.key(0), rollout, algorithm
+    if "baseline" not in says:
+        with pytest.raises(ValueError, match=says):
+            pg.init_train_state(*arguments, mesh=mesh)
+
+    def train(axis_name, _):  # in a mesh of one's own
+        state = pg.init_train_state(*arguments, axis_name=axis_name)
+        return pg.train_step(state, rollout, algorithm, axis_name=axis_name)
+
+    def shapes(axis_name):
+        mapped = jax.vmap(partial(train, axis_name), axis_name="devices")
+        return jax.eval_shape(mapped, jnp.zeros(2))
+
+    with pytest.raises(ValueError, match=says):
+        shapes("devices")
+    shapes(None)  # nothing is split
 
 
 SCRIPT = """
@@ -201,7 +247,7 @@ for algorithm, rollout in (
         assert len(np.unique(np.asarray(obs)[:, 0])) == 8
 
 
-def careless(key, learner, batch):  # a plain mean, of one device's share
+def careless(key, learner, batch, axis_name):  # a plain mean, of one device's share
     params = jax.tree.map(lambda x: x + jnp.mean(batch.obs), learner.params)
     return learner._replace(params=params), {}
 

@@ -14,7 +14,6 @@ import pytest
 
 import pgjax as pg
 from pgjax import compilation
-from pgjax.collectives import split_environments
 from pgjax.compilation import jit_once
 
 COMPILED = [0]
@@ -296,12 +295,13 @@ def test_what_is_traced_is_not_kept():
     assert compilation._jitted.cache_info().currsize == before
 
 
-def test_a_share_of_the_environments_is_traced_by_itself():
+def test_shares_of_other_numbers_of_devices_are_other_programs():
     def fn(x):
-        return x
+        return x * jax.lax.axis_size("env")
 
-    with split_environments(2):
-        assert jit_once(fn) is fn
+    for size in (2, 3):
+        mapped = jax.vmap(lambda x: jit_once(fn)(x), axis_name="env")
+        np.testing.assert_array_equal(mapped(jnp.ones(size)), [size] * size)
 
 
 def test_old_programs_and_what_they_refer_to_are_let_go():

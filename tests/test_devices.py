@@ -66,7 +66,7 @@ for algorithm in (
     update = partial(algorithm.update, jax.random.key(2))
     one = jax.jit(update)(learner, batch)[0].params
     split = over_mesh(
-        lambda l, b: update(l, b)[0].params, MESH, (P(), P(None, ENV)), P()
+        lambda l, b: update(l, b, ENV)[0].params, MESH, (P(), P(None, ENV)), P()
     )
     many = jax.jit(split)(learner, batch)
     pg.check_replicas(many)
@@ -123,8 +123,10 @@ algorithm = pg.reinforce(pg.linear_softmax_policy(env), optax.sgd(0.1))
 
 def train(key):
     def run(key):
-        state = pg.init_train_state(key, rollout, algorithm)
-        state, metrics = pg.train_steps(state, rollout, algorithm, num_updates=2)
+        state = pg.init_train_state(key, rollout, algorithm, axis_name="env")
+        state, metrics = pg.train_steps(
+            state, rollout, algorithm, num_updates=2, axis_name="env"
+        )
         return state.learner.params, metrics["env_steps"]
     return over_mesh(run, MESH, P(), (P(), P()))(key)
 

@@ -342,4 +342,5 @@ def test_defaults_do_not_change_by_accident():
     assert defaults(natural_gradient.scale_to_kl) == {"damping": 0.1}
     backtrack = natural_gradient.backtrack_to_kl
     assert defaults(backtrack) == {"max_backtracks": 10, "decay": 0.8}
-    assert defaults(pg.fisher_vector_product) == {"damping": 0.0}
+    expected = {"damping": 0.0, "axis_name": None}
+    assert defaults(pg.fisher_vector_product) == expected

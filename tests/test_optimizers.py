@@ -1,6 +1,7 @@
 """Every Optax transformation that needs the gradient, the parameters and the loss."""
 
 import re
+from functools import partial
 
 import batches
 import jax
@@ -116,11 +117,11 @@ CASES = {
 }
 
 
-def seen(make, options, batch):
+def seen(make, options, batch, axis_name=None):
     algorithm = make(NETWORK, recorder(), **options)
     learner = algorithm.init(KEY, batch.obs[0])
     learner = learner._replace(params=batches.PARAMS)
-    learner, metrics = algorithm.update(KEY, learner, batch)
+    learner, metrics = algorithm.update(KEY, learner, batch, axis_name)
     return learner.opt_state, metrics
 
 
@@ -140,7 +141,7 @@ def test_the_loss_is_that_of_the_whole_batch(case, monkeypatch):
     monkeypatch.setattr("pgjax.blocks.CPU_SAMPLES", 8)
     (blocked, _), _ = jax.jit(lambda batch: seen(make, options, batch))(batch)
     np.testing.assert_allclose(blocked, value, rtol=1e-5)
-    (shares, _), _ = split(lambda batch: seen(make, options, batch), batch)
+    (shares, _), _ = split(partial(seen, make, options), batch)
     np.testing.assert_allclose(shares, [value, value], rtol=1e-5)
 
 
@@ -151,9 +152,9 @@ def split(fn, batch):
         x = jnp.asarray(x)
         return x.reshape(len(x), 2, -1, *x.shape[2:])
 
-    with collectives.split_environments(2):
-        mapped = jax.vmap(fn, in_axes=1, axis_name=collectives.AXIS)
-        return jax.jit(mapped)(jax.tree.map(cut, batch))
+    fn = partial(fn, axis_name=collectives.AXIS)
+    mapped = jax.vmap(fn, in_axes=1, axis_name=collectives.AXIS)
+    return jax.jit(mapped)(jax.tree.map(cut, batch))
 
 
 def test_a_plateau_is_noticed():

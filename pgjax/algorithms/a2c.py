@@ -23,6 +23,7 @@ from pgjax.losses import policy_gradient_loss, value_loss
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -98,7 +99,7 @@ def a2c(
     value_fn = value_of(network)
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         del key
         if n_step is not None and n_step > len(batch.reward):
@@ -115,6 +116,7 @@ def a2c(
             lam=lam,
             n_step=n_step,
             normalize=normalize_advantage,
+            axis_name=axis_name,
         )
 
         def loss(params: Params, block: tuple, weight: Array) -> tuple[Array, Metrics]:
@@ -135,8 +137,14 @@ def a2c(
             learner,
             loss,
             (batch, estimates),
-            mean_weights(batch.weight),
+            mean_weights(batch.weight, axis_name=axis_name),
             batch.weight > 0,
+            axis_name=axis_name,
         )
 
-    return Algorithm(learner_init(network, optimizer), update, policy_of(network))
+    return Algorithm(
+        learner_init(network, optimizer),
+        update,
+        policy_of(network),
+        sums_over_devices=True,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -31,6 +32,7 @@ from pgjax.minibatches import flatten_steps, scan_minibatches
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -151,16 +153,23 @@ def ppo(
             "clip_fraction": jnp.sum(jnp.where(clipped, weight, 0.0)),
         }
 
-    def step(carry: tuple, samples: Samples) -> tuple[tuple, Metrics]:
+    def step(
+        carry: tuple, samples: Samples, *, axis_name: AxisName
+    ) -> tuple[tuple, Metrics]:
         learner, stopped = carry
         weight, advantage = samples.weight, samples.estimates.advantage
         if advantage_normalization == "minibatch":
-            advantage = normalized(advantage, weight)
+            advantage = normalized(advantage, weight, axis_name)
         samples = samples._replace(
             estimates=samples.estimates._replace(advantage=advantage)
         )
         new, metrics = descend_over_slices(
-            optimizer, learner, loss, samples, mean_weights(weight)
+            optimizer,
+            learner,
+            loss,
+            samples,
+            mean_weights(weight, axis_name=axis_name),
+            axis_name=axis_name,
         )
         if target_kl is not None:
             stopped = stopped | (metrics["kl"] > target_kl)
@@ -170,7 +179,7 @@ def ppo(
         return (new, stopped), metrics | {"steps_taken": ~stopped}
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         estimates = estimate_advantages(
             value_fn,
@@ -179,19 +188,26 @@ def ppo(
             gamma=gamma,
             lam=lam,
             normalize=advantage_normalization == "batch",
+            axis_name=axis_name,
         )
         samples = Samples(*batch[:3], batch.weight, estimates)
         samples = instead_of_padding(samples, batch.weight > 0)
         (learner, _), metrics = scan_minibatches(
-            step,
+            partial(step, axis_name=axis_name),
             (learner, jnp.bool_(False)),
             key,
             flatten_steps(samples._replace(weight=batch.weight)),
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
+            axis_name=axis_name,
         )
         taken = metrics.pop("steps_taken").astype(jnp.float32)
         metrics = jax.tree.map(lambda x: weighted_mean(x, taken), metrics)
         return learner, metrics | {"gradient_steps": jnp.sum(taken)}
 
-    return Algorithm(learner_init(network, optimizer), update, policy_of(network))
+    return Algorithm(
+        learner_init(network, optimizer),
+        update,
+        policy_of(network),
+        sums_over_devices=True,
+    )

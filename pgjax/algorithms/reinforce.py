@@ -17,6 +17,7 @@ from pgjax.checks import (
     check_not_negative,
     check_unit_interval,
 )
+from pgjax.collectives import named, takes
 from pgjax.critics import critic_values, normalized
 from pgjax.learners import (
     descend_over_samples,
@@ -30,6 +31,7 @@ from pgjax.returns import discounted_returns, lambda_returns
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -114,7 +116,9 @@ def reinforce(
 
     value_fn = value_of(network)
 
-    def estimate(params: Params, batch: Transition) -> tuple[Array, Array]:
+    def estimate(
+        params: Params, batch: Transition, axis_name: AxisName
+    ) -> tuple[Array, Array]:
         """Returns G_t and advantages G_t - b_t, (T, N) each."""
         flags = batch.terminated, batch.truncated
         has_critic = jax.eval_shape(value_fn, params, batch.obs) is not None
@@ -125,21 +129,22 @@ def reinforce(
             _check_no_use_of_critic(value_coefficient)
             value = None
             returns = discounted_returns(batch.reward, *flags, gamma=gamma)
-        expected = baseline(returns, batch.weight, value)
+        _check_split(baseline, axis_name)
+        expected = baseline(returns, batch.weight, value, **named(axis_name))
         check_broadcasts(returns, baseline=expected)
         return returns, returns - expected
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         del key
-        returns, advantage = estimate(learner.params, batch)
-        _, variance = moments(advantage, batch.weight)
+        returns, advantage = estimate(learner.params, batch, axis_name)
+        _, variance = moments(advantage, batch.weight, axis_name=axis_name)
         if normalize_advantage:
-            advantage = normalized(advantage, batch.weight)
-        step_weight = mean_weights(batch.weight)
+            advantage = normalized(advantage, batch.weight, axis_name)
+        step_weight = mean_weights(batch.weight, axis_name=axis_name)
         scale = {
-            "episodes": per_episode(batch.weight),
+            "episodes": per_episode(batch.weight, axis_name=axis_name),
             "steps": step_weight,
             "sum": batch.weight,
         }[reduction]
@@ -167,6 +172,7 @@ def reinforce(
             (batch, returns, advantage),
             (scale, step_weight),
             batch.weight > 0,
+            axis_name=axis_name,
         )
         return learner, metrics | {"advantage_variance": variance}
 
@@ -175,6 +181,18 @@ def reinforce(
         update,
         policy_of(network),
         complete_episodes=True,
+        sums_over_devices=True,
+    )
+
+
+def _check_split(baseline: Baseline, axis_name: AxisName) -> None:
+    """Raises ValueError for a baseline that would be that of one device's share."""
+    if axis_name is None or takes("axis_name", baseline):
+        return
+    raise ValueError(
+        "devices share an agent's environments here, and this baseline would be that "
+        "of one device's share: let it take axis_name=None as well, and hand it to "
+        "what reduces over environments, such as pg.total and pg.weighted_mean"
     )
 
 

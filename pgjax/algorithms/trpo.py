@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,6 +25,7 @@ from pgjax.natural_gradient import trust_region, unless_cancelled
 from pgjax.types import (
     Algorithm,
     Array,
+    AxisName,
     Key,
     Learner,
     Metrics,
@@ -106,13 +109,17 @@ def trpo(
         loss = weighted_sum(value_loss(value_fn(params, obs), returns), weight)
         return loss, {"value_loss": loss}
 
-    def fit_critic(learner: Learner, samples: tuple) -> tuple[Learner, Metrics]:
+    def fit_critic(
+        learner: Learner, samples: tuple, *, axis_name: AxisName
+    ) -> tuple[Learner, Metrics]:
         *targets, weight = samples
-        weight = mean_weights(weight)
-        return descend_over_slices(optimizer, learner, critic_loss, targets, weight)
+        weight = mean_weights(weight, axis_name=axis_name)
+        return descend_over_slices(
+            optimizer, learner, critic_loss, targets, weight, axis_name=axis_name
+        )
 
     def update(
-        key: Key, learner: Learner, batch: Transition
+        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
     ) -> tuple[Learner, Metrics]:
         estimates = estimate_advantages(
             value_fn,
@@ -121,9 +128,10 @@ def trpo(
             gamma=gamma,
             lam=lam,
             normalize=normalize_advantage,
+            axis_name=axis_name,
         )
         is_critic = critic_mask(network, learner.params, batch.obs)
-        weight = mean_weights(batch.weight)
+        weight = mean_weights(batch.weight, axis_name=axis_name)
         filled, estimates = instead_of_padding((batch, estimates), batch.weight > 0)
         batch = filled._replace(weight=batch.weight)
         old = jax.lax.stop_gradient(policy(learner.params, batch.obs))
@@ -137,22 +145,29 @@ def trpo(
             loss = surrogate_loss(log_prob, batch.log_prob, advantage)
             return weighted_sum(loss, weight)
 
+        summed = partial(sum_over_devices, axis_name=axis_name)
         params = learner.params
         signs = jnp.sign(estimates.advantage)
-        grads, all_positive = sum_over_devices(
+        grads, all_positive = summed(
             (jax.grad(loss_fn)(params), jax.grad(loss_fn)(params, signs))
         )
         grads = unless_cancelled(grads, all_positive)
         steps, _ = policy_step.update(
-            grads, policy_step.init(params), params, kl_fn=kl_fn, loss_fn=loss_fn
+            grads,
+            policy_step.init(params),
+            params,
+            kl_fn=kl_fn,
+            loss_fn=loss_fn,
+            axis_name=axis_name,
         )
         learner, metrics = scan_minibatches(
-            fit_critic,
+            partial(fit_critic, axis_name=axis_name),
             learner,
             key,
             flatten_steps((batch.obs, estimates.returns, batch.weight)),
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
+            axis_name=axis_name,
         )
         # The optimizer may decay weights: the actor's are none of its business.
         params = jax.tree.map(
@@ -163,12 +178,14 @@ def trpo(
             steps,
         )
         return learner._replace(params=params), {
-            "policy_loss": sum_over_devices(loss_fn(params)),
+            "policy_loss": summed(loss_fn(params)),
             "value_loss": jnp.mean(metrics["value_loss"]),
-            "entropy": sum_over_devices(weighted_sum(old.entropy(), weight)),
-            "kl": sum_over_devices(kl_fn(params)),
+            "entropy": summed(weighted_sum(old.entropy(), weight)),
+            "kl": summed(kl_fn(params)),
             "gradient_norm": optax.tree.norm(grads),
             "step_norm": optax.tree.norm(steps),
         }
 
-    return Algorithm(learner_init(network, optimizer), update, policy)
+    return Algorithm(
+        learner_init(network, optimizer), update, policy, sums_over_devices=True
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,8 +25,16 @@ from pgjax.lab.limits import check_compiled
 from pgjax.lab.packages import import_late
 from pgjax.lab.signals import wait
 from pgjax.lab.sizes import block_size
-from pgjax.meshes import AGENT, AGENTS, of_agents, over_mesh, specs_of
+from pgjax.meshes import (
+    AGENT,
+    AGENTS,
+    axis_of_envs,
+    of_agents,
+    over_mesh,
+    specs_of,
+)
 from pgjax.train import RECENT, recent_return
+from pgjax.types import AxisName
 
 
 class Slots(NamedTuple):
@@ -135,11 +144,13 @@ def compile_programs(
     """
     start = time.perf_counter()
     slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT])
-    init, chunk, evaluate = _functions(config, experiment)
+    axis_name = axis_of_envs(mesh)
+    init, chunk, evaluate = _functions(config, experiment, axis_name)
     by_agent = NamedSharding(mesh, AGENTS)
     inputs = _inputs(agents, slots, by_agent)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), inputs)
     specs = of_agents(specs_of(init, *one, mesh=mesh))
+    init_share = partial(init, axis_name=axis_name)
     by_state = jax.tree.map(
         lambda spec: NamedSharding(mesh, spec),
         specs,
@@ -166,7 +177,7 @@ def compile_programs(
         training = pool.submit(jitted.lower(work, state, inputs[1]).compile)
         # It runs once: the less there is to compile, the better.
         fast: Any = {"xla_backend_optimization_level": 0}
-        starts = over_mesh(jax.vmap(init), mesh, out_specs=specs)
+        starts = over_mesh(jax.vmap(init_share), mesh, out_specs=specs)
         lowered = jax.jit(starts, out_shardings=by_state).lower(*inputs)
         initial = pool.submit(lowered.compile, fast)
         import_late()  # about a second, while the compiler is busy
@@ -187,23 +198,24 @@ def compile_programs(
 
 
 def _functions(
-    config: Config, experiment: Experiment
+    config: Config, experiment: Experiment, axis_name: AxisName
 ) -> tuple[Callable, Callable, Callable]:
     """What one agent does: its start, a chunk of updates, and its evaluation."""
     env, rollout, algorithm, make_algorithm = experiment
     num_updates = None if rollout.complete_episodes else config.num_updates
 
-    def init(seed: Any, values: Any) -> Any:
-        return pg.init_train_state(
-            jax.random.key(seed), rollout, make_algorithm(values)
-        )
+    def init(seed: Any, values: Any, axis_name: AxisName = None) -> Any:
+        algorithm, key = make_algorithm(values), jax.random.key(seed)
+        return pg.init_train_state(key, rollout, algorithm, axis_name=axis_name)
 
     def chunk(state: Any, values: Any) -> tuple[Any, Any]:
         algorithm = make_algorithm(values)
 
         def step(state: Any, _: None) -> tuple[Any, Any]:
             going = ~_stops(config, state, num_updates)
-            new_state, metrics = pg.train_step(state, rollout, algorithm)
+            new_state, metrics = pg.train_step(
+                state, rollout, algorithm, axis_name=axis_name
+            )
             wrong = jnp.where(going, pg.diverged(new_state, metrics), 0)
             going &= wrong == 0  # otherwise it stays what it was, for good
             metrics |= {"going": going, "diverged": wrong}
