@@ -13,10 +13,14 @@ import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# What a shell starts in the background ignores Ctrl-C, and so would its children, which
-# tests send it to.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background ignores Ctrl-C, and what nohup starts ignores a
+# closed terminal; so would children of the tests, and the tests, which are sent both.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # Where the command keeps what it compiles; and matplotlib its list of fonts, which it
 # makes now, or the first command that draws may say that it takes a moment.
