@@ -35,9 +35,9 @@ from experiments.gradient_variance import (
     on_cartpole,
 )
 from experiments.gradients import BASELINES
-from pgjax.lab import figures, statistics
-from pgjax.lab.machine import about_this_machine
-from pgjax.lab.samples import Curves, Sample
+from pgjax.app.analysis import comparison_figures, intervals
+from pgjax.app.analysis.samples import Curves, Sample
+from pgjax.app.machine import about_this_machine
 
 RESULTS = pathlib.Path("experiments/results/article")
 REFERENCE = pathlib.Path(__file__).parent / "reference" / "article_torch.json"
@@ -96,7 +96,7 @@ def run(
     command += ["--out", str(directory)]
     print(" ".join(command), flush=True)
     start = time.perf_counter()
-    module = [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"]
+    module = [sys.executable, "-m", "pgjax.app.cli", *command[1:], "--quiet"]
     process = subprocess.Popen(module, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -175,7 +175,7 @@ def reference_sample(name: str) -> Sample:
     return sample(arm, f"article's code, {LABELS[name].split(' (')[0]}")
 
 
-def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> statistics.Interval:
+def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> intervals.Interval:
     """Median steps to solve of a over that of b, with its bootstrap interval."""
     rng = np.random.default_rng(seed)
     x, y = (np.nan_to_num(s.steps_to_solve, nan=np.inf) for s in (a, b))
@@ -184,7 +184,7 @@ def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> statistics.Interval
         return np.median(rng.choice(x, (4000, len(x))), axis=1)
 
     low, high = np.quantile(medians(x) / medians(y), [0.025, 0.975])
-    return statistics.Interval(
+    return intervals.Interval(
         float(np.median(x) / np.median(y)), float(low), float(high)
     )
 
@@ -193,7 +193,7 @@ def log_rank(a: Sample, b: Sample) -> float:
     """The log-rank test's p-value; NaN where nobody has solved the task."""
     if not np.isfinite([*a.steps_to_solve, *b.steps_to_solve]).any():
         return float("nan")
-    return statistics.log_rank(
+    return intervals.log_rank(
         a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
     )
 
@@ -204,9 +204,9 @@ def report(out: pathlib.Path) -> None:
     arms = results["arms"]
     samples = {name: sample(arm, LABELS[name]) for name, arm in arms.items()}
     references = {name: reference_sample(name) for name in REFERENCE_ARMS}
-    figures.draw(
+    comparison_figures.draw(
         out / "time_to_solve.png",
-        figures.draw_time_to_solve,
+        comparison_figures.draw_time_to_solve,
         [*samples.values(), *references.values()],
     )
     draw_returns(out / "returns.png", arms)
@@ -288,7 +288,7 @@ def _arm_line(name: str, arm: dict[str, Any], own: Sample, plain: Sample) -> str
         "" if own is plain else f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]",
         "" if own is plain else _p(log_rank(own, plain)),
         f"{collapsed.sum()}",
-        _interval(statistics.median(np.array(arm["variance_at_end"]))),
+        _interval(intervals.median(np.array(arm["variance_at_end"]))),
         f"{arm['wall_seconds']:.0f} s",
         f"{arm['peak_memory_gib']:.1f} GiB",
     ]
@@ -300,7 +300,7 @@ def _solving(own: Sample) -> str:
     return f"{_median(own)}, {solved} of {len(own.seeds)} solved"
 
 
-def _interval(x: statistics.Interval) -> str:
+def _interval(x: intervals.Interval) -> str:
     return f"{x.estimate:,.0f} [{x.low:,.0f}, {x.high:,.0f}]"
 
 
@@ -309,7 +309,7 @@ def _p(x: float) -> str:
 
 
 def _median(own: Sample) -> str:
-    return _interval(statistics.survival(own.steps_to_solve, own.env_steps).median)
+    return _interval(intervals.survival(own.steps_to_solve, own.env_steps).median)
 
 
 def draw_returns(path: pathlib.Path, arms: dict[str, Any]) -> None:
@@ -317,7 +317,7 @@ def draw_returns(path: pathlib.Path, arms: dict[str, Any]) -> None:
     figure = Figure(figsize=(11, 2.9), dpi=160, layout="constrained")
     axes = figure.subplots(1, len(arms), sharey=True)
     for axis, colour, (name, arm) in zip(
-        axes, figures.COLOURS, arms.items(), strict=False
+        axes, comparison_figures.COLOURS, arms.items(), strict=False
     ):
         grid = np.array(arm["grid"])
         ten, low, middle, high, ninety = np.array(arm["return_quantiles"]).T
@@ -325,7 +325,7 @@ def draw_returns(path: pathlib.Path, arms: dict[str, Any]) -> None:
         axis.fill_between(grid, low, high, color=colour, alpha=0.3, lw=0)
         axis.plot(grid, middle, color=colour, lw=1.6, label="median")
         axis.plot(grid, arm["return_mean"], color="black", lw=0.9, ls="--")
-        axis.axhline(LEVEL, color=figures.GREY, ls=":", lw=0.9)
+        axis.axhline(LEVEL, color=comparison_figures.GREY, ls=":", lw=0.9)
         axis.set_title(f"{LABELS[name]}\n{len(arm['env_steps']):,} seeds", fontsize=8)
         axis.set_xlabel("environment steps", fontsize=8)
         axis.tick_params(labelsize=7)
@@ -344,7 +344,8 @@ def draw_variance(path: pathlib.Path, arms: dict, gradients: list[dict]) -> None
     """Variance as the article measures it, and that of the gradient."""
     figure = Figure(figsize=(8.6, 3.4), dpi=160, layout="constrained")
     left, right = figure.subplots(1, 2)
-    for colour, (name, arm) in zip(figures.COLOURS, arms.items(), strict=False):
+    colours = comparison_figures.COLOURS
+    for colour, (name, arm) in zip(colours, arms.items(), strict=False):
         known = [x for x in arm["variance_quantiles"] if x is not None]
         grid = [
             g
@@ -374,7 +375,7 @@ def _finish(figure: Figure, axes: Any) -> None:
 
 
 if __name__ == "__main__":
-    from pgjax.cli import prepare_jax
+    from pgjax.app.cli import prepare_jax
 
     prepare_jax()
     main()

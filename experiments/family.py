@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.common import random_returns, read_json, thin_curves
-from pgjax.lab import players, statistics
-from pgjax.lab.environments import TWINS
-from pgjax.lab.machine import cpu_name
+from pgjax.app.analysis import intervals
+from pgjax.app.machine import cpu_name
+from pgjax.app.play import evaluate_run
+from pgjax.app.play.list_environments import TWINS
 
 RESULTS = pathlib.Path("experiments/results/family")  # from the root of the clone
 FIRST_SEED = 30_000
@@ -103,15 +104,17 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
     command += ["--out", str(directory)]
     print(" ".join(command), flush=True)
     subprocess.run(
-        [sys.executable, "-m", "pgjax.cli", *command[1:], "--quiet"], check=True
+        [sys.executable, "-m", "pgjax.app.cli", *command[1:], "--quiet"], check=True
     )
     record: dict[str, Any] = {"command": " ".join(command), "cpu": cpu_name()}
-    env = players.load(directory)[1].env
+    env = evaluate_run.load(directory)[1].env
     record["random_return"] = float(random_returns(env, seed=row.first_seed).mean())
     thin_curves(directory / "metrics.csv", directory / "curves.csv")
     if row.env in TWINS:
         episodes = 5 if quick else 100
-        returns = players.returns_in_gymnasium(directory, episodes=episodes, seed=0)
+        returns = evaluate_run.returns_in_gymnasium(
+            directory, episodes=episodes, seed=0
+        )
         record["gymnasium"] = {"greedy_returns": returns.mean(1).tolist()}
     (directory / "record.json").write_text(json.dumps(record, indent=2) + "\n")
     for path in directory.iterdir():
@@ -191,14 +194,14 @@ def _line(row: Row, directory: pathlib.Path) -> str:
 
 
 def _mean(x: np.ndarray) -> str:
-    mean, low, high = statistics.mean(x)
+    mean, low, high = intervals.mean(x)
     return f"{mean:.2f} ± {(high - low) / 2:.2f}"
 
 
 def _median(x: np.ndarray) -> str:
     median, low, high = (
         f"{value:,.0f}" if math.isfinite(value) else "never"
-        for value in statistics.median(x)
+        for value in intervals.median(x)
     )
     return f"{median} [{low}, {high}], {np.isfinite(x).sum()} of {len(x)}"
 

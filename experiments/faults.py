@@ -22,14 +22,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pgjax.app.cli import prepare_jax
+from pgjax.app.machine import about_this_machine
+from pgjax.app.runs.compiled_programs import compile_programs
+from pgjax.app.runs.devices import choose_mesh
+from pgjax.app.runs.run_checkpoints import Checkpoints
+from pgjax.app.settings.build import build
+from pgjax.app.settings.config import make_config
+from pgjax.app.settings.grid import agents_of
 from pgjax.checkpoints import to_arrays
-from pgjax.cli import prepare_jax
-from pgjax.lab.build import build
-from pgjax.lab.checkpoints import Checkpoints
-from pgjax.lab.config import make_config
-from pgjax.lab.grid import agents_of
-from pgjax.lab.machine import about_this_machine
-from pgjax.lab.programs import choose_mesh, compile_programs
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "faults"
 CHUNKS, KILLS = 40, 20

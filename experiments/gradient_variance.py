@@ -26,9 +26,9 @@ import pgjax as pg
 from experiments.common import quick_and_out
 from experiments.gradients import BASELINES, Moments, gradient_moments, recorder
 from experiments.mdps import GAMMA, MDP, chain, exact, make_env, random_mdp
-from pgjax.lab import statistics
-from pgjax.lab.figures import COLOURS
-from pgjax.lab.machine import about_this_machine
+from pgjax.app.analysis import intervals as statistics
+from pgjax.app.analysis.comparison_figures import COLOURS
+from pgjax.app.machine import about_this_machine
 from pgjax.train import recent_return
 
 RESULTS = pathlib.Path("experiments/results/gradient_variance")
@@ -301,7 +301,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from pgjax.cli import prepare_jax
+    from pgjax.app.cli import prepare_jax
 
     prepare_jax()
     main()

@@ -22,9 +22,9 @@ from matplotlib.ticker import PercentFormatter
 
 from experiments.common import quick_and_out
 from experiments.gradient_variance import LABELS
-from pgjax.lab import figures, statistics
-from pgjax.lab.machine import about_this_machine
-from pgjax.lab.samples import Sample, load_samples
+from pgjax.app.analysis import comparison_figures, intervals
+from pgjax.app.analysis.samples import Sample, load_samples
+from pgjax.app.machine import about_this_machine
 
 RESULTS = pathlib.Path("experiments/results/learning_rates")
 FIRST_SEED = 60_000
@@ -45,7 +45,7 @@ def main() -> None:
     command += ["--eval-episodes", "20", "--out", str(run)]
     print(" ".join(command), flush=True)
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "pgjax.cli", *command[1:]], check=True)
+    subprocess.run([sys.executable, "-m", "pgjax.app.cli", *command[1:]], check=True)
     wall = time.perf_counter() - start
     samples = load_samples(run)
     results = {
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _point(sample: Sample) -> dict:
     known = sample.greedy[np.isfinite(sample.greedy)]
-    iqm = statistics.interquartile_mean(known) if known.size else None
+    iqm = intervals.interquartile_mean(known) if known.size else None
     return {
         **sample.settings,
         "agents": len(sample.seeds),
@@ -69,7 +69,7 @@ def _point(sample: Sample) -> dict:
         "greedy_return_iqm": iqm,
         "solved": int(np.isfinite(sample.steps_to_solve).sum()),
         "median_steps_to_solve": _finite(
-            statistics.survival(sample.steps_to_solve, sample.env_steps).median.estimate
+            intervals.survival(sample.steps_to_solve, sample.env_steps).median.estimate
         ),
     }
 
@@ -84,7 +84,7 @@ def draw(path: pathlib.Path, samples: list[Sample]) -> None:
     axes = figure.subplots(1, 3)
     of = {(s.settings["baseline"], s.settings["learning_rate"]): s for s in samples}
     baselines = list(dict.fromkeys(name for name, _ in of))
-    for colour, name in zip(figures.COLOURS, baselines, strict=False):
+    for colour, name in zip(comparison_figures.COLOURS, baselines, strict=False):
         own = [of[name, rate] for rate in RATES]
         look = {"color": colour, "marker": "o", "ms": 4, "label": LABELS[name]}
         rates = [float(rate) for rate in RATES]
@@ -111,7 +111,7 @@ def draw(path: pathlib.Path, samples: list[Sample]) -> None:
 
 def _returns(sample: Sample) -> tuple[float, float, float]:
     known = sample.greedy[np.isfinite(sample.greedy)]
-    return statistics.interquartile_mean(known) if known.size else (np.nan,) * 3
+    return intervals.interquartile_mean(known) if known.size else (np.nan,) * 3
 
 
 def _solved(sample: Sample) -> tuple[float, float, float]:
@@ -124,7 +124,7 @@ def _solved(sample: Sample) -> tuple[float, float, float]:
 
 def _steps(sample: Sample) -> tuple[float, float, float]:
     """In thousands; an interval that has no upper end goes up to the budget."""
-    median = statistics.survival(sample.steps_to_solve, sample.env_steps).median
+    median = intervals.survival(sample.steps_to_solve, sample.env_steps).median
     if not np.isfinite(median.estimate):  # fewer than half have solved it
         return np.nan, np.nan, np.nan
     high = min(median.high, sample.env_steps.max())

@@ -24,8 +24,9 @@ from matplotlib.ticker import EngFormatter
 import pgjax as pg
 from experiments import family
 from experiments.common import random_returns, read_curves, read_json, returns_of
-from pgjax.lab import players, statistics
-from pgjax.lab.plots import BLUE, GREY, ORANGE
+from pgjax.app.analysis import intervals
+from pgjax.app.analysis.learning_curve import BLUE, GREY, ORANGE
+from pgjax.app.play import evaluate_run
 
 ROW = next(row for row in family.ROWS if row.preset == "seven-joint-arm")
 RESULTS = pathlib.Path("experiments/results/seven_joint_arm")
@@ -43,7 +44,7 @@ def main() -> None:
     if quick or not (run / "record.json").is_file():
         family.run(ROW, run, quick=quick)
     out.mkdir(parents=True, exist_ok=True)
-    _, experiment, params = players.load(run)
+    _, experiment, params = evaluate_run.load(run)
     episodes = 100 if quick else 2000
     env, seed = experiment.env, family.FIRST_SEED
     record = {
@@ -51,7 +52,7 @@ def main() -> None:
         "controller": _spread(
             returns_of(env, controller, seed=seed, episodes=episodes)
         ),
-        "trained": statistics.mean(
+        "trained": intervals.mean(
             [
                 row["greedy_return"]["mean"]
                 for row in read_json(run / "summary.json")["agents"]
@@ -87,7 +88,7 @@ def fingertip(cos: Any, sin: Any) -> Any:
 
 
 def _spread(returns: np.ndarray) -> dict[str, float]:
-    return statistics.mean(returns)._asdict()
+    return intervals.mean(returns)._asdict()
 
 
 def draw_curves(path: pathlib.Path, curves: pathlib.Path, record: dict) -> None:

@@ -25,15 +25,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
+from pgjax.app.analysis.learning_curve import BLUE, GREY, ORANGE
+from pgjax.app.cli import prepare_jax
+from pgjax.app.machine import about_this_machine
 from pgjax.bench import against, command, comparison, table, timing
 from pgjax.bench.cases import Case, make_spec, standard_table, title_of
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.comparison import Comparison
 from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import gather, pieces_of, stages, whole_step
-from pgjax.cli import prepare_jax
-from pgjax.lab.machine import about_this_machine
-from pgjax.lab.plots import BLUE, GREY, ORANGE
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "throughput"
 # What grows, and how far; the rest is REINFORCE with a policy 4-128-2.

@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
+from pgjax.app.analysis.learning_curve import BLUE, GREY
+from pgjax.app.cli import prepare_jax
+from pgjax.app.machine import about_this_machine
 from pgjax.bench import comparison
 from pgjax.bench.cases import Case, make_spec, title_of
 from pgjax.bench.ceilings import Gauges
 from pgjax.bench.measure import Result, measure
 from pgjax.bench.stages import pieces_of, whole_step
-from pgjax.cli import prepare_jax
-from pgjax.lab.machine import about_this_machine
-from pgjax.lab.plots import BLUE, GREY
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "weak_scaling"
 AGENTS = 128  # per device, of 4 environments x 32 steps

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from pgjax import starting  # noqa: F401  first of all: it says why
+from pgjax._internal import starting  # noqa: F401  first of all: it says why
 
 # isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pgjax._internal.blocks import sum_over_samples
+from pgjax._internal.collectives import total
+from pgjax._internal.divergence import diverged
+from pgjax._internal.meshes import check_replicas, make_mesh
+from pgjax._internal.xla import turn_off_broken_fusions
 from pgjax.algorithms import a2c, ppo, reinforce, trpo
-from pgjax.annealing import anneal
+from pgjax.algorithms.advantages import critic_values, estimate_advantages
+from pgjax.algorithms.annealing import anneal
+from pgjax.algorithms.normalization import normalize_observations, scale_rewards
 from pgjax.baselines import (
     batch_mean,
     episode_mean,
@@ -17,14 +24,10 @@ from pgjax.baselines import (
     no_baseline,
     value_baseline,
 )
-from pgjax.blocks import sum_over_samples
 from pgjax.checkpoints import CheckpointError, restore, save
-from pgjax.collectives import total
-from pgjax.critics import critic_values, estimate_advantages
 from pgjax.distributions import Categorical, DiagGaussian
-from pgjax.divergence import diverged
 from pgjax.evaluate import evaluate
-from pgjax.groups import grpo_advantages, grpo_loss, rloo_advantages
+from pgjax.grpo import grpo_advantages, grpo_loss, rloo_advantages
 from pgjax.losses import (
     clipped_surrogate_loss,
     clipped_value_loss,
@@ -34,9 +37,7 @@ from pgjax.losses import (
     surrogate_loss,
     value_loss,
 )
-from pgjax.meshes import check_replicas, make_mesh
-from pgjax.natural_gradient import fisher_vector_product, trust_region
-from pgjax.normalization import normalize_observations, scale_rewards
+from pgjax.reductions import mean_weights, weighted_mean
 from pgjax.returns import (
     discounted_returns,
     gae,
@@ -47,6 +48,7 @@ from pgjax.returns import (
 from pgjax.rollout import episodes, unroll
 from pgjax.sweep import sweep
 from pgjax.train import init_train_state, train, train_step, train_steps
+from pgjax.trust_region import fisher_vector_product, trust_region
 from pgjax.types import (
     Algorithm,
     Box,
@@ -60,30 +62,28 @@ from pgjax.types import (
     TrainState,
     Transition,
 )
-from pgjax.weighted import mean_weights, weighted_mean
-from pgjax.xla import turn_off_broken_fusions
 
 turn_off_broken_fusions()  # nothing above starts JAX
 
 if TYPE_CHECKING:
-    from pgjax.envs import env_names, make_env
-    from pgjax.networks import (
+    from pgjax.envs.gymnax_envs import env_names, make_env
+    from pgjax.networks.mlp import (
         actor_critic,
         at_precision,
         linear_softmax_policy,
         mlp_policy,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # gymnax and flax take longer to import than all the rest: they wait to be used.
 _LAZY = {
-    "env_names": "pgjax.envs",
-    "make_env": "pgjax.envs",
-    "actor_critic": "pgjax.networks",
-    "at_precision": "pgjax.networks",
-    "linear_softmax_policy": "pgjax.networks",
-    "mlp_policy": "pgjax.networks",
+    "env_names": "pgjax.envs.gymnax_envs",
+    "make_env": "pgjax.envs.gymnax_envs",
+    "actor_critic": "pgjax.networks.mlp",
+    "at_precision": "pgjax.networks.mlp",
+    "linear_softmax_policy": "pgjax.networks.mlp",
+    "mlp_policy": "pgjax.networks.mlp",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m pgjax`: the command."""
 
-from pgjax.cli import command
+from pgjax.app.cli import command
 
 if __name__ == "__main__":
     command()

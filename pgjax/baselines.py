@@ -11,7 +11,7 @@ expectation as it is: `no_baseline`, `leave_one_out` and `value_baseline` are un
 `episode_mean` and `batch_mean` contain the very return they are subtracted from: the
 batch mean's bias shrinks as 1/N, the episode mean's does not.
 
-Padding may hold anything. Dtypes: see `pgjax.precision`.
+Padding may hold anything. Dtypes: see `pgjax._internal.precision`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from pgjax.collectives import num_envs_of, total
-from pgjax.precision import at_least_float32
+from pgjax._internal.collectives import num_envs_of, total
+from pgjax._internal.precision import at_least_float32
+from pgjax.reductions import masked, weighted_mean
 from pgjax.types import Array, AxisName
-from pgjax.weighted import masked, weighted_mean
 
 Baseline = Callable[..., Array]  # (returns, weight, value)
 

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import replacement
-from pgjax.checks import check_flags
+from pgjax._internal import replacement
+from pgjax._internal.checks import check_flags
 
 FORMAT = 1
 Arrays = dict[str, Any]  # by the path of the leaf

@@ -6,7 +6,7 @@ shape, and then `from_noise`: a rollout draws the noise of all its steps at once
 
 Whatever the dtype of a distribution's arrays, noise, probabilities and continuous
 actions are float32 at least, and so are log-probs, entropies and divergences: see
-`pgjax.precision`.
+`pgjax._internal.precision`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_same_shape
-from pgjax.precision import at_least_float32, largest_exponent, working_dtype
+from pgjax._internal.checks import check_same_shape
+from pgjax._internal.precision import at_least_float32, largest_exponent, working_dtype
 from pgjax.types import Array, Key
 
 

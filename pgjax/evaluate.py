@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.batching import any_agent
-from pgjax.checks import as_count, check_is, check_key
-from pgjax.compilation import jit_once
-from pgjax.contract import check_env, check_policy
-from pgjax.stepping import step_within_limit
+from pgjax._internal.checks import as_count, check_is, check_key
+from pgjax._internal.compilation import jit_once
+from pgjax._internal.contract import check_env, check_policy
+from pgjax._internal.control_flow import any_agent
+from pgjax._internal.stepping import step_within_limit
 from pgjax.types import Array, Env, Key, Params, PolicyFn
 
 

@@ -9,7 +9,7 @@ taken could not be. Whatever their size, a ratio of probabilities and its gradie
 finite, and the gradient keeps its sign: beyond e^29.6 = 7e12 (float32 and bfloat16; 40
 in float16, 3e102 in float64) the exponential goes on as its tangent. In float32 that
 leaves room for log-ratios of 1e4 times advantages of 1e20. Squared errors are finite up
-to 1e19. Dtypes: see `pgjax.precision`.
+to 1e19. Dtypes: see `pgjax._internal.precision`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import check_positive, check_positive_or_none, check_same_shape
-from pgjax.precision import at_least_float32, largest_exponent, number
+from pgjax._internal.checks import (
+    check_positive,
+    check_positive_or_none,
+    check_same_shape,
+)
+from pgjax._internal.precision import at_least_float32, largest_exponent, number
 from pgjax.types import Array, Numeric
 
 

@@ -12,7 +12,7 @@ Every function takes time first: (T,) and (T, N) are the same function. `gamma` 
 the same rank, such as (1, N) for one discount per agent.
 
 What follows an episode's end never enters its returns, be it NaN. Rewards may be
-integers or booleans; dtypes: see `pgjax.precision`.
+integers or booleans; dtypes: see `pgjax._internal.precision`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from pgjax.checks import (
+from pgjax._internal.checks import (
     as_count,
     check_broadcasts,
     check_positive,
     check_steps,
     check_unit_interval,
 )
-from pgjax.precision import at_least_float32, largest_exponent
+from pgjax._internal.precision import at_least_float32, largest_exponent
 from pgjax.types import Array, Numeric
 
 

@@ -13,18 +13,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.batching import any_agent
-from pgjax.checks import as_count
-from pgjax.collectives import own_key, share_of, total
-from pgjax.contract import check_env, check_policy
-from pgjax.start_states import Rows, with_fresh_ones, with_spares
-from pgjax.stepping import (
+from pgjax._internal.checks import as_count
+from pgjax._internal.collectives import own_key, share_of, total
+from pgjax._internal.contract import check_env, check_policy
+from pgjax._internal.control_flow import any_agent
+from pgjax._internal.start_states import Rows, with_fresh_ones, with_spares
+from pgjax._internal.stepping import (
     EnvsState,
     act_and_step,
     draw_noise,
     restart,
     start_envs,
 )
+from pgjax._internal.xla import on_cpu
 from pgjax.types import (
     Array,
     AxisName,
@@ -36,7 +37,6 @@ from pgjax.types import (
     Rollout,
     Transition,
 )
-from pgjax.xla import on_cpu
 
 SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
 # Steps that complete episodes have room for at first, and how it grows; see `episodes`.

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pgjax.agents import in_batches
-from pgjax.axes import axis_of, check_known_values, in_order
-from pgjax.checks import as_count, check_is
-from pgjax.compilation import jit_once
-from pgjax.learners import inputs_used
-from pgjax.parts import first_difference
+from pgjax._internal.agents import in_batches
+from pgjax._internal.checks import as_count, check_is
+from pgjax._internal.compilation import jit_once
+from pgjax._internal.sweep_axes import axis_of, check_known_values, in_order
+from pgjax._internal.user_parts import first_difference
+from pgjax.algorithms.gradient_steps import inputs_used
 from pgjax.train import init_train_state, train_steps
 from pgjax.types import Algorithm, AxisName, Metrics, Rollout, TrainState
 

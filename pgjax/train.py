@@ -10,13 +10,19 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from pgjax.batching import count_up_to
-from pgjax.checks import as_count, check_is, check_key
-from pgjax.collectives import each_device, named, share_of, sum_over_devices
-from pgjax.compilation import jit_once
-from pgjax.contract import check_learner, check_update
-from pgjax.counters import count_up_to_limit
-from pgjax.meshes import AGENT, axis_of_envs, over_mesh, specs_of
+from pgjax._internal.checks import as_count, check_is, check_key
+from pgjax._internal.collectives import each_device, named, share_of, sum_over_devices
+from pgjax._internal.compilation import jit_once
+from pgjax._internal.contract import check_learner, check_update
+from pgjax._internal.control_flow import count_up_to
+from pgjax._internal.counters import count_up_to_limit
+from pgjax._internal.meshes import (
+    AGENT,
+    axis_of_envs,
+    check_replicas,
+    over_mesh,
+    specs_of,
+)
 from pgjax.types import (
     Algorithm,
     Array,
@@ -126,6 +132,11 @@ def _init(
     )
 
 
+def is_traced(tree: Any) -> bool:
+    """Whether any leaf is a traced value."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def _with_own_buffers(state: TrainState) -> TrainState:
     """The state, of which no leaf shares its memory with another, or with anything.
 
@@ -133,9 +144,9 @@ def _with_own_buffers(state: TrainState) -> TrainState:
     its state (schedule-free) cannot be given twice, and constants of a
     network, or a user's arrays, are not ours to give.
     """
-    leaves, structure = jax.tree.flatten(state)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if is_traced(state):
         return state
+    leaves, structure = jax.tree.flatten(state)
     places = [getattr(leaf, "sharding", None) for leaf in leaves]
     return jax.tree.unflatten(
         structure, jax.device_put(leaves, places, may_alias=False)
@@ -144,6 +155,11 @@ def _with_own_buffers(state: TrainState) -> TrainState:
 
 def _axis(mesh: Mesh | None, axis_name: AxisName) -> AxisName:
     """What the environments are split along: a mesh's axis, or one that is there."""
+    if mesh is not None and axis_name is not None:
+        raise ValueError(
+            "mesh places a program on devices, and axis_name is for within one: give "
+            "one of the two"
+        )
     return axis_name if mesh is None else axis_of_envs(mesh)
 
 
@@ -166,7 +182,7 @@ def _check_split(rollout: Rollout, algorithm: Algorithm, axis_name: AxisName) ->
             "device would learn from its own share. Use make_mesh(env=1), or reduce "
             "with pg.total, pg.weighted_mean, pg.mean_weights and pg.sum_over_samples, "
             "handing them the axis_name that update is given, and declare "
-            "pg.Algorithm(..., sums_over_devices=True)"
+            "pg.Algorithm(..., sums_over_devices=True), whose docstring has the rules"
         )
     if axis_name is not None and not rollout.splits_over_devices:
         raise ValueError(
@@ -199,7 +215,9 @@ def train_steps(
       The state to go on from, and metrics of shape (num_updates,).
 
     Raises:
-      ValueError: if num_updates < 1.
+      ValueError: if num_updates < 1, or the mesh, or `axis_name`, splits environments
+        that this algorithm or rollout cannot split.
+      RuntimeError: if devices disagree about the parameters; see `check_replicas`.
     """
     num_updates = as_count("num_updates", num_updates)
     axis_name = _axis(mesh, axis_name)
@@ -214,7 +232,10 @@ def train_steps(
         return jit_once(run)(state)
     specs = _specs(rollout, algorithm, mesh)
     split = over_mesh(run, mesh, (specs,), (specs, PartitionSpec()))
-    return jit_once(split)(state)
+    state, metrics = jit_once(split)(state)
+    if axis_name is not None and not is_traced(state):
+        check_replicas(state.learner.params)
+    return state, metrics
 
 
 def train_step(

@@ -126,9 +126,14 @@ class Algorithm(NamedTuple):
     step to its last; `train` then refuses rollouts that cut them at a horizon.
 
     `sums_over_devices` says that `update` is right where an agent's environments are
-    split over devices. It is then given `axis_name=` as well, None where they are not,
-    and hands it to all that reduces over environments: `pg.total`, `pg.weighted_mean`,
-    `pg.mean_weights`, `pg.sum_over_samples`. Without it, `train` refuses such a mesh.
+    split over devices. There it is given `axis_name=` (nowhere else: its default must
+    be None), and hands it to all that reduces over environments: `pg.total`,
+    `pg.weighted_mean`, `pg.mean_weights`, `pg.sum_over_samples`, and likewise
+    `pg.estimate_advantages`, `pg.fisher_vector_product` and `pg.trust_region`'s update.
+    These are for numbers, not for what is differentiated: each device takes the
+    gradient of its own samples' share of a loss, and `pg.sum_over_samples` adds the
+    shares up. (JAX would add up a gradient through a sum over devices once more.)
+    Without the declaration, `train` refuses a mesh that splits environments.
     """
 
     init: Callable[[Key, Array], Learner]
@@ -163,8 +168,8 @@ class Rollout(NamedTuple):
     Without it, `collect` serves.
 
     `splits_over_devices` says that `init`, `collect` and `collect_then` take
-    `axis_name=` as well, and give a device's share of the environments. Without it,
-    `train` refuses a mesh that splits them.
+    `axis_name=`, None by default, and give a device's share of the environments.
+    Without it, `train` refuses a mesh that splits them.
     """
 
     init: Callable[..., Any]  # (key)

@@ -15,7 +15,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # isort: split
 import jax
 
-import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/xla.py
+import pgjax  # noqa: F401  before gymnax, which starts JAX: see pgjax/_internal/xla.py
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -51,8 +51,8 @@ collect_ignore_glob = ["data/*"]
 @pytest.fixture(scope="session")
 def small_runs(tmp_path_factory):
     """A run, a sweep, and one that was stopped before its end; to be copied."""
-    from pgjax.cli import main
-    from pgjax.lab import sweeps
+    from pgjax.app.cli import main
+    from pgjax.app.runs import sweep_run
 
     tiny = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
     tiny += ["--steps", "200", "--updates-per-chunk", "2", "--checkpoint-every", "0"]
@@ -67,6 +67,6 @@ def small_runs(tmp_path_factory):
     make("run", "train", *rate)
     make("sweep", "sweep", *grid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps._Session, "_finish", lambda session: 0)
+        patch.setattr(sweep_run._Session, "_finish", lambda session: 0)
         make("parts", "sweep", *grid)
     return directory

@@ -10,7 +10,7 @@ import numpy as np
 
 import pgjax as pg
 from pgjax.baselines import BASELINES
-from pgjax.weighted import (
+from pgjax.reductions import (
     mean_weights,
     moments,
     per_episode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgjax import Categorical, DiagGaussian, Network
-from pgjax.products import product
+from pgjax.networks.products import product
 
 # isort: split
 # Importing gymnax starts JAX, and pgjax has a flag to set before that.

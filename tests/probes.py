@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 
 from pgjax import Categorical, DiagGaussian, Network, train
-from pgjax.products import product
+from pgjax.networks.products import product
 
 # isort: split
 # Importing gymnax starts JAX, and pgjax has a flag to set before that.

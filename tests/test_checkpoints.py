@@ -9,8 +9,9 @@ import optax
 import pytest
 
 import pgjax as pg
-from pgjax import checkpoints, replacement
-from pgjax.divergence import QUANTITIES
+from pgjax import checkpoints
+from pgjax._internal import replacement
+from pgjax._internal.divergence import QUANTITIES
 
 STATE = {
     "params": (jnp.arange(6.0).reshape(2, 3), jnp.ones((), jnp.bfloat16)),

@@ -13,7 +13,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jax.sharding import PartitionSpec as P
 import pgjax as pg
 from experiments import weak_scaling
-from pgjax.meshes import ENV, over_mesh
+from pgjax._internal.meshes import ENV, over_mesh
 
 assert jax.device_count() == 8
 ONE = pg.make_mesh(jax.devices()[:1])

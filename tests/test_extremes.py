@@ -1,6 +1,6 @@
 """Extreme but legal numbers, in every dtype: results and gradients, finite and right.
 
-What is legal is said by `pgjax.losses`, `pgjax.distributions` and `pgjax.weighted`.
+What is legal is said by `pgjax.losses`, `pgjax.distributions` and `pgjax.reductions`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import pytest
 
 import pgjax as pg
 from pgjax.baselines import BASELINES
-from pgjax.weighted import moments, standardize, weighted_mean
+from pgjax.reductions import moments, standardize, weighted_mean
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pgjax as pg
-from pgjax.xla import on_cpu
+from pgjax._internal.xla import on_cpu
 
 STEPS = 4000
 

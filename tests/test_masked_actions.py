@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import pgjax as pg
-from pgjax import blocks
+from pgjax._internal import blocks
 
 T, N = 6, 4
 LENGTHS = np.array([[6, 1, 4, 3], [1, 1, 2, 1]])  # of two agents' episodes

@@ -17,7 +17,7 @@ from experiments.proof.case import RANDOM
 from experiments.proof.families import alone, families
 from experiments.proof.measure import LIMIT, best_constant, exact, measure
 from experiments.proof.report import draw, line, table
-from pgjax.lab.machine import about_this_machine
+from pgjax.app.machine import about_this_machine
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results" / "proof"
 BATCHES = 2**20  # of one to four episodes, or of as many unrolls

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.proof.case import RANDOM
 from experiments.proof.measure import LIMIT, Outcome, best_constant
-from pgjax.lab.plots import BLUE, GREY, ORANGE
+from pgjax.app.analysis.learning_curve import BLUE, GREY, ORANGE
 
 
 def line(outcome: Outcome) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import optax
 
-from pgjax.checks import (
+from pgjax._internal.checks import (
     as_count,
     as_scalars,
     check_flags,
     check_not_negative,
     check_unit_interval,
 )
-from pgjax.critics import estimate_advantages
-from pgjax.learners import (
+from pgjax.algorithms.advantages import estimate_advantages
+from pgjax.algorithms.gradient_steps import (
     descend_over_samples,
     learner_init,
     policy_of,
@@ -20,6 +20,7 @@ from pgjax.learners import (
     value_of,
 )
 from pgjax.losses import policy_gradient_loss, value_loss
+from pgjax.reductions import mean_weights
 from pgjax.types import (
     Algorithm,
     Array,
@@ -32,7 +33,6 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights
 
 
 def a2c(

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.blocks import instead_of_padding
-from pgjax.checks import (
+from pgjax._internal.blocks import instead_of_padding
+from pgjax._internal.checks import (
     as_count,
     as_scalars,
     check_choice,
@@ -19,16 +19,17 @@ from pgjax.checks import (
     check_positive_or_none,
     check_unit_interval,
 )
-from pgjax.critics import Estimates, estimate_advantages, normalized
-from pgjax.learners import (
+from pgjax.algorithms.advantages import Estimates, estimate_advantages, normalized
+from pgjax.algorithms.gradient_steps import (
     descend_over_slices,
     learner_init,
     policy_of,
     total_loss,
     value_of,
 )
+from pgjax.algorithms.minibatches import flatten_steps, scan_minibatches
 from pgjax.losses import clipped_surrogate_loss, clipped_value_loss, kl_penalty
-from pgjax.minibatches import flatten_steps, scan_minibatches
+from pgjax.reductions import mean_weights, weighted_mean, weighted_sum
 from pgjax.types import (
     Algorithm,
     Array,
@@ -41,7 +42,6 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, weighted_mean, weighted_sum
 
 Normalization = Literal["minibatch", "batch", "none"]
 

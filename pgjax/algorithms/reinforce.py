@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.baselines import Baseline, no_baseline
-from pgjax.checks import (
+from pgjax._internal.checks import (
     as_scalars,
     check_broadcasts,
     check_choice,
@@ -17,16 +16,18 @@ from pgjax.checks import (
     check_not_negative,
     check_unit_interval,
 )
-from pgjax.collectives import named, takes
-from pgjax.critics import critic_values, normalized
-from pgjax.learners import (
+from pgjax._internal.collectives import named, takes_axis_name
+from pgjax.algorithms.advantages import critic_values, normalized
+from pgjax.algorithms.gradient_steps import (
     descend_over_samples,
     learner_init,
     policy_of,
     total_loss,
     value_of,
 )
+from pgjax.baselines import Baseline, no_baseline
 from pgjax.losses import policy_gradient_loss, value_loss
+from pgjax.reductions import mean_weights, moments, per_episode
 from pgjax.returns import discounted_returns, lambda_returns
 from pgjax.types import (
     Algorithm,
@@ -40,7 +41,6 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, moments, per_episode
 
 Reduction = Literal["episodes", "steps", "sum"]
 
@@ -73,7 +73,8 @@ def reinforce(
       network: the policy; with a critic, V is fitted to the returns as well.
       optimizer: any Optax transformation that descends, such as optax.adam(1e-2).
       gamma: discount, in [0, 1].
-      baseline: b_t, a function from `pgjax.baselines` or your own.
+      baseline: b_t, a function from `pgjax.baselines` or your own; where devices share
+        the environments, it must take `axis_name`, too.
       reduction: "episodes", the mean over episodes of the sum over their steps, as the
         theorem says; "steps", the mean over all steps; "sum", the sum, as the article.
       discount_states: whether step t is also weighted by gamma^t, as the theorem for
@@ -187,7 +188,7 @@ def reinforce(
 
 def _check_split(baseline: Baseline, axis_name: AxisName) -> None:
     """Raises ValueError for a baseline that would be that of one device's share."""
-    if axis_name is None or takes("axis_name", baseline):
+    if axis_name is None or takes_axis_name(baseline):
         return
     raise ValueError(
         "devices share an agent's environments here, and this baseline would be that "

@@ -8,20 +8,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.blocks import instead_of_padding
-from pgjax.checks import as_count, as_scalars, check_flags, check_unit_interval
-from pgjax.collectives import sum_over_devices
-from pgjax.critics import estimate_advantages
-from pgjax.learners import (
+from pgjax._internal.blocks import instead_of_padding
+from pgjax._internal.checks import (
+    as_count,
+    as_scalars,
+    check_flags,
+    check_unit_interval,
+)
+from pgjax._internal.collectives import sum_over_devices
+from pgjax.algorithms.advantages import estimate_advantages
+from pgjax.algorithms.gradient_steps import (
     critic_mask,
     descend_over_slices,
     learner_init,
     policy_of,
     value_of,
 )
+from pgjax.algorithms.minibatches import flatten_steps, scan_minibatches
 from pgjax.losses import surrogate_loss, value_loss
-from pgjax.minibatches import flatten_steps, scan_minibatches
-from pgjax.natural_gradient import trust_region, unless_cancelled
+from pgjax.reductions import mean_weights, weighted_sum
+from pgjax.trust_region import trust_region, unless_cancelled
 from pgjax.types import (
     Algorithm,
     Array,
@@ -34,7 +40,6 @@ from pgjax.types import (
     Params,
     Transition,
 )
-from pgjax.weighted import mean_weights, weighted_sum
 
 
 def trpo(

@@ -15,14 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+from pgjax.app.errors import UsageError
+from pgjax.app.packages import install
+from pgjax.app.settings.signature_options import algorithm_options
 from pgjax.bench import processes, targets
 from pgjax.bench.cases import Spec, make_spec
 from pgjax.bench.comparison import Comparison, summarize
 from pgjax.bench.processes import Repetition, Worker
 from pgjax.bench.targets import PLAIN, SB3, Target
-from pgjax.lab.errors import UsageError
-from pgjax.lab.options import algorithm_options
-from pgjax.lab.packages import install
 
 WORKERS = pathlib.Path(__file__).parent / "workers"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pgjax.xla import on_cpu
+from pgjax._internal.xla import on_cpu
 
 _POLICY = {"hidden": (128,), "activation": "relu", "initializer": "torch"}
 _ACTOR_CRITIC = {

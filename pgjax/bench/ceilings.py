@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgjax.bench.hlo import Cost, count, times
 from pgjax.bench.roofline import WORDS, Ceilings, largest_cached
-from pgjax.products import product
+from pgjax.networks.products import product
 from pgjax.types import Array
 
 SECONDS = 0.2  # of each probe, in each measurement

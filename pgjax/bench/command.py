@@ -11,6 +11,17 @@ import jax
 from rich.console import Console
 from rich.text import Text
 
+from pgjax.app import machine, output
+from pgjax.app.errors import UsageError
+from pgjax.app.runs import run_record
+from pgjax.app.runs.files import write_json
+from pgjax.app.runs.new_directory import new_directory
+from pgjax.app.settings.limits import check_pieces
+from pgjax.app.settings.memory import free_bytes
+from pgjax.app.settings.ranges import check_int
+from pgjax.app.settings.signature_options import algorithm_factory
+from pgjax.app.settings.sizes import Sizes, ends_of
+from pgjax.app.shown_names import one_line
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table
 from pgjax.bench.cases import Case, Spec, make_spec, standard_table, title_of
@@ -18,16 +29,6 @@ from pgjax.bench.ceilings import Gauges
 from pgjax.bench.measure import Result, bound, measure, to_json
 from pgjax.bench.stages import Pieces, pieces_of, whole_step
 from pgjax.bench.targets import this
-from pgjax.lab import machine, output, store
-from pgjax.lab.directories import new_directory
-from pgjax.lab.errors import UsageError
-from pgjax.lab.files import write_json
-from pgjax.lab.limits import check_pieces
-from pgjax.lab.memory import free_bytes
-from pgjax.lab.names import one_line
-from pgjax.lab.options import algorithm_factory
-from pgjax.lab.ranges import check_int
-from pgjax.lab.sizes import Sizes, ends_of
 
 ROUNDS, QUICK_ROUNDS = 11, 5
 
@@ -245,6 +246,6 @@ def _compare(
         found.append({"what": case.name, "spec": comparison.plain(case.spec)})
         found[-1] |= comparison.to_json(outcome)
     record = {"against": target, **machine.about_this_machine(), "duels": found}
-    store.write_json(run / "against.json", record)
+    run_record.write_json(run / "against.json", record)
     console.print(f"{one_line(run)}: against.json", soft_wrap=True)
     return 0

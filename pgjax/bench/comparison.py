@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgjax.app.analysis import intervals
+from pgjax.app.analysis.intervals import Interval
 from pgjax.bench.processes import Repetition
-from pgjax.lab import statistics
-from pgjax.lab.statistics import Interval
 
 FEWEST = 6  # rounds that an interval can be drawn from
 
@@ -82,7 +82,7 @@ def ratio(speeds: np.ndarray) -> Interval:
     estimate = float(of_medians(speeds[None])[0])
     if len(speeds) < FEWEST:
         return Interval(estimate, -math.inf, math.inf)
-    low, high = np.quantile(statistics.bootstrap(of_medians, speeds), (0.025, 0.975))
+    low, high = np.quantile(intervals.bootstrap(of_medians, speeds), (0.025, 0.975))
     return Interval(estimate, float(low), float(high))
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from pgjax._internal.meshes import check_replicas
 from pgjax.bench import hlo, timing
 from pgjax.bench.cases import Case
 from pgjax.bench.ceilings import Gauges
@@ -25,7 +26,6 @@ from pgjax.bench.stages import (
     stages,
     whole_step,
 )
-from pgjax.meshes import check_replicas
 from pgjax.rollout import SEGMENT
 
 WHOLE = "whole step"

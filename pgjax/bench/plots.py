@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from pgjax.app.analysis.learning_curve import BLUE, GREY, ORANGE, save
+from pgjax.app.errors import naming
+from pgjax.app.shown_names import in_a_figure
 from pgjax.bench.measure import Result
-from pgjax.lab.errors import naming
-from pgjax.lab.names import in_a_figure
-from pgjax.lab.plots import BLUE, GREY, ORANGE, save
 
 
 def speeds(

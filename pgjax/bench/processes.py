@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
-from pgjax.lab.errors import UsageError
+from pgjax.app.errors import UsageError
 
 LINES = 5  # of a worker's errors that are shown
 

@@ -17,7 +17,10 @@ import optax
 from jax.sharding import Mesh
 
 import pgjax as pg
-from pgjax.agents import over_active, pad_agents
+from pgjax._internal.agents import over_active, pad_agents
+from pgjax._internal.meshes import over_mesh
+from pgjax.app.settings.signature_options import algorithm_options
+from pgjax.app.settings.sizes import block_size
 from pgjax.bench.cases import Case
 from pgjax.bench.workers.pgjax_worker import (
     algorithm_of,
@@ -26,10 +29,7 @@ from pgjax.bench.workers.pgjax_worker import (
     rollout_of,
     worth_splitting,
 )
-from pgjax.lab.options import algorithm_options
-from pgjax.lab.sizes import block_size
-from pgjax.meshes import over_mesh
-from pgjax.networks import at_precision
+from pgjax.networks.mlp import at_precision
 from pgjax.types import Array, Discrete, Key, Metrics, Space
 
 ENVIRONMENT_STEPS = 128  # of environments alone, where episodes are complete

@@ -10,7 +10,7 @@ import zipfile
 from typing import NamedTuple
 
 import pgjax
-from pgjax.lab.errors import UsageError
+from pgjax.app.errors import UsageError
 
 SB3 = ("sb3", "sb3-best")
 PLAIN = "plain"

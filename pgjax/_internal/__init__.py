@@ -1,0 +1,1 @@
+"""What no user imports: checks, control flow under vmap, devices, XLA's flags."""

@@ -1,0 +1,1 @@
+"""The `pgjax` command: files, screens, processes. The library knows nothing of it."""

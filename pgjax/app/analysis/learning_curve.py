@@ -1,0 +1,106 @@
+"""Figures, drawn without pyplot: no display, no global state."""
+
+from __future__ import annotations
+
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from scipy.special import stdtrit
+
+from pgjax.app.shown_names import in_a_figure
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+FEWEST = 4  # seeds, for a band to be drawn
+
+
+def save(figure: Figure, file: Any, **options: Any) -> None:
+    """Writes a figure; characters that the font has not are drawn as boxes, unsaid."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph ")
+        figure.savefig(file, **options)
+
+
+def learning_curve(
+    path: pathlib.Path | BinaryIO,
+    env_steps: Sequence[np.ndarray],
+    recent_return: Sequence[np.ndarray],
+    *,
+    title: str,
+    solved_return: float | None,
+) -> None:
+    """Draws each seed's mean return of its last 100 episodes, their mean and its band.
+
+    Args:
+      path: the PNG to write.
+      env_steps: for each seed, environment steps at each update.
+      recent_return: for each seed, the mean return of its last 100 episodes.
+      title: what was trained on what.
+      solved_return: the level that counts as solved, if there is one.
+    """
+    figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    many = len(env_steps) > 1
+    look: dict = {"alpha": 0.35, "linewidth": 0.8} if many else {"linewidth": 1.5}
+    for steps, returns in zip(env_steps, recent_return, strict=True):
+        axes.plot(steps, returns, color=BLUE, **look)
+    if many:
+        axes.plot([], [], color=BLUE, label=f"{len(env_steps)} seeds", **look)
+        _mean_and_band(axes, env_steps, recent_return)
+    if solved_return is not None:
+        axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
+        axes.annotate(
+            f"solved: {solved_return:g}",
+            (1.0, solved_return),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, -3),  # below the end of the curves, as a rule
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=GREY,
+            fontsize=8,
+        )
+    axes.set_title(in_a_figure(title), fontsize=11)
+    axes.set_xlabel("environment steps per seed")
+    axes.set_ylabel("mean return of the last 100 episodes")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if many:
+        axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
+    save(figure, path, format="png")
+
+
+def _mean_and_band(
+    axes: Axes, env_steps: Sequence[np.ndarray], recent_return: Sequence[np.ndarray]
+) -> None:
+    """The mean over seeds on a common grid, with its 95% interval (Student's t).
+
+    A seed that stopped early keeps its last value.
+    """
+    grid = np.linspace(
+        max(steps[0] for steps in env_steps), max(steps[-1] for steps in env_steps), 200
+    )
+    curves = np.stack(
+        [
+            np.interp(grid, steps, returns)
+            for steps, returns in zip(env_steps, recent_return, strict=True)
+        ]
+    )
+    mean = curves.mean(0)
+    quantile = stdtrit(len(curves) - 1, 0.975)
+    half = quantile * curves.std(0, ddof=1) / np.sqrt(len(curves))
+    label = f"mean of {len(curves)} seeds"
+    if len(curves) >= FEWEST:
+        axes.fill_between(
+            grid, mean - half, mean + half, color=ORANGE, alpha=0.25, lw=0
+        )
+        label += ", 95% interval"
+    axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)

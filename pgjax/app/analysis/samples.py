@@ -1,0 +1,174 @@
+"""What runs and sweeps came to, as samples: one for each combination of settings."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pgjax.app.errors import DamagedFileError, UsageError
+from pgjax.app.runs import run_record
+from pgjax.app.runs.json_shapes import TEXT, check_shape
+from pgjax.app.runs.metrics_reader import read_curves
+from pgjax.app.runs.results import check_results, load_summary
+from pgjax.app.shown_names import as_argument
+
+ENV = {"env": TEXT}
+METRICS = "metrics.csv"
+GRID_POINTS = 100  # of a curve
+# Settings that make another task or budget of a run, and what they are without a value.
+CONDITIONS = {
+    "time_limit": "the environment's own",
+    "env_options": "none",
+    "steps": "unknown",
+    "until_solved": "no",
+}
+
+
+class Sample(NamedTuple):
+    """Agents that differ in their seeds only; n of them, in the order of the seeds."""
+
+    name: str
+    env: str
+    seeds: np.ndarray  # (n,)
+    greedy: np.ndarray  # (n,) mean return of the trained greedy policy; NaN: diverged
+    steps_to_solve: np.ndarray  # (n,) environment steps, NaN for unsolved agents
+    env_steps: np.ndarray  # (n,) see `last_steps`
+    solved_return: float | None
+    curves: Curves
+    settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
+    conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
+
+
+class Curves(NamedTuple):
+    """Learning curves on a common grid, of agents that have not diverged.
+
+    One that stopped, having solved the task, keeps its last value.
+    """
+
+    env_steps: np.ndarray  # (K,)
+    recent_return: np.ndarray  # (n, K) mean return of the last 100 episodes
+
+
+def load_samples(directory: pathlib.Path) -> list[Sample]:
+    """The samples of a run or a sweep.
+
+    Raises:
+      UsageError: if it is neither, or has not finished.
+    """
+    record, path = run_record.load_record(directory), directory / "config.json"
+    is_sweep = "sweep" in record
+    check_shape(path, record, {"groups": [ENV]} if is_sweep else {"config": ENV})
+    configs = record["groups"] if is_sweep else [record["config"]]
+    if not configs:
+        raise DamagedFileError(path, "it has no groups")
+    names = list(record["sweep"]["grid"]) if is_sweep else []
+    summary = load_summary(directory, names)
+    if summary is None:
+        command = "sweep" if is_sweep else "train"
+        raise UsageError(
+            f"{directory} has no summary.json: it has not finished; "
+            f"`pgjax {command} --resume {as_argument(directory)}` goes on"
+        )
+    check_results(directory, summary, "config.json", METRICS)
+    config = configs[0]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in summary["agents"]:
+        groups.setdefault(tuple(str(row[name]) for name in names), []).append(row)
+    agents = {(*point, str(row["seed"])) for point in groups for row in groups[point]}
+    curves = {}
+    if (directory / METRICS).exists():  # or --log none
+        curves = read_curves(directory / METRICS, names, agents)
+    return [
+        _sample(
+            name=_name(directory, names, point),
+            settings=dict(zip(names, point, strict=True)),
+            conditions=_conditions(config | dict(zip(names, point, strict=True))),
+            env=dict(zip(names, point, strict=True)).get("env", config["env"]),
+            rows=rows,
+            solved_return=summary["solved_return"],
+            curves=[curves.get((*point, str(row["seed"]))) for row in rows],
+        )
+        for point, rows in groups.items()
+    ]
+
+
+def _conditions(config: dict[str, Any]) -> dict[str, str]:
+    """What the returns of a run depend on beside what it has learned, in words."""
+    found = {}
+    for name, without in CONDITIONS.items():
+        value = config.get(name)
+        if isinstance(value, dict):
+            value = " ".join(f"{key}={value[key]}" for key in sorted(value))
+        elif isinstance(value, bool):
+            value = "yes" if value else ""
+        elif isinstance(value, int):
+            value = f"{value:,}"
+        found[name] = without if value in (None, "", "none") else str(value)
+    return found
+
+
+def _name(directory: pathlib.Path, names: list[str], point: tuple[str, ...]) -> str:
+    if not names:
+        return directory.name
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in zip(names, point, strict=True)
+    )
+
+
+def _sample(
+    *,
+    name: str,
+    settings: dict[str, str],
+    conditions: dict[str, str],
+    env: str,
+    rows: list[dict[str, Any]],
+    solved_return: float | None,
+    curves: list[np.ndarray | None],
+) -> Sample:
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["seed"])
+    rows, curves = [rows[i] for i in order], [curves[i] for i in order]
+    agents = [
+        curve
+        for row, curve in zip(rows, curves, strict=True)
+        if curve is not None and row["greedy_return"]["mean"] is not None
+    ]
+    return Sample(
+        name=name,
+        settings=settings,
+        conditions=conditions,
+        env=env,
+        seeds=np.array([row["seed"] for row in rows]),
+        greedy=np.array([row["greedy_return"]["mean"] for row in rows], float),
+        steps_to_solve=np.array(
+            [
+                np.nan if row["steps_to_solve"] is None else row["steps_to_solve"]
+                for row in rows
+            ],
+            float,
+        ),
+        env_steps=last_steps(rows),
+        solved_return=solved_return,
+        curves=_on_a_grid(agents),
+    )
+
+
+def last_steps(rows: list[dict[str, Any]]) -> np.ndarray:
+    """(n,) environment steps up to which it is known whether an agent has solved.
+
+    One that diverged never will: it counts as unsolved for as long as any was trained.
+    """
+    steps = np.array([float(row["env_steps"]) for row in rows])
+    diverged = np.array([row["greedy_return"]["mean"] is None for row in rows])
+    return np.where(diverged, steps.max(initial=0.0), steps)
+
+
+def _on_a_grid(agents: list[np.ndarray]) -> Curves:
+    """Curves (2, updates) each, from where all have a value to where the last stops."""
+    if not agents:
+        return Curves(np.zeros(0), np.zeros((0, 0)))
+    first = max(steps[0] for steps, _ in agents)
+    grid = np.linspace(first, max(steps[-1] for steps, _ in agents), GRID_POINTS)
+    return Curves(grid, np.stack([np.interp(grid, *agent) for agent in agents]))

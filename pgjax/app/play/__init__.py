@@ -1,0 +1,1 @@
+"""What was learned: evaluation, pictures and exports of a trained policy."""

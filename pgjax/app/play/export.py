@@ -1,0 +1,81 @@
+"""A trained policy as one file of StableHLO, which runs without pgjax."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.app.errors import UsageError
+from pgjax.app.play import evaluate_run
+from pgjax.app.settings.ranges import check_int
+from pgjax.app.shown_names import one_line
+from pgjax.types import Box
+
+PLATFORMS = "cpu", "cuda", "tpu"
+
+
+def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> int:
+    """Writes a run's policy, and says how to use it; returns the exit code.
+
+    The file holds a function of observations (batch, ...), for any batch, to actions
+    (batch, ...), the parameters within, lowered for CPU, CUDA and TPU. A sampled policy
+    takes a seed first, uint32.
+
+    Args:
+      run: its directory.
+      out: the file to write; by default RUN/policy-seed0.jax, say.
+      agent: the seed of the one to export; by default the run's first.
+      sampled: whether actions are drawn from the policy, rather than its mode.
+    """
+    if agent is not None:
+        check_int("agent", agent)
+    directory = pathlib.Path(run)
+    config, experiment, params = evaluate_run.load(directory)
+    params = evaluate_run.params_of(config, params, agent)
+    name = f"policy-seed{config.seed if agent is None else agent}"
+    name += "-sampled.jax" if sampled else ".jax"
+    path = pathlib.Path(out) if out else directory / name
+    if not path.parent.is_dir():
+        raise UsageError(f"--out is in {path.parent}, which is no directory")
+    path.write_bytes(serialize(experiment, params, sampled=sampled))
+    obs = jax.eval_shape(lambda key: experiment.env.reset(key, 1)[0], jax.random.key(0))
+    arguments = "np.uint32(0), obs" if sampled else "obs"
+    print(
+        f"{one_line(path)}: {path.stat().st_size:,} bytes; all that it needs is "
+        "`pip install jax flatbuffers`:\n\n"
+        "    import jax.export, numpy as np\n"
+        f'    policy = jax.export.deserialize(open({str(path)!r}, "rb").read())\n'
+        f"    obs = np.zeros((8, {', '.join(map(str, obs.shape[1:]))}), "
+        f"np.{obs.dtype})  # any number of them\n"
+        f"    print(policy.call({arguments}))  # their actions"
+    )
+    return 0
+
+
+def serialize(experiment: Any, params: Any, *, sampled: bool) -> bytes:
+    """The policy as bytes for `jax.export.deserialize`."""
+    env, algorithm = experiment.env, experiment.algorithm
+    space = env.action_space
+    bounded = isinstance(space, Box)
+
+    def within(action: Any) -> Any:
+        return jnp.clip(action, space.low, space.high) if bounded else action
+
+    def greedy(obs: Any) -> Any:
+        return within(algorithm.policy(params, obs).mode())
+
+    def drawn(seed: Any, obs: Any) -> Any:
+        return within(algorithm.policy(params, obs).sample(jax.random.key(seed)))
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    obs = jax.eval_shape(lambda key: env.reset(key, 1)[0], jax.random.key(0))
+    arguments = [jax.ShapeDtypeStruct((batch, *obs.shape[1:]), obs.dtype)]
+    if sampled:
+        arguments.insert(0, jax.ShapeDtypeStruct((), jnp.uint32))
+    function = jax.jit(drawn if sampled else greedy)
+    return bytes(
+        jax.export.export(function, platforms=PLATFORMS)(*arguments).serialize()
+    )

@@ -1,0 +1,251 @@
+"""The compiled programs of a run: over all its agents, on all its devices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import pgjax as pg
+from pgjax._internal.agents import over_active, pad_agents
+from pgjax._internal.meshes import (
+    AGENT,
+    AGENTS,
+    axis_of_envs,
+    of_agents,
+    over_mesh,
+    specs_of,
+)
+from pgjax.app.errors import UsageError
+from pgjax.app.packages import import_late
+from pgjax.app.runs.hosts import fetch, place, several
+from pgjax.app.runs.signals import wait
+from pgjax.app.settings.build import Experiment
+from pgjax.app.settings.config import Config
+from pgjax.app.settings.grid import Agents
+from pgjax.app.settings.limits import check_compiled
+from pgjax.app.settings.sizes import block_size
+from pgjax.train import RECENT, recent_return
+from pgjax.types import AxisName
+
+
+class Slots(NamedTuple):
+    """Where agents are in the arrays of a program, which are split over devices.
+
+    Agents are dealt out like cards, so that those of one setting, which may stop early
+    together, are not all on one device; some are repeated to fill up the last round.
+    """
+
+    agent: np.ndarray  # (num_slots,) whose slot it is
+    place: np.ndarray  # (S,) each agent's slot
+
+    @classmethod
+    def deal(cls, num_agents: int, num_devices: int) -> Slots:
+        """Slots for so many agents."""
+        num_slots = pad_agents(num_agents, num_devices)
+        dealt = np.arange(num_slots).reshape(-1, num_devices).T.ravel()
+        return cls(dealt % num_agents, np.argsort(dealt)[:num_agents])
+
+    def fill(self, x: Any) -> Any:
+        """Leaves (S, ...) of agents to leaves (num_slots, ...)."""
+        return jax.tree.map(lambda x: x[self.agent], x)
+
+    def real(self, x: Any) -> Any:
+        """Leaves (num_slots, ...) to leaves (S, ...) of agents, on the host."""
+        return jax.tree.map(lambda x: fetch(x)[self.place], x)
+
+    def once(self, x: np.ndarray) -> np.ndarray:
+        """(S,) to (num_slots,), zero where an agent is repeated."""
+        whole = np.zeros(len(self.agent), x.dtype)
+        whole[self.place] = x
+        return whole
+
+
+class Programs(NamedTuple):
+    """The compiled programs of a run; they take and give arrays in slots."""
+
+    init: Callable[[Any, Any], Any]
+    chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
+    evaluate: Callable[..., tuple[Any, Any]]  # compiled when it is first called
+    slots: Slots
+    inputs: tuple[Any, dict[str, Any]]  # seeds and values, placed on the devices
+    by_agent: NamedSharding
+    by_state: Any  # NamedSharding of each leaf of the states
+    like: Any  # the shapes of the agents' states, (S, ...)
+    seconds: float  # spent compiling
+
+    def fill(self, x: Any) -> Any:
+        """(S,) of agents, placed in their slots; zero where an agent is repeated."""
+        return place(self.slots.once(x), self.by_agent)
+
+    def of(self, agents: Agents) -> Programs:
+        """The same programs for other agents, of the same number and settings."""
+        return self._replace(inputs=_inputs(agents, self.slots, self.by_agent))
+
+    def fill_states(self, states: Any) -> Any:
+        """Leaves (S, ...) of agents, placed in their slots."""
+        return jax.tree.map(place, self.slots.fill(states), self.by_state)
+
+
+def compile_programs(
+    config: Config,
+    experiment: Experiment,
+    agents: Agents,
+    mesh: Mesh,
+    received: list[int],
+) -> Programs:
+    """Compiles a run's programs side by side; waits for what training needs.
+
+    Args:
+      config: the settings.
+      experiment: what `build` made of them.
+      agents: as many as will train at once.
+      mesh: where.
+      received: signals.
+
+    Raises:
+      KeyboardInterrupt: once there is a signal in `received`.
+      UsageError: if a package that training uses at its end cannot be imported.
+    """
+    start = time.perf_counter()
+    slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT])
+    axis_name = axis_of_envs(mesh)
+    if axis_name is not None and not experiment.algorithm.sums_over_devices:
+        raise UsageError(
+            f"--env-devices {config.env_devices} needs an algorithm whose update sums "
+            f"over devices, and {config.algorithm} does not declare sums_over_devices; "
+            "leave it out"
+        )
+    init, chunk, evaluate = _functions(config, experiment, axis_name)
+    by_agent = NamedSharding(mesh, AGENTS)
+    inputs = _inputs(agents, slots, by_agent)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), inputs)
+    specs = of_agents(specs_of(init, *one, mesh=mesh))
+    init_share = partial(init, axis_name=axis_name)
+    by_state = jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec),
+        specs,
+        is_leaf=lambda x: isinstance(x, P),
+    )
+    shapes = jax.eval_shape(jax.vmap(init), *inputs)
+    like = jax.tree.map(lambda x: _resized(x, len(agents.seeds)), shapes)
+    state = jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        by_state,
+    )
+    num_slots = len(slots.agent)
+    work = jax.ShapeDtypeStruct((num_slots,), np.int32, sharding=by_agent)
+    block = block_size(config.num_envs)
+    chunks = over_active(chunk, mesh, block=block, state_specs=specs)
+    # Every process is to have the metrics of all.
+    everywhere = NamedSharding(mesh, P()) if several() else None
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        # Tracing holds Python's lock and compiling does not, so the long compilation
+        # is under way before the short one is traced.
+        jitted = jax.jit(chunks, donate_argnums=1, out_shardings=(by_state, everywhere))
+        training = pool.submit(jitted.lower(work, state, inputs[1]).compile)
+        # It runs once: the less there is to compile, the better.
+        fast: Any = {"xla_backend_optimization_level": 0}
+        starts = over_mesh(jax.vmap(init_share), mesh, out_specs=specs)
+        lowered = jax.jit(starts, out_shardings=by_state).lower(*inputs)
+        initial = pool.submit(lowered.compile, fast)
+        import_late()  # about a second, while the compiler is busy
+        needed = wait(initial, received), wait(training, received)
+        check_compiled(config, experiment, needed[1], mesh)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown(wait=False)
+    # Evaluation is compiled when it is called: to compile it while training goes on
+    # takes as much time from training as it saves.
+    played = over_active(evaluate, mesh, block=block)
+    evaluation = jax.jit(played, out_shardings=(by_agent, everywhere))
+    seconds = time.perf_counter() - start
+    return Programs(
+        *needed, evaluation, slots, inputs, by_agent, by_state, like, seconds
+    )
+
+
+def _functions(
+    config: Config, experiment: Experiment, axis_name: AxisName
+) -> tuple[Callable, Callable, Callable]:
+    """What one agent does: its start, a chunk of updates, and its evaluation."""
+    env, rollout, algorithm, make_algorithm = experiment
+    num_updates = None if rollout.complete_episodes else config.num_updates
+
+    def init(seed: Any, values: Any, axis_name: AxisName = None) -> Any:
+        algorithm, key = make_algorithm(values), jax.random.key(seed)
+        return pg.init_train_state(key, rollout, algorithm, axis_name=axis_name)
+
+    def chunk(state: Any, values: Any) -> tuple[Any, Any]:
+        algorithm = make_algorithm(values)
+
+        def step(state: Any, _: None) -> tuple[Any, Any]:
+            going = ~_stops(config, state, num_updates)
+            new_state, metrics = pg.train_step(
+                state, rollout, algorithm, axis_name=axis_name
+            )
+            wrong = jnp.where(going, pg.diverged(new_state, metrics), 0)
+            going &= wrong == 0  # otherwise it stays what it was, for good
+            metrics |= {"going": going, "diverged": wrong}
+            return _where(going, new_state, state), metrics
+
+        complete = rollout.complete_episodes
+        length = config.chunk_length(complete_episodes=complete)
+        return jax.lax.scan(step, state, length=length)
+
+    def evaluate(state: tuple, seed: Any, params: Any) -> tuple[tuple, Any]:
+        # Apart from every key that training has used.
+        key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+
+        def play(key: Any, greedy: Any) -> Any:
+            episodes = config.eval_episodes
+            policy = algorithm.policy
+            return pg.evaluate(
+                key, env, policy, params, num_episodes=episodes, greedy=greedy
+            )[0]
+
+        greedy = jnp.array([True, False])
+        return state, jax.vmap(play)(jax.random.split(key), greedy)
+
+    return init, chunk, evaluate
+
+
+def _inputs(
+    agents: Agents, slots: Slots, by_agent: NamedSharding
+) -> tuple[Any, dict[str, Any]]:
+    """Seeds and values, (num_slots,) each, placed on the devices."""
+    seeds, values = slots.fill((agents.seeds, agents.values))
+    values = {name: np.asarray(x, np.float32) for name, x in values.items()}
+    inputs = seeds.astype(np.int32), values
+    return jax.tree.map(lambda x: place(x, by_agent), inputs)
+
+
+def _resized(x: jax.ShapeDtypeStruct, size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+
+
+def _stops(config: Config, state: Any, num_updates: int | None) -> Any:
+    """Whether an agent is done, to the update: by the stopping rule or its budget."""
+    done = jnp.bool_(False)
+    if num_updates is not None:
+        # Which may be beyond an int32; see `build`.
+        done |= state.num_updates.astype(jnp.uint32) >= jnp.uint32(num_updates)
+    if config.until_solved and config.solved_return is not None:
+        solved = recent_return(state) > config.solved_return
+        done |= solved & (state.num_episodes >= RECENT)
+    return done
+
+
+def _where(active: Any, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(active, new, old), new, old)

@@ -1,0 +1,38 @@
+"""Which devices a run uses, and how many share an agent's environments."""
+
+from __future__ import annotations
+
+import jax
+from jax.sharding import Mesh
+
+import pgjax as pg
+from pgjax.app.errors import UsageError
+from pgjax.app.runs.hosts import several
+from pgjax.app.settings.config import Config
+
+
+def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mesh:
+    """The devices of a run: as many as are asked for, but none without an agent.
+
+    Raises:
+      UsageError: if there are not so many, or they cannot be shared as the config says.
+    """
+    devices, env = jax.devices(), config.env_devices
+    if num_devices is not None and num_devices > len(devices):
+        raise UsageError(
+            f"--devices {num_devices}, but there are {len(devices)}; a CPU has as many "
+            f"as JAX_NUM_CPU_DEVICES={num_devices} says"
+        )
+    if several() and num_devices not in (None, len(devices)):
+        raise UsageError("--devices does not go with --distributed, which uses all")
+    devices = devices[:num_devices]
+    if len(devices) % env or config.num_envs % env:
+        raise UsageError(
+            f"--env-devices {env} must divide the number of devices, {len(devices)}, "
+            f"and --num-envs, {config.num_envs}; a CPU has as many devices as "
+            f"JAX_NUM_CPU_DEVICES={env} says"
+        )
+    rows = len(devices) // env
+    if not several():  # where each process has a part in every program
+        rows = min(rows, num_agents)
+    return pg.make_mesh(devices[: rows * env], env=env)

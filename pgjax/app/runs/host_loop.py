@@ -1,0 +1,234 @@
+"""The host loop: run chunks of updates, and between them look, record and save.
+
+A checkpoint has all that the next process needs: the training states, in the order of
+the agents, whatever the devices; the log; how much of metrics.csv was written, and what
+its checksum was; and the settings, so that no others are gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from pgjax._internal.meshes import axis_of_envs, check_replicas
+from pgjax.app.runs import hosts
+from pgjax.app.runs.compiled_programs import Programs
+from pgjax.app.runs.files import digest
+from pgjax.app.runs.loggers import Loggers, open_loggers
+from pgjax.app.runs.progress import Progress, plural
+from pgjax.app.runs.run_checkpoints import Checkpoints
+from pgjax.app.runs.signals import wait
+from pgjax.app.runs.training_log import TrainingLog
+from pgjax.app.settings.config import Config, to_json
+from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.grid import Agents
+
+
+class Training(NamedTuple):
+    """What training S agents gave, as NumPy arrays."""
+
+    params: Any  # leaves (S, ...)
+    log: TrainingLog
+    seconds: float  # spent training, by all processes that did, one after the other
+    stopped: int  # the signal that stopped it before it was complete; 0 for none
+
+
+class Saved(NamedTuple):
+    """Where training goes on."""
+
+    state: Any  # leaves (S, ...)
+    log: dict[str, np.ndarray]
+    metrics_bytes: Any  # of metrics.csv
+
+
+class Files(NamedTuple):
+    """Where training writes."""
+
+    directory: pathlib.Path  # metrics and checkpoints
+    shared: pathlib.Path  # for what has a place per agent
+    at_end: bool = True  # whether there is a checkpoint when training is complete
+    begin: Callable[[], None] = lambda: None  # called once it is sure to go on
+
+
+def train(
+    config: Config,
+    agents: Agents,
+    programs: Programs,
+    execution: Execution,
+    files: Files,
+    *,
+    progress: Progress,
+    received: list[int],
+    tell: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Training:
+    """Trains agents from the last checkpoint that there is, or from the beginning.
+
+    Args:
+      config: the settings that they share.
+      agents: who is trained.
+      programs: compiled for as many.
+      execution: how it is carried out.
+      files: where it is recorded.
+      progress: is told after every chunk.
+      received: signals; with one in it, training stops after the chunk.
+      tell: says how it goes.
+      warn: says what went wrong where training goes on all the same.
+
+    Raises:
+      CheckpointError: if there is one of another format, or of other settings.
+      UsageError: if no checkpoint is whole, or one could not be written.
+    """
+    checkpoints = Checkpoints(
+        files.directory / "checkpoints",
+        every=execution.checkpoint_every,
+        at_end=files.at_end,
+        tell=warn,
+        settings=settings_of(config, agents, execution.log),
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(checkpoints.close)
+        saved = load(config, agents, programs, checkpoints)
+        if saved is not None:
+            tell(f"going on after {plural(int(saved.log['updates'].max()), 'update')}")
+        elif (files.directory / "metrics.csv").exists():
+            tell("there is no checkpoint yet: starting from the beginning")
+        loggers = open_loggers(
+            execution.log,
+            files.directory,
+            shared=files.shared,
+            labels=list(agents.labels),
+            position=0 if saved is None else int(saved.metrics_bytes),
+            sha256=checkpoints.notes.get("metrics_sha256"),
+            warn=warn,
+        )
+        logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers()
+        hosts.on_first(files.begin)
+        training = train_agents(
+            config, agents, programs, logger, progress, received, checkpoints, saved
+        )
+        hosts.on_first(checkpoints.close)  # nobody leaves before all is on disk
+        return training
+
+
+def settings_of(config: Config, agents: Agents, log: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint must have been trained with, as JSON data."""
+    labels = {name: [str(x) for x in of] for name, of in agents.labels.items()}
+    who = {"seeds": agents.seeds.tolist(), "labels": labels}
+    return {"config": to_json(config), "log": list(log), "agents": digest(who)}
+
+
+def load(
+    config: Config, agents: Agents, programs: Programs, checkpoints: Checkpoints
+) -> Saved | None:
+    """The newest checkpoint, or None if there is none.
+
+    Raises:
+      CheckpointError: if it is of another format, or of other settings.
+    """
+    log = TrainingLog(config, agents).to_arrays()
+    like = Saved(programs.like, log, np.int64(0))
+    return hosts.tree_from_first(lambda: checkpoints.latest(like), like)
+
+
+def train_agents(
+    config: Config,
+    agents: Agents,
+    programs: Programs,
+    logger: Loggers,
+    progress: Progress,
+    received: list[int],
+    checkpoints: Checkpoints,
+    saved: Saved | None = None,
+) -> Training:
+    """Trains agents, writing their metrics as it goes.
+
+    Args:
+      config: the settings that they share.
+      agents: who is trained.
+      programs: compiled for as many.
+      logger: for their metrics.
+      progress: is told after every chunk.
+      received: signals; with one in it, training stops after the chunk.
+      checkpoints: are written now and then, and when training stops.
+      saved: where to go on.
+    """
+    log, slots = TrainingLog(config, agents), programs.slots
+    if saved is None:
+        state = programs.init(*programs.inputs)
+    else:
+        state = programs.fill_states(saved.state)
+        log.load(saved.log)
+
+    def save() -> None:
+        states = slots.real(state)
+        record = Saved(states, log.to_arrays(), np.int64(logger.position()))
+        notes = {"metrics_sha256": logger.sha256()}
+        hosts.on_first(lambda: checkpoints.save(log.chunks, record, notes))
+
+    def tell_progress() -> None:
+        progress.update(
+            steps=int(log.env_steps.sum()),
+            done=log.done(),
+            num_agents=len(agents.seeds),
+            mean_return=log.mean_return(),
+            num_solved=log.num_solved(),
+        )
+
+    stopped = 0
+    tell_progress()  # where it begins
+    while log.active.any() and not stopped:
+        state, metrics = programs.chunk(
+            programs.fill(log.work), state, programs.inputs[1]
+        )
+        who = np.flatnonzero(log.active)
+        metrics = {name: x[who] for name, x in slots.real(metrics).items()}
+        logger.write(log.add(who, metrics))
+        tell_progress()
+        first_due = hosts.is_first() and checkpoints.due()
+        stopped, due = hosts.largest((received or [0])[0], int(first_due))
+        if due:
+            save()
+    if stopped or checkpoints.at_end:
+        save()
+    if axis_of_envs(programs.by_agent.mesh) is not None:
+        check_replicas(state.learner.params)
+    params = slots.real(state.learner.params)
+    return Training(params, log, log.seconds, stopped)
+
+
+def evaluate_agents(
+    agents: Agents, programs: Programs, params: Any, received: list[int]
+) -> np.ndarray:
+    """Returns of complete episodes: (S, 2, episodes), greedy first, then sampled.
+
+    Args:
+      agents: S of them.
+      programs: compiled for as many.
+      params: leaves (S, ...).
+      received: signals.
+
+    Raises:
+      KeyboardInterrupt: once there is a signal, unless there are other processes, whom
+        this one would leave alone.
+    """
+    slots = programs.slots
+    everyone = programs.fill(np.ones(len(agents.seeds), np.int32))
+    params = jax.tree.map(
+        lambda x: hosts.place(x, programs.by_agent), slots.fill(params)
+    )
+    arguments = everyone, (), programs.inputs[0], params
+    if hosts.several():
+        returns = slots.real(programs.evaluate(*arguments)[1])
+    else:  # in a thread, so that signals are heard while it is compiled and run
+        pool = ThreadPoolExecutor(max_workers=1)
+        played = pool.submit(lambda: slots.real(programs.evaluate(*arguments)[1]))
+        pool.shutdown(wait=False)
+        returns = wait(played, received)
+    return returns

@@ -1,0 +1,110 @@
+"""The directory of a new run: its command's own from before the long work."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from pgjax.app.errors import UsageError
+from pgjax.app.runs.hosts import from_first, is_first
+from pgjax.app.shown_names import as_argument
+
+_RUNS = pathlib.Path("runs")
+_NO_RESULT = {"config.json", "config.json.partial"}
+
+
+@contextlib.contextmanager
+def new_directory(out: str | None, name: str) -> Iterator[pathlib.Path]:
+    """Makes a directory, and takes it away if an error leaves nothing in it.
+
+    So are the directories above it that were made for it.
+
+    Commands that are started in the same moment get directories of their own.
+
+    Args:
+      out: its path, where there must be nothing yet; runs/NAME-TIME by default.
+      name: what it holds.
+
+    Raises:
+      UsageError: if it is there already, or cannot be made.
+    """
+    parent = (_RUNS if out is None else pathlib.Path(out).parent).absolute()
+    missing = [path for path in (parent, *parent.parents) if not path.exists()]
+    directory = pathlib.Path(from_first(lambda: str(_make(out, name))))
+    try:
+        yield directory
+    except BaseException:
+        if is_first() and not _has_results(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others may use them by now
+                for path in missing:
+                    path.rmdir()
+        raise
+
+
+def _make(out: str | None, name: str) -> pathlib.Path:
+    if out is not None:
+        return _made(pathlib.Path(out))
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{name}-{stamp}".replace("/", "-")
+    for i in itertools.count(1):
+        directory = _RUNS / (name if i == 1 else f"{name}-{i}")
+        with contextlib.suppress(_TakenError):
+            return _made(directory)
+    raise AssertionError
+
+
+class _TakenError(UsageError):
+    """There is something of that name."""
+
+
+def _made(directory: pathlib.Path) -> pathlib.Path:
+    """Makes it; of several processes that try, one succeeds."""
+    _check_text(directory)
+    if directory.exists():
+        raise _TakenError(_about(directory))
+    parents = directory.absolute().parents
+    parent = next(parent for parent in parents if parent.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise UsageError(
+            f"cannot make {directory}: {parent} is not a writable directory"
+        )
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
+    except FileExistsError:
+        raise _TakenError(_about(directory)) from None
+    except OSError as error:
+        raise UsageError(f"cannot make {directory}: {error.strerror}") from None
+    return directory
+
+
+def _check_text(directory: pathlib.Path) -> None:
+    """Raises UsageError for bytes that are no text: checkpoints cannot be there."""
+    try:
+        str(directory.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"cannot make {directory}: its path must be text in UTF-8; pass another "
+            "--out"
+        ) from None
+
+
+def _about(directory: pathlib.Path) -> str:
+    """What is there already, and what to do."""
+    started = (directory / "config.json").is_file()
+    if started and not (directory / "summary.json").is_file():
+        command = "sweep" if (directory / "parts").is_dir() else "train"
+        resume = f"`pgjax {command} --resume {as_argument(directory)}`"
+        return f"{directory} is unfinished: {resume}"
+    return f"{directory} exists already; pass another --out"
+
+
+def _has_results(directory: pathlib.Path) -> bool:
+    files = (path for path in directory.rglob("*") if not path.is_dir())
+    return any(path.name not in _NO_RESULT for path in files)

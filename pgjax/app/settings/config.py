@@ -1,0 +1,185 @@
+"""A run's settings: plain data, checked before any work, written with every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgjax.app.errors import UsageError
+from pgjax.app.settings.presets import choose_preset
+from pgjax.app.settings.signature_options import Option, algorithm_options, options_of
+from pgjax.app.settings.validation import check_config
+from pgjax.networks.initialization import INITIALIZERS
+from pgjax.networks.mlp import ACTIVATIONS
+
+# The mean of 100 training episodes above which a task counts as solved.
+SOLVED_RETURNS = {
+    "CartPole-v1": 475.0,
+    "Acrobot-v1": -100.0,
+    "MountainCar-v0": -110.0,
+    "Catch-bsuite": 0.95,
+}
+
+# What a preset says of its own environment only.
+_OF_ONE_ENV = {
+    "solved_return",
+    "until_solved",
+    "env_options",
+    "time_limit",
+    "time_limit_terminates",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that determines what a training run computes.
+
+    The lines below are also the help of `pgjax train`.
+
+    Args:
+      algorithm: the name of a factory in `pgjax.algorithms`.
+      preset: the name of the settings that these started from.
+      env: gymnax environment.
+      time_limit: steps per episode (default: the environment's own).
+      time_limit_terminates: count the time limit as a terminal state, as the article
+        does; it matters to a critic only.
+      env_options: options of the environment itself, such as num_joints=7.
+      seeds: number of agents, trained side by side.
+      seed: seed of the first agent; the others follow it.
+      steps: environment steps per agent; it stops at the first update past them, or
+        with complete episodes, the first chunk.
+      env_devices: devices that share the environments of an agent; another number of
+        them draws other random numbers.
+      num_envs: environments per agent; with complete episodes, one episode each.
+      num_steps: steps per environment and update; unused with complete episodes.
+      hidden: widths of the hidden layers.
+      activation: activation of the hidden layers.
+      initializer: initialisation of the layers.
+      shared_torso: let actor and critic share all but their last layers.
+      log_std: where the log standard deviation of continuous actions starts, in units
+        of half the action range.
+      normalize_observations: scale observations to mean 0 and variance 1.
+      scale_rewards: divide rewards by the deviation of the discounted return.
+      learning_rate: Adam's learning rate.
+      anneal_learning_rate: let the learning rate fall to 0 over the run, linearly: over
+        its gradient steps (those that a target KL skips do not count), or with complete
+        episodes, its environment steps.
+      adam_epsilon: Adam's epsilon.
+      max_gradient_norm: clip gradients to this global norm; none for no clipping.
+      solved_return: an agent has solved the task once the mean return of its last 100
+        episodes exceeds this; `pgjax envs` lists the usual ones.
+      until_solved: stop an agent once it has solved the task.
+      log_every: updates from one row of the metrics to the next.
+      updates_per_chunk: updates between two looks at the clock, the files and Ctrl-C.
+      eval_episodes: episodes of the final evaluation, for each agent.
+      algorithm_options: the algorithm's own settings, by name.
+    """
+
+    algorithm: str = "reinforce"
+    preset: str = "default"
+    env: str = "CartPole-v1"
+    time_limit: int | None = None
+    time_limit_terminates: bool = False
+    env_options: dict = field(default_factory=dict)
+    seeds: int = 8
+    seed: int = 0
+    steps: int = 300_000
+    env_devices: int = 1
+    num_envs: int = 5
+    num_steps: int = 32
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    initializer: str = "torch"
+    shared_torso: bool = False
+    log_std: float = 0.0
+    normalize_observations: bool = False
+    scale_rewards: bool = False
+    learning_rate: float = 0.01
+    anneal_learning_rate: bool = False
+    adam_epsilon: float = 1e-8
+    max_gradient_norm: float | None = None
+    solved_return: float | None = None
+    until_solved: bool = False
+    log_every: int = 1
+    updates_per_chunk: int = 10
+    eval_episodes: int = 100
+    algorithm_options: dict = field(default_factory=dict)
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates `steps` make, where each has num_envs x num_steps."""
+        return -(-self.steps // (self.num_envs * self.num_steps))
+
+    def chunk_length(self, *, complete_episodes: bool) -> int:
+        """Updates of a chunk: no more than `steps` can make."""
+        least = self.num_envs * (1 if complete_episodes else self.num_steps)
+        return min(self.updates_per_chunk, -(-self.steps // least))
+
+
+def config_fields() -> dict[str, Option]:
+    """What each field of a config may be."""
+    options = options_of(Config)
+    for name, known in (("activation", ACTIVATIONS), ("initializer", INITIALIZERS)):
+        options[name] = options[name]._replace(choices=tuple(known))
+    return options
+
+
+def run_options() -> dict[str, Option]:
+    """The options that every algorithm shares."""
+    own = "algorithm", "preset", "algorithm_options"
+    return {name: opt for name, opt in config_fields().items() if name not in own}
+
+
+def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
+    """A checked config: defaults, then the preset's settings, then the given ones."""
+    own = algorithm_options(algorithm)
+    preset, chosen = choose_preset(algorithm, preset, given.get("env"))
+    settings = {**chosen, **given}
+    if given.get("env", chosen.get("env")) != chosen.get("env"):
+        for name in _OF_ONE_ENV - set(given):
+            settings.pop(name, None)
+    if "hidden" in settings:
+        settings["hidden"] = tuple(settings["hidden"])
+    options = {name: option.default for name, option in own.items()}
+    options |= {name: settings.pop(name) for name in own if name in settings}
+    env = settings.get("env", Config.env)
+    settings = {"solved_return": SOLVED_RETURNS.get(env), **settings}
+    config = Config(
+        algorithm=algorithm, preset=preset, algorithm_options=options, **settings
+    )
+    check(config)
+    return config
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with other values of some settings, the algorithm's own among them."""
+    own = {name: x for name, x in values.items() if name in config.algorithm_options}
+    rest = {name: x for name, x in values.items() if name not in own}
+    options = config.algorithm_options | own
+    return dataclasses.replace(config, algorithm_options=options, **rest)
+
+
+def check(config: Config) -> None:
+    """Raises UsageError for the first setting that cannot be."""
+    check_config(config, config_fields(), algorithm_options(config.algorithm))
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The config as plain JSON data."""
+    return dataclasses.asdict(config)
+
+
+def from_json(data: dict[str, Any]) -> Config:
+    """The config that `to_json` wrote.
+
+    Raises:
+      UsageError: for keys or values that no config has.
+    """
+    try:
+        config = Config(**{**data, "hidden": tuple(data["hidden"])})
+        check(config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"not a config of this version of pgjax: {error}") from error
+    return config

@@ -1,0 +1,149 @@
+"""The grid of a sweep: lists of values, as groups of agents that compile alike."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pgjax.app.errors import UsageError
+from pgjax.app.settings.config import Config, config_fields, make_config
+from pgjax.app.settings.ranges import AGENTS
+from pgjax.app.settings.signature_options import Option, algorithm_options
+
+# Settings of a whole sweep.
+ONE_VALUE = frozenset(
+    {
+        "seeds",
+        "seed",
+        "steps",
+        "env",  # returns of several cannot be put side by side
+        "env_options",
+        "env_devices",
+        "solved_return",
+        "until_solved",
+        "log_every",
+        "updates_per_chunk",
+        "eval_episodes",
+    }
+)
+
+
+class Agents(NamedTuple):
+    """Who is trained: for each of S agents, its seed and what sets it apart."""
+
+    seeds: np.ndarray  # (S,) int
+    values: dict[str, np.ndarray]  # (S,) float settings, mapped in one program
+    labels: dict[str, np.ndarray]  # (S,) every setting of the grid, for the tables
+
+    def take(self, part: Any) -> Agents:
+        """Some of the agents."""
+        return Agents(
+            self.seeds[part],
+            {name: x[part] for name, x in self.values.items()},
+            {name: x[part] for name, x in self.labels.items()},
+        )
+
+
+class Group(NamedTuple):
+    """Agents whose programs are the same but for numbers: one compilation."""
+
+    config: Config
+    agents: Agents
+
+
+def agents_of(config: Config) -> Agents:
+    """The agents of a config without a grid: its seeds."""
+    return Agents(config.seed + np.arange(config.seeds), {}, {})
+
+
+def make_groups(
+    algorithm: str, preset: str, given: Mapping[str, Any], grid: Mapping[str, Sequence]
+) -> list[Group]:
+    """Every combination of the grid's values, for every seed.
+
+    Float settings are mapped within a group; other settings, and None for a float, make
+    groups of their own.
+
+    Args:
+      algorithm: its name.
+      preset: as for `make_config`.
+      given: settings that all agents share.
+      grid: names, and values of each.
+
+    Raises:
+      UsageError: for the first combination that cannot be.
+    """
+    options = config_fields() | algorithm_options(algorithm)
+    names = list(grid)
+    _check_number(given, grid)
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for combination in itertools.product(*grid.values()):
+        point = dict(zip(names, combination, strict=True))
+        make_config(algorithm, preset, {**given, **point})  # tells what cannot be
+        apart = tuple(
+            "mapped" if _is_mapped(options[name], value) else (_plain(value),)
+            for name, value in point.items()
+        )
+        groups.setdefault(apart, []).append(point)
+    return [
+        _group(make_config(algorithm, preset, {**given, **points[0]}), points, options)
+        for points in groups.values()
+    ]
+
+
+def _check_number(given: Mapping[str, Any], grid: Mapping[str, Sequence]) -> None:
+    """Sees that a summary can have a row for every agent."""
+    points = math.prod(map(len, grid.values()))
+    seeds = given.get("seeds", Config.seeds)
+    if points * seeds > AGENTS:
+        raise UsageError(
+            f"{points} combinations x --seeds {seeds} are more than {AGENTS} agents: "
+            f"take --seeds {AGENTS // points} at most, or fewer values"
+        )
+
+
+def points_of(agents: Agents) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Each combination of settings, and the numbers of the agents that have it."""
+    keys = list(zip(*agents.labels.values(), strict=True))
+    for key in dict.fromkeys(keys):
+        who = np.flatnonzero([other == key for other in keys])
+        yield dict(zip(agents.labels, key, strict=True)), who
+
+
+def _group(
+    config: Config, points: list[dict[str, Any]], options: dict[str, Option]
+) -> Group:
+    seeds = config.seed + np.arange(config.seeds)
+    rows = [(point, seed) for point in points for seed in seeds]
+    labels = {
+        name: np.array([_label(point[name]) for point, _ in rows], dtype=object)
+        for name in points[0]
+    }
+    values = {
+        name: np.array([float(point[name]) for point, _ in rows])
+        for name, value in points[0].items()
+        if _is_mapped(options[name], value)
+    }
+    agents = Agents(np.array([seed for _, seed in rows]), values, labels)
+    return Group(config, agents)
+
+
+def _is_mapped(option: Option, value: Any) -> bool:
+    return option.type is float and value is not None
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _label(value: Any) -> Any:
+    """A setting as one cell of a table."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return value

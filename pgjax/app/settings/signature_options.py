@@ -1,0 +1,94 @@
+"""What a person may choose: read off a signature, its annotations and its docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pgjax.algorithms
+from pgjax.app.errors import UsageError
+from pgjax.baselines import BASELINES
+from pgjax.types import Numeric
+
+
+class Option(NamedTuple):
+    """A setting that a person may choose."""
+
+    type: type  # of one value
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False  # whether None is a value too
+    several: bool = False  # whether it is a tuple of values
+
+    @property
+    def kind(self) -> str:
+        """The type in words, for messages."""
+        name = f"{self.type.__name__}s" if self.several else self.type.__name__
+        return f"{name} or none" if self.optional else name
+
+
+def algorithm_factory(algorithm: str) -> Callable[..., Any]:
+    """The factory of that name in `pgjax.algorithms`."""
+    known = pgjax.algorithms.__all__
+    if algorithm not in known:
+        raise UsageError(
+            f"unknown algorithm {algorithm!r}; choose from {', '.join(known)}"
+        )
+    return getattr(pgjax.algorithms, algorithm)
+
+
+def algorithm_options(algorithm: str) -> dict[str, Option]:
+    """The options of one algorithm: its factory's keyword arguments."""
+    return options_of(algorithm_factory(algorithm))
+
+
+def options_of(factory: Callable[..., Any]) -> dict[str, Option]:
+    """The keyword-only arguments that a flag can give, with their help.
+
+    Flags, numbers, names, baselines, and those or None; other arguments keep their
+    default. An argument without an annotation has its default's type.
+    """
+    hints = typing.get_type_hints(factory)
+    hints |= typing.get_type_hints(factory.__init__) if inspect.isclass(factory) else {}
+    options = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            default = parameter.default
+            option = _option(hints.get(name, type(default)), default)
+            if option is not None:
+                options[name] = option._replace(help=_argument_help(factory, name))
+    return options
+
+
+def _option(hint: Any, default: Any) -> Option | None:
+    if default in BASELINES.values():
+        names = {function: name for name, function in BASELINES.items()}
+        return Option(str, names[default], "", tuple(BASELINES))
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = set(typing.get_args(hint))
+        optional = type(None) in kinds
+        kinds -= {type(None)}
+        hint = float if kinds == set(typing.get_args(Numeric)) else kinds.pop()
+    several = typing.get_origin(hint) is tuple
+    if several:
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is typing.Literal:
+        return Option(str, default, "", typing.get_args(hint), optional, several)
+    if hint in (bool, int, float, str, dict):
+        return Option(hint, default, "", (), optional, several)
+    return None
+
+
+def _argument_help(factory: Callable[..., Any], name: str) -> str:
+    """What the docstring's Args section says about an argument."""
+    doc = inspect.getdoc(factory) or ""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.M | re.S)
+    entry = rf"^( +){name}: (.*?)(?=^\1\w+: |\Z)"
+    found = re.search(entry, section[1], re.M | re.S) if section else None
+    return " ".join(found[2].split()).rstrip(".") if found else ""

@@ -1,0 +1,1 @@
+"""Environments as `Env` values; each file imports one suite, when it is asked for."""

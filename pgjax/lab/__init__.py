@@ -1,1 +1,0 @@
-"""The host side: files, screens and processes. The core knows nothing of it."""

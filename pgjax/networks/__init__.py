@@ -1,0 +1,1 @@
+"""Policies and critics as `Network` values, and what they are made of."""

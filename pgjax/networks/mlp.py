@@ -1,0 +1,324 @@
+"""Policies and critics as `Network` values; the only file that imports flax.
+
+An algorithm needs two functions, `init(key, obs)` and `apply(params, obs)`, so any
+library, or none, can supply a network. These fit every environment that gymnax has:
+vectors and images in, choices and continuous actions out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pgjax._internal.checks import as_count, check_flags, check_is
+from pgjax.distributions import Categorical
+from pgjax.networks.heads import action_head
+from pgjax.networks.initialization import INITIALIZERS, draw, scale_of
+from pgjax.networks.products import contrast, layer_product, patches, product
+from pgjax.types import Array, Discrete, Env, Key, Network, Params
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "tanh": jnp.tanh,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+}
+ACTOR_SCALE = 0.01  # a first policy that is nearly the same in all states
+
+
+class MLP(nn.Module):
+    """Dense layers of the given widths, the last one linear.
+
+    `init` gives the scales of the parameters, which `initialization.draw` makes random:
+    with "torch", PyTorch's default; with "orthogonal", the usual choice for PPO and
+    A2C, gain sqrt(2), and `output_scale` for the last layer.
+
+    `softmax` says that only differences between outputs matter. `features` makes the
+    last layer a hidden one, for a torso. `image` puts a convolution first, over
+    (height, width, channels), 3 x 3 at least: 16 filters of 3 x 3, as in the MinAtar
+    paper.
+    """
+
+    widths: Sequence[int]
+    activation: str = "tanh"
+    initializer: str = "orthogonal"
+    output_scale: float = 1.0
+    softmax: bool = False
+    features: bool = False
+    image: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        activate, gain = ACTIVATIONS[self.activation], math.sqrt(2.0)
+        if self.image:
+            x = activate(self._dense(patches(x, 3), 16, gain, "filters"))
+            x = x.reshape(*x.shape[:-3], -1)
+        hidden = self.widths if self.features else self.widths[:-1]
+        for width in hidden:
+            x = activate(self._dense(x, width, gain))
+        if self.features:
+            return x
+        matmul = contrast if self.softmax and self.widths[-1] == 2 else layer_product
+        return self._dense(x, self.widths[-1], self.output_scale, matmul=matmul)
+
+    def _dense(
+        self,
+        x: Array,
+        width: int,
+        gain: float,
+        name: str | None = None,
+        matmul: Callable[..., Array] | None = None,
+    ) -> Array:
+        scales = scale_of(self.initializer, x.shape[-1], gain)
+        kernel_init, bias_init = map(nn.initializers.constant, scales)
+        dense = nn.Dense(
+            width,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dot_general=matmul or layer_product,
+            name=name,
+        )
+        with jax.numpy_dtype_promotion("standard"):  # Flax knows no other
+            return dense(x)
+
+
+def linear_softmax_policy(
+    env: Env, features: Callable[[Array], Array] | None = None
+) -> Network:
+    """Softmax over preferences linear in features: h(s, a) = theta . phi(s, a).
+
+    Args:
+      env: whose observation and action spaces the policy serves; discrete actions.
+      features: maps observations (..., *obs) to phi(s, a), (..., K, d). Without it, the
+        preferences are affine in the flattened observation, one weight vector and bias
+        per action.
+
+    Returns:
+      A network without a critic. Its parameters start at zero: the uniform policy.
+
+    Raises:
+      ValueError: if the action space is not discrete, or (from `init`) if the features
+        are not one row per action.
+
+    References:
+      Sutton and Barto, 2018, eq. 13.2 and 13.3.
+    """
+    if not isinstance(env.action_space, Discrete):
+        raise ValueError(
+            f"{env.name} has continuous actions of shape {env.action_space.shape}, but "
+            "a softmax policy chooses among discrete ones; use pg.mlp_policy"
+        )
+    num_actions = env.action_space.n
+
+    def affine(obs: Array) -> Array:
+        flat = _flatten(obs, len(env.observation_space.shape))
+        state = jnp.concatenate([flat, jnp.ones_like(flat[..., :1])], axis=-1)
+        # phi(s, a): the state's features in action a's block, zeros in the others.
+        eye = jnp.eye(num_actions)
+        blocks = jnp.einsum("ab,...d->...abd", eye, state, precision="highest")
+        return blocks.reshape(*state.shape[:-1], num_actions, -1)
+
+    phi = features or affine
+
+    def init(key: Key, obs: Array) -> Params:
+        del key
+        shape = jax.eval_shape(phi, obs).shape
+        if len(shape) < 2 or shape[-2] != num_actions:
+            raise ValueError(
+                f"features must be (..., {num_actions} actions, d), got {shape}"
+            )
+        return {"theta": jnp.zeros(shape[-1])}
+
+    def apply(params: Params, obs: Array) -> tuple[Categorical, None]:
+        return Categorical(product(phi(obs), params["theta"])), None
+
+    return Network(init, apply)
+
+
+def mlp_policy(
+    env: Env,
+    hidden: Sequence[int] = (128,),
+    *,
+    activation: str = "relu",
+    initializer: str = "torch",
+    log_std: float = 0.0,
+    state_dependent_std: bool = False,
+) -> Network:
+    """A policy network without a critic; by default the article's, 4 -> 128 ReLU -> 2.
+
+    Args:
+      env: whose observation and action spaces the policy serves.
+      hidden: widths of the hidden layers.
+      activation: "relu", "tanh", "gelu" or "silu".
+      initializer: "torch" or "orthogonal"; see `pgjax.networks.initialization`.
+      log_std: see `action_head`; for continuous actions.
+      state_dependent_std: see `action_head`.
+
+    Raises:
+      ValueError: if a name is unknown, or a width not positive.
+    """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
+    prepare, image = _observations(env)
+    layers = _layers(hidden, activation, initializer)
+    actor = layers(
+        (*hidden, head.num_outputs),
+        output_scale=ACTOR_SCALE,
+        softmax=head.softmax,
+        image=image,
+    )
+
+    def init(key: Key, obs: Array) -> Params:
+        scales = {"actor": actor.init(key, prepare(obs))}
+        return draw(key, scales, initializer) | head.init()
+
+    def apply(params: Params, obs: Array) -> tuple[Any, None]:
+        outputs = actor.apply(params["actor"], prepare(obs))
+        return head.distribution(params, outputs), None
+
+    return Network(init, apply)
+
+
+def actor_critic(
+    env: Env,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    activation: str = "tanh",
+    initializer: str = "orthogonal",
+    shared_torso: bool = False,
+    log_std: float = 0.0,
+    state_dependent_std: bool = False,
+) -> Network:
+    """An actor pi(a | s) and a critic V(s): two networks, or one with two heads.
+
+    Args:
+      env: whose observation and action spaces the policy serves.
+      hidden: widths of the hidden layers, of either network.
+      activation: "relu", "tanh", "gelu" or "silu".
+      initializer: "torch" or "orthogonal"; see `pgjax.networks.initialization`.
+      shared_torso: whether actor and critic share all but their last layers: half the
+        work, and features that serve both. TRPO needs them apart.
+      log_std: see `action_head`; for continuous actions.
+      state_dependent_std: see `action_head`.
+
+    Raises:
+      ValueError: if a name is unknown, or a shared torso has no hidden layer.
+
+    References:
+      Huang et al., The 37 Implementation Details of PPO, 2022, details 2 and 13.
+    """
+    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
+    prepare, image = _observations(env)
+    layers = _layers(hidden, activation, initializer)
+    check_flags(shared_torso=shared_torso)
+    if shared_torso:
+        if not hidden:
+            raise ValueError("a shared torso needs a hidden layer")
+        torso = layers(hidden, features=True, image=image)
+        hidden, image = (), False  # the heads' input are the torso's features
+    actor = layers(
+        (*hidden, head.num_outputs),
+        output_scale=ACTOR_SCALE,
+        softmax=head.softmax,
+        image=image,
+    )
+    critic = layers((*hidden, 1), output_scale=1.0, image=image)
+
+    def init(key: Key, obs: Array) -> Params:
+        x, scales = prepare(obs), {}
+        if shared_torso:
+            scales["torso"] = torso.init(key, x)
+            x = torso.apply(scales["torso"], x)
+        scales["actor"] = actor.init(key, x)
+        scales["critic"] = critic.init(key, x)
+        return draw(key, scales, initializer) | head.init()
+
+    def apply(params: Params, obs: Array) -> tuple[Any, Array]:
+        x = prepare(obs)
+        if shared_torso:
+            x = torso.apply(params["torso"], x)
+        outputs = actor.apply(params["actor"], x)
+        value = critic.apply(params["critic"], x)
+        return head.distribution(params, outputs), jnp.squeeze(value, axis=-1)
+
+    return Network(init, apply)
+
+
+def at_precision(network: Network, dtype: str) -> Network:
+    """The network with its arithmetic in another type, such as "bfloat16".
+
+    Parameters stay float32, and so does what comes out: log-probs and values are
+    computed from rounded outputs, but not themselves rounded.
+
+    Args:
+      network: any.
+      dtype: a floating type's name; "float32" changes nothing.
+
+    Raises:
+      ValueError: if there is no such type, or it is no floating one.
+    """
+    try:
+        floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses what it is given
+        floating = False
+    if not floating:
+        raise ValueError(f"dtype must be a floating type, got {dtype!r}")
+    if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
+        raise ValueError(f"JAX computes in {dtype} only with jax_enable_x64")
+    if dtype == "float32":
+        return network
+
+    def cast(tree: Any, dtype: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+
+    def apply(params: Params, obs: Array) -> Any:
+        outputs = network.apply(cast(params, dtype), cast(obs, dtype))
+        return cast(outputs, jnp.float32)
+
+    return Network(network.init, apply)
+
+
+def _layers(
+    hidden: Sequence[int], activation: str, initializer: str
+) -> Callable[..., MLP]:
+    """`MLP` with these settings.
+
+    Raises:
+      ValueError: if a name is unknown, or a width is no positive number.
+    """
+    try:
+        if not isinstance(hidden, Sequence):
+            raise TypeError
+        for width in hidden:
+            as_count("a width", width)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"hidden must be positive widths, such as (64, 64), got {hidden}"
+        ) from None
+    for what, name, known in (
+        ("activation", activation, ACTIVATIONS),
+        ("initializer", initializer, INITIALIZERS),
+    ):
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
+    return partial(MLP, activation=activation, initializer=initializer)
+
+
+def _observations(env: Env) -> tuple[Callable[[Array], Array], bool]:
+    """What makes observations a network's input, and whether that is an image."""
+    shape = env.observation_space.shape
+    if len(shape) == 3 and min(shape[:2]) >= 3:  # room for a filter
+        return lambda obs: obs, True
+    return partial(_flatten, obs_ndim=len(shape)), False
+
+
+def _flatten(obs: Array, obs_ndim: int) -> Array:
+    """(..., *obs) to (..., d)."""
+    return obs.reshape(*obs.shape[: obs.ndim - obs_ndim], -1)

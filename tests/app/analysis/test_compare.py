@@ -1,0 +1,179 @@
+"""Runs side by side, on run directories made by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgjax.app.analysis.samples import load_samples
+from pgjax.app.cli import main
+
+RNG = np.random.default_rng(0)
+
+
+def write_run(directory, agents, *, grid=(), env="CartPole-v1", level=475.0, **config):
+    """A run, or a sweep; agents are (settings, seed, greedy return, steps to solve)."""
+    directory.mkdir()
+    settings = {"config": {"env": env, **config}}
+    if grid:
+        names = {name: [] for name in grid}
+        settings = {"sweep": {"grid": names}, "groups": [{"env": env}]}
+    (directory / "config.json").write_text(json.dumps({"format": 1} | settings))
+    rows = [
+        {"seed": seed, **dict(zip(grid, point, strict=True)), "env_steps": 1000}
+        | {"greedy_return": {"mean": greedy}, "steps_to_solve": solved}
+        for point, seed, greedy, solved in agents
+    ]
+    summary = {"solved_return": level, "agents": rows}
+    (directory / "summary.json").write_text(json.dumps(summary))
+    with (directory / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*grid, "seed", "env_steps", "recent_return"])
+        for point, seed, greedy, _ in agents:
+            for steps in (200, 600, 1000):
+                returns = "" if steps == 200 else greedy * steps / 1000
+                writer.writerow([*point, seed, steps, returns])
+    return directory
+
+
+@pytest.fixture
+def slow_and_fast(tmp_path):
+    slow = [((), s, 300.0 + s, None if s % 3 == 0 else 700 + s) for s in range(9)]
+    fast = [((), s, 480.0 + s, 300 + 10 * s) for s in range(9)]
+    return write_run(tmp_path / "slow", slow), write_run(tmp_path / "fast", fast)
+
+
+def test_a_run_is_one_sample(slow_and_fast):
+    (sample,) = load_samples(slow_and_fast[0])
+    assert (sample.name, sample.env) == ("slow", "CartPole-v1")
+    assert sample.seeds.tolist() == list(range(9))
+    assert sample.greedy.tolist() == [300.0 + s for s in range(9)]
+    assert np.isnan(sample.steps_to_solve).sum() == 3
+    steps, returns = sample.curves
+    assert (steps[0], steps[-1]) == (600, 1000)  # before, no episode had ended
+    np.testing.assert_allclose(returns[:, -1], sample.greedy)
+    np.testing.assert_allclose(returns[:, 0], 0.6 * sample.greedy)
+
+
+def test_a_sweep_is_a_sample_per_combination_in_order_of_seeds(tmp_path):
+    agents = [
+        ((rate, baseline), seed, 10.0 * seed, None)
+        for rate in (0.01, 0.1)
+        for baseline in ("none", "value")
+        for seed in (6, 5)
+    ]
+    grid = ("learning_rate", "baseline")
+    samples = load_samples(write_run(tmp_path / "sweep", agents, grid=grid))
+    assert [sample.name for sample in samples] == [
+        "learning rate 0.01, baseline none",
+        "learning rate 0.01, baseline value",
+        "learning rate 0.1, baseline none",
+        "learning rate 0.1, baseline value",
+    ]
+    for sample in samples:
+        assert sample.seeds.tolist() == [5, 6]
+        assert sample.greedy.tolist() == [50.0, 60.0]
+        assert sample.curves.recent_return[:, -1].tolist() == [50.0, 60.0]
+
+
+def test_compare_prints_what_the_statistics_say(slow_and_fast, capsys):
+    assert main(["compare", *map(str, slow_and_fast)]) == 0
+    out = capsys.readouterr().out
+    assert "304.0" in out  # the IQM of 300 to 308
+    assert "484.0" in out
+    assert "1.00" in out  # every fast agent is better than every slow one
+    assert "Highest IQM: fast" in out
+
+
+def test_figures_are_pictures(slow_and_fast, tmp_path, capsys):
+    out = tmp_path / "figures"
+    assert main(["compare", *map(str, slow_and_fast), "--out", str(out)]) == 0
+    names = {"learning_curves.png", "profile.png", "time_to_solve.png"}
+    assert {path.name for path in out.iterdir()} == names
+    for path in out.iterdir():
+        with Image.open(path) as image:
+            colours = image.convert("RGB").getcolors(maxcolors=2**24)
+            assert {(0, 114, 178), (213, 94, 0)} <= {colour for _, colour in colours}
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path, capsys):
+    agents = [((), seed, 100.0, None) for seed in range(3)]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name / "run", agents)
+    paths = [str(tmp_path / name / "run") for name in ("a", "b")]
+    assert main(["compare", *paths]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    assert "a/run" in out
+    assert "b/run" in out
+
+
+def test_an_interval_of_words_is_no_markup(tmp_path, capsys):
+    agents = [((), seed, 100.0 + seed, None) for seed in range(3)]
+    run = write_run(tmp_path / "run", agents)
+    assert main(["compare", str(run)]) == 0
+    assert "[never, never]" in capsys.readouterr().out
+
+
+def test_an_environment_without_a_level_has_no_times(tmp_path, capsys):
+    agents = [((), seed, -200.0 + seed, None) for seed in range(3)]
+    run = write_run(tmp_path / "run", agents, env="Pendulum-v1", level=None)
+    out = tmp_path / "figures"
+    assert main(["compare", str(run), "--out", str(out)]) == 0
+    assert "solve" not in capsys.readouterr().out.replace("steps to solve", "", 1)
+    assert not (out / "time_to_solve.png").exists()
+
+
+def test_what_cannot_be_compared_is_told(slow_and_fast, tmp_path, capsys):
+    other = write_run(tmp_path / "p", [((), 0, 1.0, None)], env="Pendulum-v1")
+    assert main(["compare", str(slow_and_fast[0]), str(other)]) == 2
+    assert "CartPole-v1 and Pendulum-v1 cannot" in capsys.readouterr().err
+    (other / "summary.json").unlink()
+    assert main(["compare", str(other)]) == 2
+    assert "has not finished" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "nothing")]) == 2
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({"time_limit": 50}, {"time_limit": None}, "time limit (50: a; the env"),
+        (
+            {"env_options": {"n": 7}},
+            {"env_options": {}},
+            "env options (n=7: a; none: b)",
+        ),
+        ({"steps": 1000}, {"steps": 3000}, "steps (1,000: a; 3,000: b)"),
+        ({"until_solved": True}, {}, "until solved (yes: a; no: b)"),
+    ],
+)
+def test_other_tasks_and_budgets_are_told_above_the_table(
+    one, other, told, tmp_path, capsys
+):
+    agents = [((), seed, 100.0 + seed, None) for seed in range(3)]
+    runs = [
+        str(write_run(tmp_path / name, agents, **config))
+        for name, config in (("a", one), ("b", other))
+    ]
+    assert main(["compare", *runs]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Not the same task or budget")
+    assert told in first
+    report = tmp_path / "report.html"
+    assert main(["report", *runs, "--out", str(report)]) == 0
+    assert told in report.read_text()
+
+
+def test_the_same_task_is_told_nothing(slow_and_fast, capsys):
+    assert main(["compare", *map(str, slow_and_fast)]) == 0
+    assert "Not the same task" not in capsys.readouterr().out
+
+
+def test_a_swept_time_limit_makes_other_tasks(tmp_path, capsys):
+    agents = [((x,), seed, 100.0, None) for x in (50, 500) for seed in range(3)]
+    run = write_run(tmp_path / "sweep", agents, grid=("time_limit",))
+    assert main(["compare", str(run)]) == 0
+    assert "differ in time limit (50: " in capsys.readouterr().out

@@ -1,0 +1,147 @@
+"""Signals at any moment: what was trained is saved, and the run goes on from there."""
+
+import os
+import signal
+from concurrent.futures import Future
+
+import pytest
+
+from experiments.faults import differences
+from pgjax.app.cli import main
+from pgjax.app.runs import compiled_programs, host_loop, hosts, single_run, sweep_run
+from pgjax.app.runs.signals import ENDING, stop_if, wait
+
+TINY = ["--seeds", "1", "--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
+TRAIN = ["train", *TINY, "--steps", "200"]
+SWEEP = ["sweep", "ppo", *TINY, "--num-steps", "8", "--steps", "32"]
+SWEEP += ["--preset", "general", "--hidden", "4", "5"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert main([*TRAIN, "--out", str(folder / "train")]) == 0
+    assert main([*SWEEP, "--out", str(folder / "sweep")]) == 0
+    return folder
+
+
+def sent(number, then):
+    """A function that is sent a signal when it is called first."""
+    calls = []
+
+    def act(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            os.kill(os.getpid(), number)
+        return then(*arguments)
+
+    return act
+
+
+def waits(*arguments):
+    """As what runs for ever, and hears signals."""
+    wait(Future(), arguments[-1])
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_the_final_evaluation_can_be_left(number, whole, tmp_path, monkeypatch, capfd):
+    run = tmp_path / "run 1"
+    with monkeypatch.context() as patch:
+        patch.setattr(host_loop, "evaluate_agents", sent(number, waits))
+        assert main([*TRAIN, "--out", str(run)]) == 128 + number
+    errors = capfd.readouterr().err
+    assert single_run.STOPPING in errors
+    assert (
+        f"all training is saved; to go on:\n    pgjax train --resume '{run}'" in errors
+    )
+    assert not (run / "summary.json").exists()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert differences(whole / "train", run) == []
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_compiling_can_be_left_and_leaves_nothing(
+    number, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    monkeypatch.setattr(single_run, "compile_programs", sent(number, waits))
+    assert main([*TRAIN, "--quiet", "--out", str(run)]) == 128 + number
+    assert capsys.readouterr().err == "pgjax: interrupted\n"
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_drawing_is_finished(number, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(single_run, "print_summary", sent(number, lambda *_: None))
+    assert main([*TRAIN, "--out", str(run)]) == 0
+    assert (run / "summary.json").is_file()
+
+
+def test_a_sweep_finishes_a_batch_that_is_trained(whole, tmp_path, monkeypatch, capfd):
+    number = signal.SIGHUP
+    out = tmp_path / "sweep 1"
+    with monkeypatch.context() as patch:
+        evaluate = host_loop.evaluate_agents
+        patch.setattr(host_loop, "evaluate_agents", sent(number, evaluate))
+        assert main([*SWEEP, "--out", str(out)]) == 128 + number
+    errors = capfd.readouterr().err
+    assert "stopped; 1 of 2 batches finished" in errors
+    assert f"pgjax sweep --resume '{out}'" in errors
+    assert main(["sweep", "--resume", str(out)]) == 0
+    assert differences(whole / "sweep", out) == []
+
+
+def test_a_sweep_that_was_compiling_goes_on(tmp_path, monkeypatch, whole):
+    out = tmp_path / "sweep"
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_run, "compile_programs", sent(signal.SIGHUP, waits))
+        assert main([*SWEEP, "--out", str(out)]) == 129
+    assert main(["sweep", "--resume", str(out)]) == 0
+    assert differences(whole / "sweep", out) == []
+
+
+def test_a_hang_up_is_not_heard_under_nohup(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        evaluate = host_loop.evaluate_agents
+        act = sent(signal.SIGHUP, evaluate)
+        monkeypatch.setattr(host_loop, "evaluate_agents", act)
+        assert main([*TRAIN, "--out", str(tmp_path / "run")]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_evaluation_hears_signals_only_where_nobody_waits_for_it(monkeypatch):
+    """The others of several processes would be left alone in it."""
+    seen = []
+
+    class Programs:
+        inputs = (None, {})
+        by_agent = None
+        slots = compiled_programs.Slots.deal(1, 1)
+        fill = staticmethod(lambda x: x)
+
+        def evaluate(self, *_):
+            seen.append(True)
+            return (), hosts.np.zeros((1, 2, 3))
+
+    class Agents:
+        seeds = hosts.np.arange(1)
+
+    monkeypatch.setattr(host_loop.hosts, "several", lambda: True)
+    returns = host_loop.evaluate_agents(Agents, Programs(), {}, [signal.SIGTERM])
+    assert returns.shape == (1, 2, 3)
+    monkeypatch.setattr(host_loop.hosts, "several", lambda: False)
+    with pytest.raises(KeyboardInterrupt):
+        host_loop.evaluate_agents(Agents, Programs(), {}, [signal.SIGTERM])
+    assert host_loop.evaluate_agents(Agents, Programs(), {}, []).shape == (1, 2, 3)
+
+
+def test_no_signal_stops_nothing():
+    stop_if([])
+    stop_if([0])
+    with pytest.raises(KeyboardInterrupt) as stop:
+        stop_if([signal.SIGHUP, signal.SIGINT])
+    assert stop.value.number == signal.SIGHUP

@@ -1,0 +1,164 @@
+"""Settings: defaults, presets, options read off an algorithm's factory."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pgjax import init_train_state, train_step
+from pgjax.app.errors import UsageError
+from pgjax.app.runs.compiled_programs import _stops
+from pgjax.app.settings.build import build
+from pgjax.app.settings.config import from_json, make_config, run_options, to_json
+from pgjax.app.settings.presets import PRESETS
+
+KEY = jax.random.key(0)
+
+
+def test_given_settings_override_the_preset_which_overrides_defaults():
+    config = make_config("reinforce", "article", {"num_envs": 7})
+    assert config.num_envs == 7
+    assert config.solved_return == 450.0
+    assert config.algorithm_options["reduction"] == "sum"
+    assert config.seeds == run_options()["seeds"].default
+
+
+@pytest.mark.parametrize(
+    ("preset", "baseline"), [("article", "none"), ("article-baseline", "mean")]
+)
+def test_article_presets_follow_the_article(preset, baseline):
+    config = make_config("reinforce", preset, {})
+    assert config.time_limit_terminates
+    assert (config.num_envs, config.hidden, config.activation) == (4, (128,), "relu")
+    assert (config.initializer, config.learning_rate) == ("torch", 0.01)
+    options = config.algorithm_options
+    assert (options["gamma"], options["reduction"]) == (0.99, "sum")
+    assert options["baseline"] == baseline
+    assert not options["normalize_advantage"]
+    assert config.steps == 400_000
+
+
+def test_json_round_trip():
+    config = make_config("reinforce", "default", {"hidden": [16, 16]})
+    assert from_json(to_json(config)) == config
+
+
+def test_json_of_something_else_is_refused():
+    data = to_json(make_config("reinforce", "default", {}))
+    with pytest.raises(UsageError, match="not a config"):
+        from_json(data | {"surprise": 1})
+    with pytest.raises(UsageError, match="not a config"):
+        from_json({})
+    with pytest.raises(UsageError, match="--seeds must be at least 1, got 0"):
+        from_json(data | {"seeds": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("normalize_observations", "false"),
+        ("shared_torso", 1),
+        ("learning_rate", None),
+        ("learning_rate", float("nan")),
+        ("adam_epsilon", None),
+        ("log_std", "x"),
+        ("seeds", 2.5),
+        ("seeds", True),
+        ("hidden", [64.5]),
+        ("solved_return", "high"),
+        ("time_limit", True),
+        ("env", 5),
+        ("env_options", None),
+        ("preset", []),
+        ("algorithm_options", {}),
+    ],
+)
+def test_damaged_values_are_told(name, value):
+    data = to_json(make_config("ppo", "default", {}))
+    assert from_json(data) == make_config("ppo", "default", {})
+    with pytest.raises(UsageError, match=name.replace("_", "-") + "|no value of"):
+        from_json(data | {name: value})
+
+
+def test_an_environment_has_its_own_preset():
+    assert make_config("ppo", "default", {}).preset == "CartPole-v1"
+    pendulum = make_config("ppo", "default", {"env": "Pendulum-v1"})
+    assert (pendulum.preset, pendulum.algorithm_options["gamma"]) == (
+        "Pendulum-v1",
+        0.9,
+    )
+    other = make_config("ppo", "default", {"env": "Pong-misc"})
+    assert (other.preset, other.env, other.learning_rate) == (
+        "general",
+        "Pong-misc",
+        2.5e-4,
+    )
+    arm = make_config("ppo", "seven-joint-arm", {})
+    assert (arm.env, arm.env_options) == ("Reacher-misc", {"num_joints": 7})
+
+
+def test_a_given_flag_overrides_the_preset():
+    config = make_config("ppo", "default", {"gamma": 0.5, "max_gradient_norm": None})
+    assert config.algorithm_options["gamma"] == 0.5
+    assert config.max_gradient_norm is None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "preset"),
+    [
+        (algorithm, preset)
+        for algorithm, presets in PRESETS.items()
+        for preset in ("general", *presets)
+    ],
+)
+def test_every_preset_is_a_config_that_can_be_built(algorithm, preset):
+    config = make_config(algorithm, preset, {})
+    env, rollout, learner, _ = build(config)
+    state = jax.eval_shape(lambda key: init_train_state(key, rollout, learner), KEY)
+    shape = jax.eval_shape(lambda s: train_step(s, rollout, learner), state)[1]
+    assert shape["env_steps"].shape == ()
+    assert env.name == config.env
+
+
+@pytest.mark.parametrize(
+    ("steps", "updates_per_chunk", "complete", "length"),
+    [
+        (200, 2**24, True, 50),  # an episode has a step at least
+        (200, 2**24, False, 7),
+        (10**6, 10, True, 10),
+        (10**6, 10, False, 10),
+        (1, 10, True, 1),
+    ],
+)
+def test_a_chunk_has_no_more_updates_than_a_run(
+    steps, updates_per_chunk, complete, length
+):
+    given = {"steps": steps, "updates_per_chunk": updates_per_chunk}
+    config = make_config("a2c", "general", {**given, "num_envs": 4, "num_steps": 8})
+    assert config.chunk_length(complete_episodes=complete) == length
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "anneal", "most"),
+    [("a2c", False, 2**32 - 1), ("a2c", True, 2**31 - 1), ("ppo", True, 2**27 - 1)],
+)
+def test_the_steps_that_can_be_counted_are_told(algorithm, anneal, most):
+    sizes = {"num_envs": 4, "num_steps": 8, "anneal_learning_rate": anneal}
+    if algorithm == "ppo":  # 16 gradient steps of each update
+        sizes |= {"num_epochs": 4, "num_minibatches": 4}
+    fits = make_config(algorithm, "general", {**sizes, "steps": 32 * most})
+    build(fits)
+    beyond = make_config(algorithm, "general", {**sizes, "steps": 32 * most + 1})
+    with pytest.raises(UsageError, match=f"take --steps {32 * most} at most"):
+        build(beyond)
+
+
+@pytest.mark.parametrize("so_far", [2**31 - 2, 2**31, 2**32 - 2])
+def test_a_run_of_many_updates_stops_at_its_last(so_far):
+    steps = 32 * (so_far + 1)
+    given = {"num_envs": 4, "num_steps": 8, "steps": steps, "until_solved": False}
+    config = make_config("a2c", "general", given)
+    _, rollout, learner, _ = build(config)
+    state = init_train_state(KEY, rollout, learner)
+    for done in (0, 1):
+        counted = state._replace(num_updates=jnp.uint32(so_far + done))
+        assert bool(_stops(config, counted, config.num_updates)) == bool(done)
