@@ -375,7 +375,7 @@ def _finish(figure: Figure, axes: Any) -> None:
 
 
 if __name__ == "__main__":
-    from pgjax.app.cli import prepare_jax
+    from pgjax.app.prepare_jax import prepare_jax
 
     prepare_jax()
     main()

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pgjax.app.cli import prepare_jax
 from pgjax.app.machine import about_this_machine
+from pgjax.app.prepare_jax import prepare_jax
 from pgjax.app.runs.compiled_programs import compile_programs
 from pgjax.app.runs.devices import choose_mesh
 from pgjax.app.runs.run_checkpoints import Checkpoints
@@ -94,24 +94,15 @@ def killed(
 
 
 def newest(out: pathlib.Path) -> int:
-    """The number of the newest checkpoint of a run, or of a sweep's present batch."""
-    numbers = [
-        path.name
-        for directory in (out, *out.glob("parts/*"))
-        for path in (directory / "checkpoints").glob("*")
-    ]
+    """The number of the newest checkpoint of a run."""
+    numbers = [path.name for path in out.glob("batches/*/checkpoints/*")]
     return max((int(name) for name in numbers if name.isdigit()), default=0)
 
 
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     """The files of results that are not equal, byte for byte."""
-    names = [path.relative_to(one) for path in sorted(one.glob("**/*.npz"))]
-    names.append(pathlib.Path("metrics.csv"))
-    return [
-        str(name)
-        for name in names
-        if (one / name).read_bytes() != (other / name).read_bytes()
-    ]
+    names = "params.npz", "metrics.csv"
+    return [x for x in names if (one / x).read_bytes() != (other / x).read_bytes()]
 
 
 def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:

@@ -301,7 +301,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from pgjax.app.cli import prepare_jax
+    from pgjax.app.prepare_jax import prepare_jax
 
     prepare_jax()
     main()

@@ -26,8 +26,8 @@ from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
 from pgjax.app.analysis.learning_curve import BLUE, GREY, ORANGE
-from pgjax.app.cli import prepare_jax
 from pgjax.app.machine import about_this_machine
+from pgjax.app.prepare_jax import prepare_jax
 from pgjax.bench import against, command, comparison, table, timing
 from pgjax.bench.cases import Case, make_spec, standard_table, title_of
 from pgjax.bench.ceilings import Gauges

@@ -22,8 +22,8 @@ from matplotlib.ticker import EngFormatter
 from rich.console import Console
 
 from pgjax.app.analysis.learning_curve import BLUE, GREY
-from pgjax.app.cli import prepare_jax
 from pgjax.app.machine import about_this_machine
+from pgjax.app.prepare_jax import prepare_jax
 from pgjax.bench import comparison
 from pgjax.bench.cases import Case, make_spec, title_of
 from pgjax.bench.ceilings import Gauges

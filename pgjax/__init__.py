@@ -90,6 +90,8 @@ _LAZY = {
 if not TYPE_CHECKING:  # to a type checker, every name would be there
 
     def __getattr__(name: str) -> Any:
+        if name == "app":  # the command, and all that it needs
+            return importlib.import_module("pgjax.app")
         if name not in _LAZY:
             raise AttributeError(f"module 'pgjax' has no attribute {name!r}")
         return getattr(importlib.import_module(_LAZY[name]), name)

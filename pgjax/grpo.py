@@ -28,7 +28,7 @@ from pgjax.losses import clipped_surrogate_loss, kl_penalty
 from pgjax.reductions import masked
 from pgjax.types import Array, Metrics, Numeric
 
-Reduction = Literal["sequences", "tokens", "sum"]
+Reduction = Literal["sequences", "tokens", "sequence_sums"]
 
 
 def rloo_advantages(reward: Array, *, group_size: int) -> Array:
@@ -119,7 +119,7 @@ def grpo_loss(
     """The clipped surrogate over tokens, with a penalty for leaving a reference policy.
 
     With advantages from `rloo_advantages`, clip = inf, kl_coefficient = 0 and reduction
-    "sum", its gradient at the policy that sampled is RLOO's.
+    "sequence_sums", its gradient at the policy that sampled is RLOO's.
 
     Args:
       log_prob: (T, N) of the tokens, under the policy that learns; differentiable.
@@ -132,9 +132,9 @@ def grpo_loss(
       clip_high: for [1 - clip, 1 + clip_high] instead ("clip higher").
       kl_coefficient: weight of the penalty, `kl_penalty`, >= 0.
       reduction: "sequences", the mean over sequences of the mean over their tokens, as
-        GRPO; "tokens", the mean over all tokens, as DAPO; "sum", the mean over
-        sequences of the sum over tokens, as the policy gradient theorem (which is what
-        `reinforce` calls "episodes").
+        GRPO; "tokens", the mean over all tokens, as DAPO; "sequence_sums", the mean
+        over sequences of the sum over tokens, as the policy gradient theorem (which is
+        what `reinforce` calls "episodes").
 
     Returns:
       The scalar loss, and the metrics policy_loss, kl (to the reference, in nats,
@@ -185,7 +185,7 @@ def grpo_loss(
         / jnp.maximum(jnp.sum(weight, axis=0, keepdims=True), 1.0)
         / weight.shape[1],
         "tokens": weight / num_tokens,
-        "sum": weight / weight.shape[1],
+        "sequence_sums": weight / weight.shape[1],
     }[reduction]
     surrogate = clipped_surrogate_loss(
         log_prob, old_log_prob, advantage, clip=clip, clip_high=clip_high

@@ -48,11 +48,20 @@ hypothesis.settings.load_profile("pgjax")
 collect_ignore_glob = ["data/*"]
 
 
+@pytest.fixture
+def optimized():
+    """What is compiled in the test is as for users: for one that computes much."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def small_runs(tmp_path_factory):
     """A run, a sweep, and one that was stopped before its end; to be copied."""
     from pgjax.app.cli import main
-    from pgjax.app.runs import sweep_run
+    from pgjax.app.runs.session import Session
 
     tiny = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
     tiny += ["--steps", "200", "--updates-per-chunk", "2", "--checkpoint-every", "0"]
@@ -67,6 +76,6 @@ def small_runs(tmp_path_factory):
     make("run", "train", *rate)
     make("sweep", "sweep", *grid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_run._Session, "_finish", lambda session: 0)
+        patch.setattr(Session, "_finish", lambda session: 0)
         make("parts", "sweep", *grid)
     return directory

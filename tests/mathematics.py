@@ -166,7 +166,7 @@ FUNCTIONS = {
     ),
     "grpo_loss": _grpo("sequences"),
     "grpo_loss_tokens": _grpo("tokens"),
-    "grpo_loss_sum": _grpo("sum"),
+    "grpo_loss_sum": _grpo("sequence_sums"),
     "weighted_mean": Function(weighted_mean, ("returns", "weight")),
     "mean_weights": Function(mean_weights, ("weight",)),
     "per_episode": Function(per_episode, ("weight",)),

@@ -88,6 +88,7 @@ def test_two_actions_agree_with_the_general_formula():
     np.testing.assert_array_equal(sample(two, key), sample(three, key))
 
 
+@pytest.mark.usefixtures("optimized")
 @each_k
 def test_samples_have_the_policy_s_frequencies(k):
     size = 100_000
@@ -106,6 +107,7 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
+@pytest.mark.usefixtures("optimized")
 @each_dtype
 @pytest.mark.parametrize("k", [2, 7, 1000])
 def test_frequencies_are_the_softmax_whatever_the_logits_dtype(k, dtype):
@@ -122,6 +124,7 @@ def test_frequencies_are_the_softmax_whatever_the_logits_dtype(k, dtype):
     assert statistic < scipy.stats.chi2.isf(1e-6, k - 1)
 
 
+@pytest.mark.usefixtures("optimized")
 @each_dtype
 def test_equally_likely_actions_all_occur(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -131,6 +134,7 @@ def test_equally_likely_actions_all_occur(dtype):
     assert len(np.unique(actions)) == 1000
 
 
+@pytest.mark.usefixtures("optimized")
 @each_dtype
 def test_every_one_of_many_actions_has_its_uniform_numbers(dtype):
     k, some = 100_000, np.append(np.arange(0, 100_000, 9_999), 99_999)

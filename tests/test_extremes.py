@@ -108,7 +108,7 @@ def test_value_losses_pull_towards_the_target(dtype, clip):
 
 
 @each_dtype
-@pytest.mark.parametrize("reduction", ["sequences", "tokens", "sum"])
+@pytest.mark.parametrize("reduction", ["sequences", "tokens", "sequence_sums"])
 def test_grpo_s_loss_is_finite_and_pulls_the_right_way(dtype, reduction):
     new, old, gain = (x[None] for x in log_prob_grid(dtype))  # one token each
     weight = jnp.ones_like(new)

@@ -111,7 +111,7 @@ PER_TOKEN = rng.normal(size=(T, N)).astype(np.float32)
 # Sequences of 5, 3 and 1 tokens, the second after a prompt; and one without any.
 WEIGHT = np.zeros((T, N), np.float32)
 WEIGHT[:, 0] = WEIGHT[2:, 1] = WEIGHT[0, 2] = 1.0
-REDUCTIONS = ("sequences", "tokens", "sum")
+REDUCTIONS = ("sequences", "tokens", "sequence_sums")
 each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
@@ -120,7 +120,7 @@ def token_share(t, i, weight, reduction):
     return {
         "sequences": 1 / (weight.shape[1] * weight[:, i].sum()),
         "tokens": 1 / weight.sum(),
-        "sum": 1 / weight.shape[1],
+        "sequence_sums": 1 / weight.shape[1],
     }[reduction]
 
 
@@ -274,14 +274,14 @@ EXACT = oracles.jacobian(lambda theta: probabilities(theta) @ REWARDS, THETA)
 
 @pytest.mark.parametrize("group_size", [2, 3])
 def test_rloo_is_unbiased(group_size):
-    got = expected_gradient(pg.rloo_advantages, group_size, reduction="sum")
+    got = expected_gradient(pg.rloo_advantages, group_size, reduction="sequence_sums")
     close(got, EXACT, rtol=0, atol=1e-6)
     assert np.abs(EXACT).max() > 0.1
 
 
 @pytest.mark.parametrize("group_size", [2, 3])
 def test_a_mean_that_holds_the_own_reward_shortens_the_gradient(group_size):
-    got = expected_gradient(KINDS["centred"], group_size, reduction="sum")
+    got = expected_gradient(KINDS["centred"], group_size, reduction="sequence_sums")
     close(got, (1 - 1 / group_size) * EXACT, rtol=0, atol=1e-6)
 
 

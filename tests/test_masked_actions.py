@@ -79,7 +79,7 @@ ALGORITHMS = {
     "a2c": functools.partial(pg.a2c, normalize_advantage=True),
     "ppo": functools.partial(pg.ppo, num_minibatches=2, entropy_coefficient=0.1),
     "ppo, one batch": functools.partial(
-        pg.ppo, num_minibatches=1, advantage_normalization="batch", value_clip=0.2
+        pg.ppo, num_minibatches=1, normalize_over="batch", value_clip=0.2
     ),
     "trpo": functools.partial(pg.trpo, num_minibatches=1, max_kl=0.1),
 }

@@ -109,9 +109,8 @@ def final(result):
 def test_a_grid_of_any_types_is_its_agents_alone(grid, shape):
     result = pg.sweep(ppo_of, grid, UNROLL, num_seeds=2, num_updates=1, seed=3)
     assert result[1]["env_steps"].shape == (*shape, 2, 1)
-    corners = {tuple(0 for _ in shape), tuple(n - 1 for n in shape)}
-    corners.add((*(0 for _ in shape[1:]), shape[-1] - 1))
-    for corner in corners:
+    last = tuple(n - 1 for n in shape)
+    for corner in {last, (*(0 for _ in shape[1:]), shape[-1] - 1)}:
         values = {
             name: np.asarray(grid[name], object)[i]
             for name, i in zip(grid, corner, strict=True)

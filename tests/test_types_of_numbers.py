@@ -31,7 +31,7 @@ ALGORITHMS = {
     "a2c": (pg.a2c, {"normalize_advantage": True, "lam": 0.9}),
     "a2c n-step": (pg.a2c, {"n_step": 2}),
     "ppo": (pg.ppo, {"target_kl": 0.1, "value_clip": 0.2, **SMALL}),
-    "ppo batch": (pg.ppo, {"advantage_normalization": "batch", **SMALL}),
+    "ppo batch": (pg.ppo, {"normalize_over": "batch", **SMALL}),
     "trpo": (pg.trpo, SMALL),
 }
 WRAPPERS = {

@@ -67,7 +67,7 @@ def _ppo(
     settings: dict[str, Any] = {
         "num_epochs": 1 if shift is None else 2,
         "num_minibatches": 1,
-        "advantage_normalization": "none",
+        "normalize_advantage": False,
     }
 
     def make(network: pg.Network, gamma: float) -> pg.Algorithm:
@@ -191,7 +191,7 @@ def _second_epochs() -> list[Case]:
         case("target KL", {"target_kl": 0.06}, {"target_kl": 0.06}),
         case(
             "normalized",
-            {"advantage_normalization": "minibatch"},
+            {"normalize_advantage": True},
             {"normalize": True},
         ),
         _own(free, weighed(0.5, partial(error, clip=np.inf))),
@@ -242,6 +242,14 @@ def later_steps(after: int) -> list[Case]:
     ]
 
 
+# How advantages are normalized, by what over.
+NORMALIZED: dict[str, dict[str, Any]] = {
+    "minibatch": {"normalize_advantage": True, "normalize_over": "minibatch"},
+    "batch": {"normalize_advantage": True, "normalize_over": "batch"},
+    "none": {"normalize_advantage": False},
+}
+
+
 def two_environments() -> list[Case]:
     """On three steps of two, in one minibatch or in two."""
     halves = [
@@ -250,7 +258,7 @@ def two_environments() -> list[Case]:
             *(ENDLESS, partial(estimators.minibatch, normalize=kind)),
             lam=0.95,
             num_minibatches=2,
-            advantage_normalization=kind,
+            **NORMALIZED[kind],
         )
         for kind in ("minibatch", "batch", "none")
     ]
@@ -261,7 +269,7 @@ def two_environments() -> list[Case]:
             "two environments, normalized",
             *(ENDLESS, partial(estimators.actor_critic, normalize=True)),
             lam=0.95,
-            advantage_normalization="batch",
+            **NORMALIZED["batch"],
         ),
         *halves,
         _trpo("two environments", ENDLESS, max_kl=0.2, normalize=True),
@@ -279,7 +287,7 @@ def whole_episodes() -> list[Case]:
         _ppo(
             "whole episodes, normalized",
             *(FARTHER, normalized),
-            advantage_normalization="batch",
+            **NORMALIZED["batch"],
         ),
         _trpo("whole episodes", FARTHER),
     ]

@@ -53,6 +53,10 @@ def _group(
     )
 
 
+SUM = "sequence_sums"
+REDUCTIONS = {"sequences": "sequences", "tokens": "tokens", "sum": SUM}  # by short name
+
+
 def _group_algorithm(
     network: pg.Network,
     advantages: Callable[[jax.Array], jax.Array],
@@ -62,7 +66,7 @@ def _group_algorithm(
     options: dict[str, Any],
 ) -> pg.Algorithm:
     """A user's own, of pgjax's functions: episodes are sequences, returns rewards."""
-    settings = {"clip": jnp.inf, "kl_coefficient": 0.0, "reduction": "sum"} | options
+    settings = {"clip": jnp.inf, "kl_coefficient": 0.0, "reduction": SUM} | options
     reference = settings.pop("reference", None)
     optimizer = recorder()
 
@@ -107,13 +111,13 @@ def of_two() -> list[Case]:
     two = partial(_group, group_size=2)
     cases = [
         two(
-            f"{reduction}",
+            name,
             kind,
             reduction=reduction,
-            unbiased=(kind, reduction) == ("rloo", "sum"),
+            unbiased=(kind, reduction) == ("rloo", SUM),
         )
         for kind in ("rloo", "grpo", "dr_grpo")
-        for reduction in ("sequences", "tokens", "sum")
+        for name, reduction in REDUCTIONS.items()
     ]
     far: dict[str, Any] = {"shift": BEYOND, "clip": 0.2}
     penalty: dict[str, Any] = {"reference": REFERENCE, "kl_coefficient": 0.5}

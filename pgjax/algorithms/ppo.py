@@ -43,7 +43,7 @@ from pgjax.types import (
     Transition,
 )
 
-Normalization = Literal["minibatch", "batch", "none"]
+Over = Literal["minibatch", "batch"]
 
 
 class Samples(NamedTuple):
@@ -65,7 +65,8 @@ def ppo(
     clip: Numeric = 0.2,
     num_epochs: int = 4,
     num_minibatches: int = 4,
-    advantage_normalization: Normalization = "minibatch",
+    normalize_advantage: bool = True,
+    normalize_over: Over = "minibatch",
     value_clip: Numeric | None = None,
     target_kl: Numeric | None = None,
     entropy_coefficient: Numeric = 0.0,
@@ -86,8 +87,8 @@ def ppo(
       clip: half-width of the ratio's trusted interval, > 0.
       num_epochs: passes over each rollout, >= 1.
       num_minibatches: gradient steps per pass; must divide steps x environments.
-      advantage_normalization: to mean 0 and variance 1 over each "minibatch", over the
-        whole "batch", or "none".
+      normalize_advantage: whether advantages are scaled to mean 0 and variance 1.
+      normalize_over: over each "minibatch", or over the whole "batch".
       value_clip: how far V may move in an update, in units of return; without it, as
         far as it likes.
       target_kl: the rest of an update is skipped once a minibatch's estimate of
@@ -100,7 +101,7 @@ def ppo(
 
     Raises:
       TypeError: for an argument of another type.
-      ValueError: for an unknown normalisation, a number out of range, or a limit of
+      ValueError: for an unknown name, a number out of range, or a limit of
         later gradient steps where there is only one; from `update`, if the network has
         no critic, `num_minibatches` does not divide the number of samples, or leaves
         one for each minibatch and advantages are normalized.
@@ -115,7 +116,7 @@ def ppo(
     check_not_negative(
         entropy_coefficient=entropy_coefficient, value_coefficient=value_coefficient
     )
-    check_choice("advantage_normalization", advantage_normalization, Normalization)
+    check_choice("normalize_over", normalize_over, Over)
     num_epochs = as_count("num_epochs", num_epochs)
     num_minibatches = as_count("num_minibatches", num_minibatches)
     for name, limit in (("target_kl", target_kl), ("value_clip", value_clip)):
@@ -158,7 +159,7 @@ def ppo(
     ) -> tuple[tuple, Metrics]:
         learner, stopped = carry
         weight, advantage = samples.weight, samples.estimates.advantage
-        if advantage_normalization == "minibatch":
+        if normalize_advantage and normalize_over == "minibatch":
             advantage = normalized(advantage, weight, axis_name)
         samples = samples._replace(
             estimates=samples.estimates._replace(advantage=advantage)
@@ -187,7 +188,7 @@ def ppo(
             batch,
             gamma=gamma,
             lam=lam,
-            normalize=advantage_normalization == "batch",
+            normalize=normalize_advantage and normalize_over == "batch",
             axis_name=axis_name,
         )
         samples = Samples(*batch[:3], batch.weight, estimates)

@@ -1,21 +1,10 @@
-"""Types of the command's arguments: from text to values, and lists of them."""
+"""Types of the command's arguments: from text to values."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from typing import Any
-
-
-class Values(list):
-    """Values of a setting in a grid."""
-
-
-class Collect(argparse.Action):
-    """Collects the values of a setting, each once."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
-        setattr(namespace, self.dest, Values(dict.fromkeys(values)))
 
 
 class NamedValues(argparse.Action):
@@ -41,14 +30,21 @@ def reader_of(option: Any, *, grid: bool) -> Any:
     """What turns the text of an option into its value."""
     readers = {int: count, bool: yes_or_no}
     read = readers.get(option.type, option.type)
-    if grid and option.several:
+    if (grid or option.many) and option.several:
 
         def read_tuple(text: str) -> tuple:
             return tuple(read(part) for part in text.split(","))
 
         read_tuple.__name__ = f"{option.type.__name__},..."
         return read_tuple
-    if not option.optional:
+    if option.several and option.type is int:  # 64 64, and 64,64 as in a grid
+
+        def read_some(text: str) -> Any:
+            return tuple(map(read, text.split(","))) if "," in text else read(text)
+
+        read_some.__name__ = read.__name__
+        return read_some
+    if not option.optional or option.type is str:
         return read
 
     def read_optional(text: str) -> Any:
@@ -77,11 +73,3 @@ def count(text: str) -> int:
 
 
 count.__name__ = "int"  # what argparse calls it in its messages
-
-
-def widths(text: str) -> tuple[int, ...]:
-    """Widths of layers, such as 64,64."""
-    return tuple(count(part) for part in text.split(","))
-
-
-widths.__name__ = "int,..."

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
-import jaxlib
 
 from pgjax._internal.streams import failure
 from pgjax.app.errors import UsageError, say_nothing_of_closed_loops, told
-from pgjax.app.runs.program_cache import keep_programs
+from pgjax.app.prepare_jax import prepare_jax
 from pgjax.app.runs.signals import end_at_once, exit_code, raise_when_ended
 from pgjax.app.shown_names import one_line
 
-WHOLE_LOOPS = (0, 11)  # the first jaxlib whose GPU was seen to run them well
 LOST = 75  # the exit code when another process is gone: try again
 # The commands whose results are files; what they print is about them.
 RESULTS_IN_FILES = {"train", "sweep", "bench", "report", "export", "render"}
@@ -75,45 +70,6 @@ def _complain(message: str) -> None:
     print(f"pgjax: {one_line(message)}", file=sys.stderr)
 
 
-def prepare_jax() -> None:
-    """Settings that suit a command; what the user has set stays as it is.
-
-    JAX reads its flags when it starts its backend, which nothing has done yet.
-    """
-    _keep_freed_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        # One device per core: two threads inside one operation gain little.
-        flags = _with_flag(flags, "xla_force_host_platform_device_count", cores)
-    # Compiles in about half the time; a program may run some percent slower.
-    flags = _with_flag(flags, "xla_backend_optimization_level", 1)
-    if jaxlib.version.__version_info__ >= WHOLE_LOOPS:
-        # A GPU then runs whole loops by itself, where the host would ask after every
-        # step of complete episodes whether there is another: twice as fast.
-        loops = "+WHILE,+CONDITIONAL"
-        flags = _with_flag(flags, "xla_gpu_enable_command_buffer", loops)
-    os.environ["XLA_FLAGS"] = flags
-    keep_programs()
-
-
-def _with_flag(flags: str, name: str, value: int | str) -> str:
-    return flags if name in flags else f"{flags} --{name}={value}".strip()
-
-
-def _keep_freed_memory() -> None:
-    """Asks glibc not to give large buffers back to the system between two chunks.
-
-    Otherwise each chunk faults its temporary buffers in anew, page by page: with
-    chunks of one update, about half of the time of a run of 32 seeds.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # from malloc.h
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_threshold, 2**31 - 1)
-
-
 def _run(arguments: list[str]) -> int:
     from pgjax.app import packages
     from pgjax.app.errors import OutOfMemoryError
@@ -153,139 +109,13 @@ def _tells_of_loss(error: Exception) -> bool:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from pgjax.app.command_line import about_unknown, algorithm_first, make_parser
+    from pgjax.app.command_line import TRAINING, function_of, read
+    from pgjax.app.training import run_command
 
-    arguments = algorithm_first(arguments)
-    parser = make_parser(arguments)
-    namespace, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(about_unknown(unknown, namespace))
-    parsed = vars(namespace)
-    command = parsed.pop("command")
-    if command == "train":
-        return _train(parsed)
-    if command == "sweep":
-        return _sweep(parsed)
-    if command == "compare":
-        from pgjax.app.analysis import compare
-
-        return compare.compare(**parsed)
-    if command == "report":
-        from pgjax.app.analysis import report
-
-        return report.report(**parsed)
-    if command == "bench":
-        from pgjax.bench.command import bench
-
-        return bench(**parsed)
-    if command == "evaluate":
-        from pgjax.app.play import evaluate_run
-
-        return evaluate_run.evaluate(**parsed)
-    if command == "export":
-        from pgjax.app.play.export import export
-
-        return export(**parsed)
-    if command == "render":
-        from pgjax.app.play import evaluate_run
-
-        return evaluate_run.render(**parsed)
-    from pgjax.app.play.list_environments import print_environments
-
-    return print_environments()
-
-
-def _train(parsed: dict[str, Any]) -> int:
-    from pgjax.app.runs import single_run
-    from pgjax.app.settings.config import make_config
-
-    asked = {"the command": "train", **parsed}
-    run = _resumed(parsed, "out", "log")
-    execution, out = _execution(parsed), parsed.pop("out", None)
-    _join(parsed, asked)
-    if run is not None:
-        return single_run.resume(run, parsed, execution)
-    config = make_config(parsed.pop("algorithm"), parsed.pop("preset"), parsed)
-    return single_run.train(config, execution, out=out, given=parsed)
-
-
-def _sweep(parsed: dict[str, Any]) -> int:
-    from pgjax.app.argument_types import Values
-    from pgjax.app.runs import sweep_run
-
-    asked = {"the command": "sweep", **parsed}
-    run = _resumed(parsed, "out", "log", "agents_at_once")
-    execution = _execution(parsed)
-    _join(parsed, asked)
-    several = {k: x for k, x in parsed.items() if isinstance(x, Values)}
-    given = {k: x for k, x in parsed.items() if k not in several}
-    given |= {k: x[0] for k, x in several.items() if len(x) == 1}
-    grid = {k: list(x) for k, x in several.items() if len(x) > 1}
-    if run is not None:
-        return sweep_run.resume(run, given | grid, execution)
-    algorithm, preset = given.pop("algorithm"), given.pop("preset")
-    out, at_once = given.pop("out", None), given.pop("agents_at_once", None)
-    return sweep_run.sweep(
-        algorithm,
-        preset,
-        given,
-        grid,
-        out=out,
-        agents_at_once=at_once,
-        execution=execution,
-    )
-
-
-def _resumed(parsed: dict[str, Any], *without: str) -> pathlib.Path | None:
-    """The run to go on with, if any; what was given is left, what was not is dropped.
-
-    Raises:
-      UsageError: for flags that only a new run takes.
-    """
-    run = parsed.pop("resume", None)
-    defaults = {"algorithm": "reinforce", "preset": "default"}
-    for name, default in defaults.items():
-        if run is None:
-            parsed.setdefault(name, default)
-    for name in without:
-        if run is not None and name in parsed:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--resume goes on as {run} was started, without --{flag}")
-    return None if run is None else pathlib.Path(run)
-
-
-def _join(parsed: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Becomes one of several processes that do the same, if that is asked for.
-
-    Args:
-      parsed: the arguments that are left; those of this are taken out.
-      asked: all of them.
-
-    Raises:
-      UsageError: if it cannot, or is told which one to be and not to be one.
-    """
-    from pgjax.app.runs import hosts
-
-    names = "coordinator", "num_processes", "process_id"
-    which = {name: parsed.pop(name) for name in names if name in parsed}
-    if parsed.pop("distributed", False):
-        hosts.join(*(which.get(name) for name in names))
-        own = "process_id", "quiet"
-        hosts.check_agreement({k: x for k, x in asked.items() if k not in own})
-    elif which:
-        flag = min(which).replace("_", "-")
-        raise UsageError(f"--{flag} goes with --distributed")
-
-
-def _execution(parsed: dict[str, Any]) -> Any:
-    """How to carry out a run, taken out of what was given."""
-    from pgjax.app.settings import execution
-
-    fields = execution.Execution._fields
-    given = {name: parsed.pop(name) for name in fields if name in parsed}
-    chosen = execution.Execution(**given)
-    execution.check(chosen)
-    return chosen
+    command, given = read(arguments)
+    if command in TRAINING:
+        return run_command(command, given)[1]
+    return function_of(command)(**given)
 
 
 if __name__ == "__main__":

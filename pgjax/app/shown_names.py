@@ -6,7 +6,6 @@ markup, formulas, quotes, line breaks, bytes that are no text.
 
 from __future__ import annotations
 
-import html
 import os
 import shlex
 from typing import Any
@@ -60,8 +59,3 @@ def in_a_figure(text: Any) -> str:
         text = f"{text[:half]} … {text[-half:]}"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
-
-
-def in_html(text: Any) -> str:
-    """A name as text of a page."""
-    return html.escape(one_line(text))

@@ -37,32 +37,53 @@ def bench(
     algorithms: Sequence[str] = (),
     *,
     quick: bool = False,
+    env: tuple[str, ...] = (),
+    num_envs: tuple[int, ...] = (),
+    num_steps: tuple[int, ...] = (),
+    num_agents: tuple[int, ...] = (),
+    hidden: tuple[tuple[int, ...], ...] = (),
+    precision: tuple[str, ...] = ("float32",),
+    devices: int | None = None,
     rounds: int | None = None,
     stages: bool = True,
-    precision: Sequence[str] = ("float32",),
-    devices: int | None = None,
     against: str | None = None,
     out: str | None = None,
-    **grid: Sequence[Any],
 ) -> int:
-    """Measures the table of the README, or the combinations that are asked for.
+    """Measures environment steps per second of whole training steps and their stages.
+
+    Beside them stands what the machine can do at most.
 
     Args:
       algorithms: names; with none, the README's table.
-      quick: fewer repetitions.
-      rounds: repetitions; by default 11, or 5 if quick.
-      stages: whether stages are measured apart, too.
-      precision: of the networks' arithmetic, several for each of them.
-      devices: how many to use; by default all.
-      against: another pgjax, Stable-Baselines3 or the plain twin, to compare with.
-      out: the directory for bench.json and bench.png; by default runs/bench-...
-      **grid: values of env, num_envs, num_steps, num_agents and hidden.
+      quick: 5 repetitions instead of 11.
+      env: gymnax environments (default: CartPole-v1).
+      num_envs: environments per agent (default: 1024).
+      num_steps: per environment and update (default: REINFORCE: complete episodes, a2c
+        32, ppo and trpo 128).
+      num_agents: agents side by side (default: 1).
+      hidden: widths of the hidden layers, such as 64,64 (default: REINFORCE 128, others
+        64,64).
+      precision: of the networks' arithmetic, such as bfloat16.
+      devices: how many to use (default: all).
+      rounds: repetitions of everything (default: 11).
+      stages: measure stages, and not only whole steps.
+      against: compare, in turns, with another revision or directory of pgjax, with
+        plain (how the field writes it), sb3 or sb3-best (default: none).
+      out: the directory to make (default: runs/bench-...).
 
     Raises:
       UsageError: for a name that is not known, or a number that cannot be; before any
         long work.
     """
     console = output.console()
+    sizes: dict[str, Sequence[Any]] = {
+        "env": env,
+        "num_envs": num_envs,
+        "num_steps": num_steps,
+        "num_agents": num_agents,
+        "hidden": hidden,
+    }
+    grid = {name: values for name, values in sizes.items() if values}
     for option, values in {**grid, "rounds": [rounds], "devices": [devices]}.items():
         _check_numbers(option, values)
     _check_effects(quick, rounds, stages, against)

@@ -64,7 +64,7 @@ CASES = {
     "ppo": (pg.ppo, {"num_minibatches": 1, "num_epochs": 2, "clip": 0.05}),
     "ppo of a batch": (
         pg.ppo,
-        {"num_minibatches": 1, "advantage_normalization": "batch"},
+        {"num_minibatches": 1, "normalize_over": "batch"},
     ),
     "trpo": (pg.trpo, {"num_minibatches": 1, "normalize_advantage": True}),
 }

@@ -16,7 +16,7 @@ ONE_STEP = {
     "lam": LAM,
     "num_epochs": 1,
     "num_minibatches": 1,
-    "advantage_normalization": "none",
+    "normalize_advantage": False,
 }
 NETWORK = probes.linear_network(critic=True)
 PARAMS = batches.PARAMS
@@ -52,6 +52,14 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient(batch):
     assert metrics["gradient_steps"] == 1.0
 
 
+# How advantages are normalized, by what over.
+NORMALIZED = {
+    "minibatch": {"normalize_advantage": True, "normalize_over": "minibatch"},
+    "batch": {"normalize_advantage": True, "normalize_over": "batch"},
+    "none": {"normalize_advantage": False},
+}
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 def test_one_unclipped_step_is_a2c(normalize):
     batch = batches.rollout()
@@ -62,7 +70,7 @@ def test_one_unclipped_step_is_a2c(normalize):
     )
     want, _ = a2c(PARAMS, batch)
     for mode in ("batch", "minibatch") if normalize else ("none",):
-        options = common | {"advantage_normalization": mode, "clip": jnp.inf}
+        options = common | NORMALIZED[mode] | {"clip": jnp.inf}
         got, metrics = run(batch, optimizer, **options)
         for name, x in want.params.items():
             np.testing.assert_allclose(got.params[name], x, rtol=0, atol=1e-6)
@@ -152,7 +160,7 @@ def recorder(num_steps):
 @pytest.mark.parametrize("mode", ["minibatch", "batch", "none"])
 def test_minibatches_and_how_their_advantages_are_normalised(mode):
     params, batch = tabular()
-    options = {"num_epochs": 2, "num_minibatches": 3, "advantage_normalization": mode}
+    options = {"num_epochs": 2, "num_minibatches": 3} | NORMALIZED[mode]
     learner, metrics = run(batch, recorder(6), params, **options)
     count, rows = learner.opt_state
     assert count == metrics["gradient_steps"] == 6
@@ -248,7 +256,7 @@ def test_value_clip_stops_a_value_that_has_moved_too_far():
 MINIBATCHES = {
     "num_epochs": 2,
     "num_minibatches": 3,
-    "advantage_normalization": "minibatch",
+    "normalize_advantage": True,
     "value_clip": 0.2,
     "entropy_coefficient": 0.1,
 }
@@ -279,10 +287,8 @@ def test_a_network_without_a_critic_is_an_error():
 
 
 def test_an_unknown_normalisation_is_an_error():
-    with pytest.raises(
-        ValueError, match="unknown advantage_normalization True; known are"
-    ):
-        pg.ppo(NETWORK, optax.sgd(0.1), advantage_normalization=True)
+    with pytest.raises(ValueError, match="unknown normalize_over 'rollout'; known are"):
+        pg.ppo(NETWORK, optax.sgd(0.1), normalize_over="rollout")
 
 
 def test_minibatches_that_do_not_divide_the_samples_are_an_error():

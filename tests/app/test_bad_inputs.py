@@ -28,6 +28,8 @@ def cut(path, share=0.5):
 
 def unfinished(run):
     (run / "summary.json").unlink()
+    for rows in run.glob("batches/*/rows.json"):
+        rows.unlink()
 
 
 def with_pickle(run):
@@ -38,40 +40,44 @@ def with_pickle(run):
 
 def cut_checkpoints(run):
     unfinished(run)
-    for file in (run / "checkpoints").glob("**/manifest.ocdbt"):
+    for file in run.glob("**/manifest.ocdbt"):
         cut(file)
 
 
 def newer_checkpoints(run):
     unfinished(run)
-    for path in (run / "checkpoints").glob("*/_CHECKPOINT_METADATA"):
+    for path in run.glob("**/_CHECKPOINT_METADATA"):
         edit(path, lambda record: record["custom_metadata"].update(format=99))
 
 
 def wider(run):
     """Its config is that of another run."""
     unfinished(run)
-    edit(run / "config.json", lambda record: record["config"].update(hidden=[5]))
+    edit(run / "config.json", lambda record: record["settings"].update(hidden=[5]))
 
 
 def without_metrics(run):
     unfinished(run)
-    (run / "metrics.csv").unlink()
+    (run / "batches" / "000" / "metrics.csv").unlink()
 
 
 def short_metrics(run):
     unfinished(run)
-    cut(run / "metrics.csv")
+    cut(run / "batches" / "000" / "metrics.csv")
 
 
 def file_for_checkpoints(run):
     unfinished(run)
-    shutil.rmtree(run / "checkpoints")
-    (run / "checkpoints").write_text("no directory")
+    shutil.rmtree(run / "batches" / "000" / "checkpoints")
+    (run / "batches" / "000" / "checkpoints").write_text("no directory")
 
 
 def without_checkpoints(run):
-    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / "batches" / "000" / "checkpoints")
+
+
+def without_batches(run):
+    shutil.rmtree(run / "batches")
 
 
 def sweep_config(change):
@@ -109,17 +115,17 @@ CASES = {
         "is damaged",
     ),
     "config unknown setting": (
-        config(lambda r: r["config"].update(surprise=1)),
+        config(lambda r: r["settings"].update(surprise=1)),
         RESUME,
-        "not a config of this version",
+        "no option --surprise of reinforce",
     ),
     "config wrong type": (
-        config(lambda r: r["config"].update(learning_rate="0.1")),
+        config(lambda r: r["settings"].update(learning_rate="0.1")),
         RESUME,
         "--learning-rate must be float, got '0.1'",
     ),
     "config impossible": (
-        config(lambda r: r["config"].update(seeds=-1)),
+        config(lambda r: r["settings"].update(seeds=-1)),
         RESUME,
         "--seeds must be at least 1, got -1",
     ),
@@ -175,7 +181,7 @@ CASES = {
     "checkpoints gone": (
         without_checkpoints,
         [*RESUME, "--steps", "999"],
-        "is complete, and has no checkpoints to go on from",
+        "has nothing whole to go on from; nothing was overwritten",
     ),
     "sweep complete": (
         nothing,
@@ -183,12 +189,22 @@ CASES = {
         "is complete: there is nothing to resume",
     ),
     "sweep of no agents": (
-        sweep_config(lambda r: [r["sweep"].update(batches=[0])]),
+        sweep_config(lambda r: r.update(batches=[])),
         ["sweep", "--resume", "sweep"],
-        "config.json is damaged",
+        "is of a version before 0.2.0",
+    ),
+    "sweep of some agents": (
+        sweep_config(lambda r: r.update(batches=["0:2"])),
+        ["sweep", "--resume", "sweep"],
+        "its batches are not of its agents",
+    ),
+    "sweep of too many": (
+        sweep_config(lambda r: r.update(batches=["0:99999999999"])),
+        ["sweep", "--resume", "sweep"],
+        "its batches are not of its agents",
     ),
     "sweep without its grid": (
-        sweep_config(lambda r: r["sweep"].pop("grid")),
+        sweep_config(lambda r: r.pop("grid")),
         ["sweep", "--resume", "sweep"],
         "config.json is damaged",
     ),
@@ -205,8 +221,8 @@ CASES = {
     ),
     "resume two others": (
         nothing,
-        [*RESUME, "--seeds", "3", "--gamma", "0.5"],
-        "--seeds 3 (the run: 2); --gamma 0.5 (the run: 0.99)",
+        [*RESUME, "--seeds", "1", "--gamma", "0.5"],
+        "--seeds 1 (the run: 2, or more); --gamma 0.5 (the run: 0.99)",
     ),
     "resume other algorithm": (
         nothing,
@@ -219,7 +235,7 @@ CASES = {
         "--steps 100 (the run: 200, or more)",
     ),
     "resume annealed": (
-        config(lambda r: r["config"].update(anneal_learning_rate=True)),
+        config(lambda r: r["settings"].update(anneal_learning_rate=True)),
         [*RESUME, "--steps", "999"],
         "over which its learning rate falls to 0",
     ),
@@ -229,20 +245,25 @@ CASES = {
         ["train", "--resume", "nowhere"],
         "there is no such directory",
     ),
-    "resume a sweep as a run": (
+    "resume a run with values of its own rate": (
         nothing,
-        ["train", "--resume", "sweep"],
-        "is a sweep: `pgjax sweep --resume",
+        ["sweep", "--resume", "run", "--learning-rate", "0.01", "0.1"],
+        "has one --learning-rate, 0.01, compiled into its program",
     ),
-    "resume a run as a sweep": (
+    "more seeds without batches": (
+        without_batches,
+        [*RESUME, "--seeds", "3"],
+        "has nothing whole to go on from; nothing was overwritten",
+    ),
+    "more seeds than there can be": (
         nothing,
-        ["sweep", "--resume", "run"],
-        "is not a sweep",
+        [*RESUME, "--seeds", "9999999"],
+        "--seeds must be at most",
     ),
     "resume another sweep": (
         lambda run: unfinished(run.parent / "sweep"),
         ["sweep", "--resume", "sweep", "--gamma", "0.9", "0.95"],
-        "has other settings: --gamma [0.9, 0.95] (the sweep: [0.9, 0.99])",
+        "--gamma 0.9 0.95 (the run: 0.9 0.99; give those to add with all of these",
     ),
     "rate nan": (nothing, [*NEW, "--learning-rate", "nan"], "--learning-rate must be"),
     "rate infinite": (

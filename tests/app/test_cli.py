@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pgjax.app.cli import main, prepare_jax
-from pgjax.app.runs import single_run
+from pgjax.app.cli import main
+from pgjax.app.prepare_jax import prepare_jax
+from pgjax.app.runs import run as runs
 
 SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
 FILES = {
-    "checkpoints",
+    "batches",
     "config.json",
     "metrics.csv",
     "params.npz",
@@ -83,8 +84,8 @@ def test_summary_agrees_with_metrics(finished):
 def test_config_records_what_is_needed_to_reproduce(finished):
     run, _ = finished
     record = json.loads((run / "config.json").read_text())
-    assert record["config"]["seed"] == 3
-    assert record["config"]["algorithm_options"]["baseline"] == "leave_one_out"
+    assert record["settings"]["seed"] == 3
+    assert record["settings"]["baseline"] == "leave_one_out"
     assert record["versions"]["jax"]
     assert record["devices"]
 
@@ -288,14 +289,13 @@ def test_a_run_is_safe_to_open_when_damaged(finished, tmp_path, capsys):
     params = (run / "params.npz").read_bytes()
 
     def changed(**options):
-        config = record["config"]
-        options = config["algorithm_options"] | options
-        return json.dumps(record | {"config": config | {"algorithm_options": options}})
+        return json.dumps(record | {"settings": record["settings"] | options})
 
     damages = {
         "{": "is damaged",
         json.dumps(record | {"format": 99}): "has format 99",
-        json.dumps(record | {"config": {"hidden": [8], "x": 1}}): "not a config of",
+        json.dumps(record | {"settings": {"hidden": [8]}}): "how many seeds",
+        json.dumps(record | {"grid": {"gamma": []}}): "gamma is no list of values",
         changed(baseline="xyz"): "--baseline must be one of",
         changed(gamma="0.9"): "--gamma must be float, got '0.9'",
         changed(surprise=1): "no option --surprise",
@@ -363,12 +363,11 @@ def _exit_code(arguments):
 def test_the_algorithm_may_stand_anywhere(arguments, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        single_run, "train", lambda config, *_, **__: seen.append(config) or 0
+        runs, "start", lambda *given, **__: seen.append(given) or (None, 0)
     )
     assert main(["train", *arguments]) == 0
-    (config,) = seen
-    assert (config.algorithm, config.hidden) == ("ppo", (8, 8))
-    assert config.algorithm_options["lam"] == 0.5
+    ((algorithm, _, given, _),) = seen
+    assert (algorithm, given["hidden"], given["lam"]) == ("ppo", [8, 8], 0.5)
 
 
 def test_no_arguments_are_told_what_is_missing(capsys):

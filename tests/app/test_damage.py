@@ -16,7 +16,7 @@ import pytest
 from pgjax.app.analysis import comparison_figures, report
 from pgjax.app.cli import main
 from pgjax.app.play import evaluate_run
-from pgjax.app.runs import single_run, sweep_run
+from pgjax.app.runs import run as runs
 from pgjax.app.runs.files import digest
 
 DEEP = b"[" * 200_000 + b"]" * 200_000
@@ -39,13 +39,10 @@ def quick(monkeypatch):
     """Nothing is played, drawn or trained."""
 
     class Session:
-        def __init__(self, config, execution):
-            print(config, execution.log)
+        def __init__(self, run, plan, execution):
+            print(plan.request, plan.batches, execution.log)
 
-        def compile(self):
-            pass
-
-        def run(self, run, begin):
+        def run(self, begin):
             return 0
 
     def play(experiment, params, episodes, seed, *, greedy):
@@ -64,15 +61,7 @@ def quick(monkeypatch):
             patch.setattr(evaluate_run, "build", cached)
             return load(run)
 
-    class Sweep:
-        def __init__(self, directory, plan, execution):
-            print(plan.settings, plan.batches, execution.log)
-
-        def run(self):
-            return 0
-
-    monkeypatch.setattr(single_run, "_Session", Session)
-    monkeypatch.setattr(sweep_run, "_Session", Sweep)
+    monkeypatch.setattr(runs, "Session", Session)
     monkeypatch.setattr(evaluate_run, "_play_gymnax", play)
     monkeypatch.setattr(evaluate_run, "load", load_once)
     monkeypatch.setattr(
@@ -81,12 +70,13 @@ def quick(monkeypatch):
     monkeypatch.setattr(report, "_svg", lambda figure: figure)
 
 
+CHECKPOINT = "batches/000/checkpoints/1/_CHECKPOINT_METADATA"
 COMMANDS = {
     "evaluate": ["evaluate", "run", "--episodes", "1"],
     "compare": ["compare", "run", "sweep"],
     "report": ["report", "sweep", "--out", "report.html"],
     "resume": ["train", "--resume", "stopped"],
-    "resume a sweep": ["sweep", "--resume", "parts"],
+    "resume a sweep": ["train", "--resume", "parts"],
 }
 READ = {
     "evaluate": ["run/config.json", "run/params.npz", "run/summary.json"],
@@ -97,7 +87,10 @@ READ = {
     "report": [
         f"sweep/{name}" for name in ("config.json", "summary.json", "metrics.csv")
     ],
-    "resume": ["stopped/config.json", "stopped/checkpoints/1/_CHECKPOINT_METADATA"],
+    "resume": [
+        "stopped/config.json",
+        f"stopped/{CHECKPOINT}",
+    ],
     "resume a sweep": ["parts/config.json"],
 }
 
@@ -273,13 +266,13 @@ def edit(path, change):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda r: r["config"].update(seed=3), "seed 0 (now 3)"),
-        (lambda r: r["config"].update(learning_rate=0.5), "learning_rate 0.01 (now"),
-        (lambda r: r["config"].update(steps=100), "steps 200 (now 100)"),
-        (lambda r: r["config"]["algorithm_options"].update(gamma=0.5), "gamma 0.99 (n"),
+        (lambda r: r["settings"].update(seed=3), "seed 0 (now 3)"),
+        (lambda r: r["settings"].update(learning_rate=0.5), "learning_rate 0.01 (now"),
+        (lambda r: r["settings"].update(steps=100), "steps 200 (now 100)"),
+        (lambda r: r["settings"].update(gamma=0.5), "gamma 0.99 (n"),
         (lambda r: r.update(log=["none"]), "log [] (now ['none'])"),
         (
-            lambda r: r["config"].update(steps=999, anneal_learning_rate=True),
+            lambda r: r["settings"].update(steps=999, anneal_learning_rate=True),
             "anneal_learning_rate False (now True)",
         ),
     ],
@@ -296,11 +289,11 @@ def test_a_run_does_not_go_on_with_other_settings(change, says, here, quick, cap
 def test_a_run_goes_on_with_more_steps_or_with_checkpoints_that_do_not_say(
     here, quick, capsys
 ):
-    edit(here / "stopped" / "config.json", lambda r: r["config"].update(steps=300))
+    edit(here / "stopped" / "config.json", lambda r: r["settings"].update(steps=300))
     assert done("resume", capsys)[0] == 0
-    for path in (here / "stopped" / "checkpoints").glob("*/_CHECKPOINT_METADATA"):
+    for path in (here / "stopped").glob("**/_CHECKPOINT_METADATA"):
         edit(path, lambda record: record.update(custom_metadata={"format": 1}))
-    edit(here / "stopped" / "config.json", lambda r: r["config"].update(seed=3))
+    edit(here / "stopped" / "config.json", lambda r: r["settings"].update(seed=3))
     assert done("resume", capsys)[0] == 0  # as before there were settings in it
 
 

@@ -36,7 +36,7 @@ def write_metrics(path):
     logger = CsvLogger(path)
     with open("/dev/full", "wb") as full:
         os.dup2(full.fileno(), logger._file.fileno())
-    logger.write({"seed": np.arange(3)} | dict.fromkeys(COLUMNS, np.ones(3)))
+    logger.write({"agent": np.arange(3)} | dict.fromkeys(COLUMNS, np.ones(3)))
 
 
 COLUMNS = "update", "env_steps", "episodes", "episode_return", "recent_return"

@@ -6,10 +6,10 @@ import pytest
 
 from pgjax import algorithms
 from pgjax.app.cli import main
-from pgjax.app.command_line import make_parser
+from pgjax.app.command_line import TRAINING, Named, parser_of
 from pgjax.app.errors import UsageError
 from pgjax.app.play import evaluate_run
-from pgjax.app.runs import single_run, sweep_run
+from pgjax.app.runs import run as runs
 from pgjax.app.settings import ranges
 from pgjax.bench import command
 
@@ -43,27 +43,18 @@ def accept(*_, **__):
 @pytest.fixture(autouse=True)
 def stop_before_work(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(single_run, "_Session", accept)
-    monkeypatch.setattr(sweep_run, "make_plan", _plan_of_groups)
+    monkeypatch.setattr(runs, "make_plan", accept)
     monkeypatch.setattr(evaluate_run, "load", accept)
     monkeypatch.setattr(command, "_trace", accept)
 
 
-def _plan_of_groups(request, sizes):
-    from pgjax.app.settings.grid import make_groups
-
-    names = "algorithm", "preset", "given", "grid"
-    make_groups(*(request[name] for name in names))
-    raise AcceptedError
-
-
 def numeric_flags(arguments):
     """The flags of a command that take numbers, and whether those are floats."""
-    parser = make_parser(arguments)
-    commands = next(a for a in parser._actions if a.dest == "command").choices
+    command, *words = arguments
+    parser = parser_of(command, Named.of(words) if command in TRAINING else None)
     return {
         action.option_strings[0]: "float" in action.type.__name__
-        for action in commands[arguments[0]]._actions
+        for action in parser._actions
         if action.option_strings
         and getattr(action.type, "__name__", "").partition(",")[0] in ("int", "float")
     }

@@ -1,5 +1,6 @@
 """Names that users give are printed, drawn and written as they are, on every medium."""
 
+import html
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import re
 import subprocess
 
+import markupsafe
 import matplotlib
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from pgjax.app import output, shown_names
 from pgjax.app.analysis import (
     compare,
     comparison_figures,
-    report,
     samples,
     score_tables,
 )
@@ -174,10 +175,10 @@ def test_a_hard_name_goes_through_all_commands(tmp_path, monkeypatch, capsys):
     printed(["report", HARD, "--out", "r.html"], capsys)
     page = (tmp_path / "r.html").read_text()
     assert "<b>&" not in page.replace("&amp;", "")
-    assert shown_names.in_html(HARD) in page
+    assert markupsafe.escape(shown_names.one_line(HARD)) in page
     (command,) = re.findall(r"<pre>(pgjax.*?)</pre>", page) or [""]
     record = json.loads((tmp_path / HARD / "config.json").read_text())
-    assert pasted(report.html.unescape(command), tmp_path) == record["command"]
+    assert pasted(html.unescape(command), tmp_path) == record["command"]
     (tmp_path / HARD / "summary.json").unlink()
     assert main(["compare", HARD]) == 2
     (error,) = capsys.readouterr().err.splitlines()
@@ -195,16 +196,15 @@ def code_of(arguments):
 @pytest.mark.parametrize("arguments", [["--out=--"], ["--out", "--"]])
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_two_dashes_are_a_name(command, arguments, monkeypatch):
-    from pgjax.app.runs import single_run, sweep_run
+    from pgjax.app.runs import run as runs
 
     seen = []
 
     def note(*_, out, **__):
         seen.append(out)
-        return 0
+        return None, 0
 
-    monkeypatch.setattr(single_run, "train", note)
-    monkeypatch.setattr(sweep_run, "sweep", note)
+    monkeypatch.setattr(runs, "start", note)
     if arguments[0] == "--out":  # which ends the options
         with pytest.raises(SystemExit):
             main([command, *arguments])

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pgjax.app.errors import DamagedFileError, UsageError
+from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
 from pgjax.app.runs.json_shapes import TEXT, check_shape
 from pgjax.app.runs.metrics_reader import read_curves
-from pgjax.app.runs.results import check_results, load_summary
+from pgjax.app.runs.results import CONFIG, METRICS, check_results, load_summary
 from pgjax.app.shown_names import as_argument
 
 ENV = {"env": TEXT}
-METRICS = "metrics.csv"
 GRID_POINTS = 100  # of a curve
 # Settings that make another task or budget of a run, and what they are without a value.
 CONDITIONS = {
@@ -57,22 +56,16 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     Raises:
       UsageError: if it is neither, or has not finished.
     """
-    record, path = run_record.load_record(directory), directory / "config.json"
-    is_sweep = "sweep" in record
-    check_shape(path, record, {"groups": [ENV]} if is_sweep else {"config": ENV})
-    configs = record["groups"] if is_sweep else [record["config"]]
-    if not configs:
-        raise DamagedFileError(path, "it has no groups")
-    names = list(record["sweep"]["grid"]) if is_sweep else []
+    request = run_record.load_record(directory).request
+    check_shape(directory / CONFIG, request.settings, ENV)
+    config, names = request.settings, list(request.grid)
     summary = load_summary(directory, names)
     if summary is None:
-        command = "sweep" if is_sweep else "train"
         raise UsageError(
             f"{directory} has no summary.json: it has not finished; "
-            f"`pgjax {command} --resume {as_argument(directory)}` goes on"
+            f"`pgjax train --resume {as_argument(directory)}` goes on"
         )
-    check_results(directory, summary, "config.json", METRICS)
-    config = configs[0]
+    check_results(directory, summary, CONFIG, METRICS)
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in summary["agents"]:
         groups.setdefault(tuple(str(row[name]) for name in names), []).append(row)
@@ -85,7 +78,7 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
             name=_name(directory, names, point),
             settings=dict(zip(names, point, strict=True)),
             conditions=_conditions(config | dict(zip(names, point, strict=True))),
-            env=dict(zip(names, point, strict=True)).get("env", config["env"]),
+            env=config["env"],
             rows=rows,
             solved_return=summary["solved_return"],
             curves=[curves.get((*point, str(row["seed"]))) for row in rows],

@@ -17,25 +17,35 @@ from pgjax.types import Box
 PLATFORMS = "cpu", "cuda", "tpu"
 
 
-def export(run: str, *, out: str | None, agent: int | None, sampled: bool) -> int:
-    """Writes a run's policy, and says how to use it; returns the exit code.
+def export(
+    run: str,
+    *,
+    out: str | None = None,
+    agent: int | None = None,
+    where: dict | None = None,
+    sampled: bool = False,
+) -> int:
+    """Writes a run's greedy policy as serialized StableHLO, and says how to use it.
 
     The file holds a function of observations (batch, ...), for any batch, to actions
     (batch, ...), the parameters within, lowered for CPU, CUDA and TPU. A sampled policy
     takes a seed first, uint32.
 
     Args:
-      run: its directory.
-      out: the file to write; by default RUN/policy-seed0.jax, say.
-      agent: the seed of the one to export; by default the run's first.
-      sampled: whether actions are drawn from the policy, rather than its mode.
+      run: its directory, as made by pgjax train.
+      out: the file to write (default: RUN/policy-seedN.jax).
+      agent: the agent's seed (default: the run's first).
+      where: its settings in the run's grid, such as learning_rate=0.01.
+      sampled: draw actions from the policy; it then takes a seed before observations.
     """
     if agent is not None:
         check_int("agent", agent)
     directory = pathlib.Path(run)
-    config, experiment, params = evaluate_run.load(directory)
-    params = evaluate_run.params_of(config, params, agent)
-    name = f"policy-seed{config.seed if agent is None else agent}"
+    group, seed, params = evaluate_run.choose(
+        evaluate_run.load(directory), agent, where or {}
+    )
+    experiment = group.experiment
+    name = f"policy-seed{seed}"
     name += "-sampled.jax" if sampled else ".jax"
     path = pathlib.Path(out) if out else directory / name
     if not path.parent.is_dir():

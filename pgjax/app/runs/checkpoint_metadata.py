@@ -110,4 +110,4 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings = json.loads(json.dumps(settings))
     config = settings["config"]
     others = {name: x for name, x in settings.items() if name != "config"}
-    return config | config["algorithm_options"] | others
+    return config | others

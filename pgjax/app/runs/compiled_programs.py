@@ -48,9 +48,9 @@ class Slots(NamedTuple):
     place: np.ndarray  # (S,) each agent's slot
 
     @classmethod
-    def deal(cls, num_agents: int, num_devices: int) -> Slots:
-        """Slots for so many agents."""
-        num_slots = pad_agents(num_agents, num_devices)
+    def deal(cls, num_agents: int, num_devices: int, width: int = 1) -> Slots:
+        """Slots for so many agents, at least `width` on each device."""
+        num_slots = pad_agents(max(num_agents, width * num_devices), num_devices)
         dealt = np.arange(num_slots).reshape(-1, num_devices).T.ravel()
         return cls(dealt % num_agents, np.argsort(dealt)[:num_agents])
 
@@ -101,6 +101,8 @@ def compile_programs(
     agents: Agents,
     mesh: Mesh,
     received: list[int],
+    *,
+    width: int = 1,
 ) -> Programs:
     """Compiles a run's programs side by side; waits for what training needs.
 
@@ -110,13 +112,14 @@ def compile_programs(
       agents: as many as will train at once.
       mesh: where.
       received: signals.
+      width: the least number of agents on a device; see `devices.least_width`.
 
     Raises:
       KeyboardInterrupt: once there is a signal in `received`.
       UsageError: if a package that training uses at its end cannot be imported.
     """
     start = time.perf_counter()
-    slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT])
+    slots = Slots.deal(len(agents.seeds), mesh.shape[AGENT], width)
     axis_name = axis_of_envs(mesh)
     if axis_name is not None and not experiment.algorithm.sums_over_devices:
         raise UsageError(

@@ -6,9 +6,11 @@ import jax
 from jax.sharding import Mesh
 
 import pgjax as pg
+from pgjax._internal.meshes import AGENT
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.hosts import several
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.sizes import block_size
 
 
 def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mesh:
@@ -36,3 +38,19 @@ def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mes
     if not several():  # where each process has a part in every program
         rows = min(rows, num_agents)
     return pg.make_mesh(devices[: rows * env], env=env)
+
+
+def least_width(config: Config, num_agents: int, num_devices: int | None) -> int:
+    """How many agents a program has on each device at least; some may be repeated.
+
+    XLA drops an axis of one agent, and then rounds otherwise than with two or more,
+    among which their number changes nothing. So only agents of a group that has no more
+    than one for each device are alone; and those of which a device runs one at a time.
+
+    Args:
+      config: the settings of the group.
+      num_agents: of the whole group, in all its batches.
+      num_devices: how many to use; None for all.
+    """
+    alone = num_agents <= choose_mesh(config, num_agents, num_devices).shape[AGENT]
+    return 1 if alone or block_size(config.num_envs) == 1 else 2

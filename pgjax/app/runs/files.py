@@ -174,14 +174,23 @@ def array_names(path: pathlib.Path) -> set[str]:
     Raises:
       UsageError: if it is missing or damaged.
     """
-    with opened(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return {name.removesuffix(".npy") for name in archive.namelist()}
-        except OSError:
-            raise
-        except Exception as error:  # zipfile and zlib each raise their own
-            raise DamagedFileError(path, str(error)[:200]) from error
+    with opened(path) as file, damage_told(path), zipfile.ZipFile(file) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+@contextlib.contextmanager
+def damage_told(path: pathlib.Path) -> Iterator[None]:
+    """Names the archive that could not be read.
+
+    Raises:
+      DamagedFileError: for whatever reading it raises.
+    """
+    try:
+        yield
+    except (OSError, UsageError):
+        raise
+    except Exception as error:  # zipfile, NumPy and zlib each raise their own
+        raise DamagedFileError(path, str(error)[:200]) from error
 
 
 def read_arrays(
@@ -196,18 +205,12 @@ def read_arrays(
     Raises:
       UsageError: naming the file, and the first array that is another.
     """
-    with opened(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = {info.filename: info for info in archive.infolist()}
-                found = {
-                    name: _read_array(archive, members.pop(f"{name}.npy", None), *x)
-                    for name, x in wanted.items()
-                }
-        except OSError:
-            raise
-        except Exception as error:  # zipfile, NumPy and zlib each raise their own
-            raise DamagedFileError(path, str(error)[:200]) from error
+    with opened(path) as file, damage_told(path), zipfile.ZipFile(file) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        found = {
+            name: _read_array(archive, members.pop(f"{name}.npy", None), *x)
+            for name, x in wanted.items()
+        }
     told = [
         f"{name} is {x}, expected {wanted[name][1]} of shape {wanted[name][0]}"
         for name, x in found.items()

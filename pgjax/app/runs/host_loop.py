@@ -18,6 +18,7 @@ import numpy as np
 
 from pgjax._internal.meshes import axis_of_envs, check_replicas
 from pgjax.app.runs import hosts
+from pgjax.app.runs.batches import CHECKPOINTS, Store
 from pgjax.app.runs.compiled_programs import Programs
 from pgjax.app.runs.files import digest
 from pgjax.app.runs.loggers import Loggers, open_loggers
@@ -25,9 +26,10 @@ from pgjax.app.runs.progress import Progress, plural
 from pgjax.app.runs.run_checkpoints import Checkpoints
 from pgjax.app.runs.signals import wait
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings.config import Config, to_json
+from pgjax.app.settings import plan
+from pgjax.app.settings.config import Config
 from pgjax.app.settings.execution import Execution
-from pgjax.app.settings.grid import Agents
+from pgjax.app.settings.grid import Agents, Group
 
 
 class Training(NamedTuple):
@@ -47,22 +49,16 @@ class Saved(NamedTuple):
     metrics_bytes: Any  # of metrics.csv
 
 
-class Files(NamedTuple):
-    """Where training writes."""
-
-    directory: pathlib.Path  # metrics and checkpoints
-    shared: pathlib.Path  # for what has a place per agent
-    at_end: bool = True  # whether there is a checkpoint when training is complete
-    begin: Callable[[], None] = lambda: None  # called once it is sure to go on
-
-
 def train(
-    config: Config,
+    group: Group,
     agents: Agents,
     programs: Programs,
     execution: Execution,
-    files: Files,
+    store: Store,
     *,
+    run: pathlib.Path,
+    begin: Callable[[], None],
+    age: float,
     progress: Progress,
     received: list[int],
     tell: Callable[[str], None],
@@ -71,11 +67,14 @@ def train(
     """Trains agents from the last checkpoint that there is, or from the beginning.
 
     Args:
-      config: the settings that they share.
+      group: whose settings they share.
       agents: who is trained.
       programs: compiled for as many.
       execution: how it is carried out.
-      files: where it is recorded.
+      store: where it is recorded.
+      run: the directory of the whole, for what has a place per agent.
+      begin: called once it is sure to go on.
+      age: seconds that other processes have spent on the run before.
       progress: is told after every chunk.
       received: signals; with one in it, training stops after the chunk.
       tell: says how it goes.
@@ -86,42 +85,60 @@ def train(
       UsageError: if no checkpoint is whole, or one could not be written.
     """
     checkpoints = Checkpoints(
-        files.directory / "checkpoints",
+        store.directory / CHECKPOINTS,
         every=execution.checkpoint_every,
-        at_end=files.at_end,
         tell=warn,
-        settings=settings_of(config, agents, execution.log),
+        settings=store.settings,
     )
+    config = group.config
     with contextlib.ExitStack() as stack:
         stack.callback(checkpoints.close)
         saved = load(config, agents, programs, checkpoints)
         if saved is not None:
             tell(f"going on after {plural(int(saved.log['updates'].max()), 'update')}")
-        elif (files.directory / "metrics.csv").exists():
+        elif store.metrics.exists():
             tell("there is no checkpoint yet: starting from the beginning")
         loggers = open_loggers(
             execution.log,
-            files.directory,
-            shared=files.shared,
-            labels=list(agents.labels),
+            store.directory,
+            run=run,
+            agents=names_of(agents),
             position=0 if saved is None else int(saved.metrics_bytes),
             sha256=checkpoints.notes.get("metrics_sha256"),
             warn=warn,
         )
         logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers()
-        hosts.on_first(files.begin)
+        hosts.on_first(begin)
         training = train_agents(
-            config, agents, programs, logger, progress, received, checkpoints, saved
+            config,
+            agents,
+            programs,
+            logger,
+            progress,
+            received,
+            checkpoints,
+            saved,
+            age=age,
         )
         hosts.on_first(checkpoints.close)  # nobody leaves before all is on disk
         return training
 
 
-def settings_of(config: Config, agents: Agents, log: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint must have been trained with, as JSON data."""
-    labels = {name: [str(x) for x in of] for name, of in agents.labels.items()}
-    who = {"seeds": agents.seeds.tolist(), "labels": labels}
-    return {"config": to_json(config), "log": list(log), "agents": digest(who)}
+def trained_with(group: Group, agents: Agents, log: Sequence[str]) -> dict[str, Any]:
+    """What a batch is trained with, as JSON data; whoever else the run trains."""
+    config = plan.settings_of(group) | {"steps": group.config.steps}
+    config |= {"seed": int(agents.seeds[0])}  # of the first, by name
+    config |= {name: float(of[0]) for name, of in agents.values.items()}
+    values = {name: of.tolist() for name, of in sorted(agents.values.items())}
+    who = {"seeds": agents.seeds.tolist(), "values": values}
+    return {"config": config, "log": list(log), "agents": digest(who)}
+
+
+def names_of(agents: Agents) -> list[str]:
+    """A name for each, of its settings and seed."""
+    labels = [[f"{name}={x}" for x in of] for name, of in agents.labels.items()]
+    labels.append([f"seed={seed}" for seed in agents.seeds])
+    return [",".join(of).replace("/", "-") for of in zip(*labels, strict=True)]
 
 
 def load(
@@ -132,7 +149,7 @@ def load(
     Raises:
       CheckpointError: if it is of another format, or of other settings.
     """
-    log = TrainingLog(config, agents).to_arrays()
+    log = TrainingLog(config, len(agents.seeds)).to_arrays()
     like = Saved(programs.like, log, np.int64(0))
     return hosts.tree_from_first(lambda: checkpoints.latest(like), like)
 
@@ -146,6 +163,8 @@ def train_agents(
     received: list[int],
     checkpoints: Checkpoints,
     saved: Saved | None = None,
+    *,
+    age: float = 0.0,
 ) -> Training:
     """Trains agents, writing their metrics as it goes.
 
@@ -158,8 +177,9 @@ def train_agents(
       received: signals; with one in it, training stops after the chunk.
       checkpoints: are written now and then, and when training stops.
       saved: where to go on.
+      age: seconds that other processes have spent before.
     """
-    log, slots = TrainingLog(config, agents), programs.slots
+    log, slots = TrainingLog(config, len(agents.seeds), age=age), programs.slots
     if saved is None:
         state = programs.init(*programs.inputs)
     else:
@@ -195,8 +215,7 @@ def train_agents(
         stopped, due = hosts.largest((received or [0])[0], int(first_due))
         if due:
             save()
-    if stopped or checkpoints.at_end:
-        save()
+    save()
     if axis_of_envs(programs.by_agent.mesh) is not None:
         check_replicas(state.learner.params)
     params = slots.real(state.learner.params)

@@ -1,8 +1,8 @@
 """Where metrics go: a logger is told of the rows of every chunk, and closed at the end.
 
-metrics.csv is a run's own record, which plots, comparisons and reports read. The others
-stand beside it; each needs an extra of its name. Agents that
-train in one program stay apart: a row, a directory or a run of its own for each.
+The table of a batch is a run's own record, of which metrics.csv is made. The others
+stand beside it; each needs an extra of its name. Agents that train in one program stay
+apart: a row, a directory or a run of its own for each.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import numpy as np
 from pgjax.app import packages
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.files import write_whole
-from pgjax.app.runs.metrics_writer import CsvLogger, Rows
+from pgjax.app.runs.metrics_writer import PLACE, CsvLogger, Rows
 
-# What each needs; an extra of the logger's name brings it.
+# What each needs; an extra of the logger's name brings it. Parquet is written of the
+# whole table, when it is.
 PACKAGES = {
     "none": None,
     "parquet": "pyarrow",
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
 }
-_COUNTS = ("seed", "update", "env_steps", "episodes")  # not curves of their own
+_COUNTS = (PLACE, "update", "env_steps", "episodes")  # not curves of their own
 MOST_AGENTS = 128  # that may each have a file or a run of its own
 
 
@@ -79,8 +80,8 @@ def open_loggers(
     names: Sequence[str],
     directory: pathlib.Path,
     *,
-    shared: pathlib.Path,
-    labels: Sequence[str] = (),
+    run: pathlib.Path,
+    agents: Sequence[str],
     position: int = 0,
     sha256: str | None = None,
     warn: Callable[[str], None] = print,
@@ -89,9 +90,9 @@ def open_loggers(
 
     Args:
       names: which, beside metrics.csv; ("none",) for none, not even that.
-      directory: for the tables.
-      shared: for what holds a thing per agent; it is also the name of the run.
-      labels: columns that tell agents apart, beside the seed.
+      directory: of the batch, for its table.
+      run: for what holds a thing per agent.
+      agents: their names.
       position: where a run goes on: bytes of metrics.csv that count; 0 for a new one.
       sha256: of those; None where it is not known.
       warn: says that metrics.csv was changed, or that another logger failed and is
@@ -102,16 +103,15 @@ def open_loggers(
       OSError: if metrics.csv cannot be written.
     """
     made: dict[str, Callable[[], Logger]] = {
-        "parquet": lambda: ParquetLogger(directory, labels),
-        "tensorboard": lambda: TensorBoardLogger(shared, labels, resumed=position > 0),
-        "wandb": lambda: WandbLogger(shared, labels),
+        "tensorboard": lambda: TensorBoardLogger(run, agents, resumed=position > 0),
+        "wandb": lambda: WandbLogger(run, agents),
     }
     if "none" in names:
         yield Loggers()
         return
     table = CsvLogger(directory / "metrics.csv", position, sha256=sha256, warn=warn)
     with contextlib.closing(table):
-        others = {name: made[name] for name in dict.fromkeys(names)}
+        others = {name: made[name] for name in dict.fromkeys(names) if name in made}
         with contextlib.closing(Loggers(table, others, warn)) as loggers:
             yield loggers
 
@@ -169,20 +169,6 @@ class Loggers:
             self._warn(f"--log {name} failed, and is done without: {reason}")
 
 
-class ParquetLogger:
-    """metrics.csv as Parquet, written at the end; empty cells are null."""
-
-    def __init__(self, directory: pathlib.Path, labels: Sequence[str]):
-        self._directory, self._labels = directory, labels
-
-    def write(self, rows: Rows) -> None:
-        """They are in metrics.csv."""
-
-    def close(self) -> None:
-        """Writes the file."""
-        copy_to_parquet(self._directory, self._labels)
-
-
 def copy_to_parquet(directory: pathlib.Path, labels: Sequence[str]) -> None:
     """Writes metrics.parquet from metrics.csv, a batch of rows at a time.
 
@@ -199,7 +185,8 @@ def copy_to_parquet(directory: pathlib.Path, labels: Sequence[str]) -> None:
     if not columns:
         return
     types = dict.fromkeys(columns, float32())
-    types |= dict.fromkeys(_COUNTS, int64()) | dict.fromkeys(labels, string())
+    counts = "seed", "update", "env_steps", "episodes"
+    types |= dict.fromkeys(counts, int64()) | dict.fromkeys(labels, string())
     options = tables.ConvertOptions(column_types=types)
 
     def write(file: Any) -> None:
@@ -212,17 +199,16 @@ def copy_to_parquet(directory: pathlib.Path, labels: Sequence[str]) -> None:
 
 
 class _PerAgent:
-    """Curves of each agent by itself, under its settings and seed."""
+    """Curves of each agent by itself, under its name."""
 
-    def __init__(self, labels: Sequence[str]):
-        self._labels = labels
+    def __init__(self, agents: Sequence[str]):
+        self._agents = agents
         self._sinks: dict[str, Any] = {}
 
     def write(self, rows: Rows) -> None:
-        apart = [name for name in rows if name not in (*_COUNTS, *self._labels)]
-        for i in range(len(rows["seed"])):
-            settings = [f"{name}={rows[name][i]}" for name in self._labels]
-            agent = ",".join([*settings, f"seed={rows['seed'][i]}"]).replace("/", "-")
+        apart = [name for name in rows if name not in _COUNTS]
+        for i, number in enumerate(rows[PLACE]):
+            agent = self._agents[number]
             env_steps = int(rows["env_steps"][i])
             if agent not in self._sinks:
                 self._sinks[agent] = self._open(agent, env_steps)
@@ -240,8 +226,8 @@ class _PerAgent:
 class TensorBoardLogger(_PerAgent):
     """RUN/tensorboard, a directory per agent, by environment steps."""
 
-    def __init__(self, run: pathlib.Path, labels: Sequence[str], *, resumed: bool):
-        super().__init__(labels)
+    def __init__(self, run: pathlib.Path, agents: Sequence[str], *, resumed: bool):
+        super().__init__(agents)
         self._directory, self._resumed = run / "tensorboard", resumed
 
     def _open(self, agent: str, env_steps: int) -> Any:
@@ -266,6 +252,14 @@ class TensorBoardLogger(_PerAgent):
             sink.close()
 
 
+def rename_curves(run: pathlib.Path, names: Mapping[str, str]) -> None:
+    """Gives the directories of agents whose grid has grown their new names."""
+    for before, now in names.items():
+        directory = run / "tensorboard" / before
+        if before != now and directory.is_dir():
+            directory.rename(directory.with_name(now))
+
+
 class WandbLogger(_PerAgent):
     """A Weights & Biases run per agent, in a group that is named after the run.
 
@@ -273,8 +267,8 @@ class WandbLogger(_PerAgent):
     What was interrupted leaves its runs beside those of the process that goes on.
     """
 
-    def __init__(self, run: pathlib.Path, labels: Sequence[str]):
-        super().__init__(labels)
+    def __init__(self, run: pathlib.Path, agents: Sequence[str]):
+        super().__init__(agents)
         self._run = run
 
     def _open(self, agent: str, env_steps: int) -> Any:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pgjax.app.errors import DamagedFileError
-from pgjax.app.runs.files import opened, write_whole
+from pgjax.app.runs.files import opened
 
 LONGEST = 2**16  # bytes of a line
 POINTS = 2048  # of a curve, at most; a figure is some 1,000 pixels wide
@@ -123,46 +123,3 @@ def _lines(path: pathlib.Path, file: BinaryIO) -> Iterator[str]:
         except UnicodeDecodeError:
             told = f"line {number} is not UTF-8"
             raise DamagedFileError(path, told) from None
-
-
-def merge(parts: Sequence[pathlib.Path], whole: pathlib.Path) -> None:
-    """One table of several; cells that a part has no column for are empty.
-
-    Bytes that are no text are copied as they are: to see to them is the reader's part.
-    """
-    columns: dict[str, None] = {}
-    for path in parts:
-        columns |= dict.fromkeys(next(_cells(path), []))
-    places = {name: i for i, name in enumerate(columns)}
-
-    def write(out: BinaryIO) -> None:
-        with open(
-            out.fileno(), "w", newline="", closefd=False, errors="surrogateescape"
-        ) as text:
-            writer = csv.writer(text)
-            writer.writerow(columns)
-            for path in parts:
-                writer.writerows(_placed(path, places))
-
-    write_whole(whole, write)
-
-
-def _placed(path: pathlib.Path, places: dict[str, int]) -> Iterator[list[str]]:
-    """A part's rows, with its cells where the whole has them."""
-    rows = _cells(path)
-    own = [places[name] for name in next(rows, [])]
-    for row in rows:
-        cells = [""] * len(places)
-        for place, cell in zip(own, row, strict=False):  # rows may be cut
-            cells[place] = cell
-        yield cells
-
-
-def _cells(path: pathlib.Path) -> Iterator[list[str]]:
-    """The rows of a table, the header first."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        reader = csv.reader(file)
-        try:
-            yield from reader
-        except csv.Error as error:
-            raise DamagedFileError(path, f"line {reader.line_num}: {error}") from error

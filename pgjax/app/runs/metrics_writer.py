@@ -1,4 +1,4 @@
-"""metrics.csv as it is written: a run's own record, chunk by chunk."""
+"""The metrics.csv of a batch as it is written: a run's own record, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from pgjax.app.errors import UsageError, naming
 from pgjax.app.runs.files import hash_of
 
+PLACE = "agent"  # of a row, in the batch
 COLUMNS = (
-    "seed",
     "update",
     "env_steps",
     "episodes",
@@ -97,13 +97,12 @@ class CsvLogger:
 
 def columns_of(rows: Rows) -> list[str]:
     """The table's columns, in order: the known ones first."""
-    return [*COLUMNS, *sorted(set(rows) - set(COLUMNS))]
+    known = PLACE, *COLUMNS
+    return [*known, *sorted(set(rows) - set(known))]
 
 
 def _cells(column: np.ndarray) -> list[Any]:
     """Floats in float32's precision; an empty cell, pandas' NaN, for NaN."""
-    if column.dtype == object:  # settings of a grid read as they are written
-        return [str(value) for value in column]
     if column.dtype.kind != "f":
         return column.tolist()
     return ["" if value != value else f"{value:.9g}" for value in column.tolist()]

@@ -99,8 +99,7 @@ def _about(directory: pathlib.Path) -> str:
     """What is there already, and what to do."""
     started = (directory / "config.json").is_file()
     if started and not (directory / "summary.json").is_file():
-        command = "sweep" if (directory / "parts").is_dir() else "train"
-        resume = f"`pgjax {command} --resume {as_argument(directory)}`"
+        resume = f"`pgjax train --resume {as_argument(directory)}`"
         return f"{directory} is unfinished: {resume}"
     return f"{directory} exists already; pass another --out"
 

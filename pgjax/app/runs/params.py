@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
+import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from pgjax.app.errors import DamagedFileError, MissingFileError, UsageError
-from pgjax.app.runs.files import array_names, read_arrays, write_whole
+from pgjax.app.runs.files import (
+    array_names,
+    damage_told,
+    opened,
+    read_arrays,
+    write_whole,
+)
 
 Wanted = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 
@@ -17,8 +26,32 @@ Wanted = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 def save_params(path: pathlib.Path, params: Any) -> None:
     """Writes a pytree of arrays, each under the path of its leaf; all, or nothing."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    arrays: dict[str, Any] = {_name(path): np.asarray(leaf) for path, leaf in leaves}
-    write_whole(path, lambda file: np.savez(file, **arrays))
+    write_arrays(path, ((_name(path), np.asarray(leaf)) for path, leaf in leaves))
+
+
+def write_arrays(path: pathlib.Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes named arrays one after the other, as `np.savez` does all at once."""
+
+    def write(file: Any) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, x in arrays:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, x, allow_pickle=False)
+
+    write_whole(path, write)
+
+
+def arrays_of(path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of a file, one after the other.
+
+    Raises:
+      UsageError: naming the file, if it is missing or damaged.
+    """
+    with opened(path) as file, damage_told(path), zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            member = io.BytesIO(archive.read(info))
+            x = np.lib.format.read_array(member, allow_pickle=False)
+            yield info.filename.removesuffix(".npy"), x
 
 
 def load_params(path: pathlib.Path, like: Any) -> Any:
@@ -35,7 +68,9 @@ def load_params(path: pathlib.Path, like: Any) -> Any:
         else:
             arrays = read_arrays(path, wanted)
     except MissingFileError:
-        raise UsageError(f"{path} is missing: did the run finish?") from None
+        raise UsageError(
+            f"{path} is missing: `pgjax train --resume` finishes the run"
+        ) from None
     return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], like)
 
 

@@ -17,7 +17,7 @@ from pgjax.app.errors import UsageError
 from pgjax.app.shown_names import one_line
 
 LOG_SECONDS = 5.0  # between two lines, where there is no terminal
-_STARTED = time.perf_counter() - time.process_time()
+_started = time.perf_counter() - time.process_time()
 
 
 def seconds(duration: float) -> str:
@@ -34,8 +34,15 @@ def process_age() -> float:
     """Seconds since this process was started, its imports included.
 
     What came before this import is counted in CPU time, which a start-up is made of.
+    Where several runs are made in one process, since the last one began.
     """
-    return time.perf_counter() - _STARTED
+    return time.perf_counter() - _started
+
+
+def begin_again() -> None:
+    """Has `process_age` count from now."""
+    global _started
+    _started = time.perf_counter()
 
 
 def count(number: float) -> str:

@@ -25,8 +25,8 @@ from pgjax.app.runs.json_shapes import (
     or_null,
 )
 
-SUMMARY = "summary.json"
-RESULTS = "config.json", "metrics.csv", "params.npz", "params/*.npz"
+CONFIG, METRICS, PARAMS = "config.json", "metrics.csv", "params.npz"
+SUMMARY, CURVE = "summary.json", "learning_curve.png"
 FILES = each({"bytes": COUNT, "sha256": TEXT})
 # What is read of each agent, beside the settings of a sweep's grid.
 AGENT = {
@@ -39,8 +39,8 @@ AGENT = {
 
 def write_summary(directory: pathlib.Path, summary: dict[str, Any]) -> None:
     """Writes the summary of a run or a sweep, all of whose results are there."""
-    paths = [path for name in RESULTS for path in sorted(directory.glob(name))]
-    files = {str(path.relative_to(directory)): checksum(path) for path in paths}
+    paths = [directory / name for name in (CONFIG, METRICS, PARAMS)]
+    files = {path.name: checksum(path) for path in paths if path.exists()}
     write_signed(directory / SUMMARY, summary | {"files": files})
 
 

@@ -3,8 +3,8 @@
 Each holds the settings that it was trained with, and a checksum of what it says about
 itself; Orbax has those of the arrays.
 
-RUN/checkpoints/N/          after N chunks of updates
-RUN/checkpoints/damaged-N/  one that could not be read, set aside
+checkpoints/N/          after N chunks of updates
+checkpoints/damaged-N/  one that could not be read, set aside
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Checkpoints:
     Args:
       directory: of the checkpoints; made when there is one.
       every: seconds from one to the next; 0 for one after every chunk.
-      at_end: whether there is one when training is complete.
       tell: says what the user should know.
       settings: JSON data that what is read must have been trained with; see
         `check_settings`. None for any.
@@ -54,11 +53,10 @@ class Checkpoints:
         directory: pathlib.Path,
         *,
         every: float = EVERY,
-        at_end: bool = True,
         tell: Callable[[str], None] = print,
         settings: Mapping[str, Any] | None = None,
     ):
-        self.directory, self.at_end = directory.absolute(), at_end
+        self.directory = directory.absolute()
         self._every, self._tell, self._settings = every, tell, settings
         self.notes: dict[str, Any] = {}  # of the one that was read
         self._manager: Any = None
@@ -94,6 +92,11 @@ class Checkpoints:
             if not saved:
                 raise RuntimeError(f"{number} is not newer than what is there")
         self._saved, self._last = time.monotonic(), number
+
+    @property
+    def has_one(self) -> bool:
+        """Whether there is one that says what it is, and Orbax can open."""
+        return self.directory.is_dir() and bool(self._sound()[0])
 
     def latest(self, like: Any) -> Any:
         """The newest checkpoint that is whole; None if there is none at all.

@@ -1,11 +1,16 @@
-"""The run directory: what a run leaves behind, in formats that any tool reads.
+"""config.json: what a run was asked to do, and what has carried it out.
 
-config.json   every setting, and the versions and devices that ran it
-metrics.csv   one row per seed and update; env_steps and episodes are totals so far
-checkpoints/  the whole state of training, for `pgjax train --resume`
-params.npz    the parameters of all agents, one array per leaf, seeds first
-summary.json  results per seed
-learning_curve.png
+    "algorithm", "preset", "settings", "grid"    what `pgjax train --config` reads
+    "batches"                                    who trains side by side
+    "log", "command", "started", "versions", "python", "devices", "resumed"
+
+Beside it in the run's directory are
+
+    metrics.csv         a row per agent and logged update
+    params.npz          the parameters of all agents, one array per leaf, agents first
+    summary.json        what each agent came to; see `pgjax.app.runs.results`
+    learning_curve.png  of a run without a grid
+    batches/            all that going on needs; see `pgjax.app.runs.batches`
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -37,26 +42,44 @@ from pgjax.app.runs.json_shapes import (
     optional,
     or_null,
 )
-from pgjax.app.runs.results import SUMMARY
-from pgjax.app.settings.config import Config, from_json
+from pgjax.app.runs.results import CONFIG, CURVE, METRICS, PARAMS, SUMMARY
+from pgjax.app.settings.plan import Plan, Ranges
+from pgjax.app.settings.request import Request
 from pgjax.app.settings.signature_options import algorithm_factory
 
-FORMAT = 1
+FORMAT = 2
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "numpy")
 
 
-def record_run(run: pathlib.Path, settings: dict[str, Any]) -> None:
+class Record(NamedTuple):
+    """What config.json says."""
+
+    request: Request
+    batches: list[Ranges]  # empty where a version before 0.2.0 wrote it
+    agents_at_once: int | None  # that a user allowed
+    content: dict[str, Any]  # all of it
+
+
+def record_run(run: pathlib.Path, plan: Plan) -> None:
     """Writes down a new run's settings, and what is running them."""
-    record = {"format": FORMAT, **settings, **_circumstances()}
-    write_json(run / "config.json", record)
+    write_json(run / CONFIG, {"format": FORMAT, **_asked(plan), **_circumstances()})
 
 
-def note_resumed(run: pathlib.Path, settings: dict[str, Any]) -> None:
+def note_resumed(run: pathlib.Path, plan: Plan) -> None:
     """Adds to a run's record that another process goes on with it, and as what."""
-    record = load_record(run) | settings
-    record["resumed"] = [*record.get("resumed", ()), _circumstances()]
+    before = load_record(run)
     (run / SUMMARY).unlink(missing_ok=True)  # of the training before
-    write_json(run / "config.json", record)
+    if before.batches != plan.ranges or before.request.grid != plan.request.grid:
+        for name in (METRICS, PARAMS, CURVE):  # of other agents
+            (run / name).unlink(missing_ok=True)
+    record = before.content | _asked(plan)
+    record["resumed"] = [*record.get("resumed", ()), _circumstances()]
+    write_json(run / CONFIG, record)
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    own = {"batches": plan.ranges, "agents_at_once": plan.agents_at_once}
+    return plan.request._asdict() | own
 
 
 @contextlib.contextmanager
@@ -115,19 +138,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def load_config(run: pathlib.Path) -> Config:
-    """The config of a run of `pgjax train`.
-
-    Raises:
-      UsageError: if the directory is not such a run, or one of a newer format.
-    """
-    record = load_record(run)
-    if "sweep" in record:
-        raise UsageError(f"{run} is a sweep, and this needs a run of `pgjax train`")
-    with misfit_told(run / "config.json"):
-        return from_json(record["config"])
-
-
 # What a record must hold, whatever wrote it; the settings are checked where they are
 # used.
 _RECORD = {
@@ -139,46 +149,94 @@ _RECORD = {
     "log": optional([TEXT]),
     "resumed": optional([OBJECT]),
 }
-_OF_A_RUN = _RECORD | {"config": OBJECT}
-_OF_A_SWEEP = _RECORD | {
+_REQUEST = {
+    "algorithm": TEXT,
+    "preset": TEXT,
+    "settings": OBJECT,
+    "grid": each(LIST),
+    "log": [TEXT],
+    "batches": [TEXT],
+    "agents_at_once": or_null(COUNT),
+}
+# Of versions before 0.2.0, a run and a sweep.
+_RUN_BEFORE = {"config": {"algorithm_options": OBJECT}}
+_SWEEP_BEFORE = {
     "sweep": {"grid": each(LIST), "log": optional([TEXT])},
-    "groups": [OBJECT],
+    "groups": [{"algorithm_options": OBJECT}],
 }
 
 
-def load_record(run: pathlib.Path) -> dict[str, Any]:
+def load_record(run: pathlib.Path) -> Record:
     """What `record_run` wrote.
 
     Raises:
       UsageError: if the directory is not a run, or one of a newer format.
     """
-    path = run / "config.json"
     try:
-        record = read_json(path)
+        return read_record(run / CONFIG)
     except MissingFileError:
         raise UsageError(
-            f"{run} is not a run directory: it has no config.json; "
+            f"{run} is not a run directory: it has no {CONFIG}; "
             "`pgjax train` and `pgjax sweep` make one"
         ) from None
-    check_shape(path, record, {"format": COUNT})
-    if record["format"] != FORMAT:
+
+
+def read_record(path: pathlib.Path) -> Record:
+    """What a run's config.json says, wherever it is.
+
+    Raises:
+      UsageError: if it is none, or one of a newer format.
+    """
+    content = read_json(path)
+    check_shape(path, content, {"format": COUNT, **_RECORD})
+    if content["format"] not in (1, FORMAT):
         raise UsageError(
-            f"{path} has format {record['format']}, this pgjax reads {FORMAT}; "
+            f"{path} has format {content['format']}, this pgjax reads {FORMAT}; "
             "use the pgjax that wrote it"
         )
-    check_shape(path, record, _OF_A_SWEEP if "sweep" in record else _OF_A_RUN)
-    return record
+    if content["format"] == 1:
+        return _record_before(path, content)
+    check_shape(path, content, _REQUEST)
+    request = Request(*(content[name] for name in Request._fields))
+    with misfit_told(path):
+        _check_axes(request)
+    return Record(request, content["batches"], content["agents_at_once"], content)
+
+
+def _check_axes(request: Request) -> None:
+    """Raises UsageError for axes without values, or that are settings as well."""
+    algorithm_factory(request.algorithm)  # tells of one that there is not
+    for name, values in request.grid.items():
+        if not values or name in request.settings:
+            raise UsageError(f"the grid's {name} is no list of values of its own")
+    if type(request.settings.get("seeds")) is not int:
+        raise UsageError("it does not say how many seeds")
+
+
+def _record_before(path: pathlib.Path, content: dict[str, Any]) -> Record:
+    """What a version before 0.2.0 wrote, whose runs are read and not resumed."""
+    is_sweep = "sweep" in content
+    check_shape(path, content, _SWEEP_BEFORE if is_sweep else _RUN_BEFORE)
+    grid = content["sweep"]["grid"] if is_sweep else {}
+    with misfit_told(path):
+        config = content["groups"][0] if is_sweep else content["config"]
+        options = config["algorithm_options"]
+        own = "algorithm", "preset", "algorithm_options"
+        settings = {k: x for k, x in config.items() if k not in own} | options
+        settings = {name: x for name, x in settings.items() if name not in grid}
+        if over := settings.pop("advantage_normalization", None):
+            settings["normalize_advantage"] = over != "none"
+            settings["normalize_over"] = "batch" if over == "batch" else "minibatch"
+        asked = config["algorithm"], config["preset"], settings, grid
+        request = Request(*asked, list(content.get("log", ())))
+        _check_axes(request)
+    return Record(request, [], None, content)
 
 
 def algorithm_of(run: pathlib.Path) -> str:
-    """The name of the algorithm of a run or a sweep.
+    """The name of the algorithm of a run.
 
     Raises:
       UsageError: if it is none, or does not say.
     """
-    record = load_record(run)
-    place = "sweep" if "sweep" in record else "config"
-    with misfit_told(run / "config.json"):
-        algorithm = record[place]["algorithm"]
-        algorithm_factory(algorithm)  # tells of one that there is not
-    return algorithm
+    return load_record(run).request.algorithm

@@ -12,6 +12,7 @@ from rich.table import Table
 from pgjax.app import output
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.samples import last_steps
+from pgjax.app.analysis.score_tables import FEW
 from pgjax.app.play.list_environments import TWINS
 from pgjax.app.runs.progress import count, seconds
 from pgjax.app.runs.training_log import TrainingLog
@@ -35,7 +36,6 @@ def agent_rows(
     return [
         {
             "seed": int(agents.seeds[i]),
-            **{name: x[i] for name, x in agents.labels.items()},
             "env_steps": int(log.env_steps[i]),
             "steps_to_solve": _number(log.steps_to_solve[i]),
             "seconds_to_solve": _number(log.seconds_to_solve[i]),
@@ -89,11 +89,17 @@ def print_points(
     console = output.console()
     console.print(table)
     console.print(
+        "IQM: the interquartile mean over agents, with its 95% bootstrap interval"
+        + ("" if each >= FEW else f", which is too narrow with fewer than {FEW}"),
+        soft_wrap=True,
+    )
+    console.print(
         f"{seconds(summary['wall_seconds'])} in all: compiling "
-        f"{seconds(summary['compile_seconds'])}, training and evaluating "
+        f"{seconds(summary['compile_seconds'])}, training "
         f"{seconds(summary['train_seconds'])} "
         f"({count(summary['env_steps'])} env steps)\n"
-        f"results in {one_line(directory)} (metrics.csv, summary.json, params/)",
+        f"results in {one_line(directory)} (metrics.csv, summary.json, params.npz)\n"
+        f"next: pgjax report {as_argument(directory)}",
         soft_wrap=True,
     )
 

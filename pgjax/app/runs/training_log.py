@@ -7,9 +7,9 @@ import time
 import numpy as np
 
 from pgjax._internal.divergence import QUANTITIES
+from pgjax.app.runs.metrics_writer import PLACE
 from pgjax.app.runs.progress import process_age
 from pgjax.app.settings.config import Config
-from pgjax.app.settings.grid import Agents
 from pgjax.train import RECENT
 
 # What is kept from one process to the next; (S,) each.
@@ -26,12 +26,16 @@ _KEPT = (
 
 
 class TrainingLog:
-    """The totals of every agent, and whether it is still training."""
+    """The totals of every agent, and whether it is still training.
 
-    def __init__(self, config: Config, agents: Agents):
+    Args:
+      config: the settings that they share.
+      count: how many there are.
+      age: seconds that other processes have spent on the run before.
+    """
+
+    def __init__(self, config: Config, count: int, *, age: float = 0.0):
         self._config = config
-        self._agents = agents
-        count = len(agents.seeds)
         self.updates = np.zeros(count, np.int64)
         self.env_steps = np.zeros(count, np.int64)
         self.episodes = np.zeros(count, np.int64)
@@ -43,7 +47,7 @@ class TrainingLog:
         self.chunks = 0
         # Of this process, and before it.
         self._start = time.perf_counter()
-        self._seconds_before = self._age_before = 0.0
+        self._seconds_before, self._age_before = 0.0, age
 
     def add(
         self, who: np.ndarray, metrics: dict[str, np.ndarray]
@@ -83,11 +87,10 @@ class TrainingLog:
         logged = going & (updates % self._config.log_every == 0)
         logged |= (order == last[:, None]) & ~self.active[who, None]
         agent, update = np.nonzero(logged)
-        labels = {"seed": self._agents.seeds, **self._agents.labels}
         totals = {"update": updates, "env_steps": env_steps, "episodes": episodes}
         apart = "going", "diverged"
         columns = {k: x for k, x in metrics.items() if k not in apart} | totals
-        return {name: x[who[agent]] for name, x in labels.items()} | {
+        return {PLACE: who[agent]} | {
             name: column[agent, update] for name, column in columns.items()
         }
 
@@ -168,4 +171,4 @@ class TrainingLog:
             setattr(self, name, np.array(arrays[name]))
         self.chunks = int(arrays["chunks"])
         self._seconds_before = float(arrays["seconds"])
-        self._age_before = float(arrays["age"])
+        self._age_before = max(self._age_before, float(arrays["age"]))

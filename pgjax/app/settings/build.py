@@ -12,7 +12,7 @@ import optax
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import Config, with_values
+from pgjax.app.settings.config import Config
 from pgjax.app.settings.signature_options import algorithm_factory
 from pgjax.baselines import BASELINES
 
@@ -38,14 +38,14 @@ def build(config: Config) -> Experiment:
     """
     try:
         env = _make_env(config)
-        algorithm = _algorithm(config, env)
+        algorithm = _algorithm(config, env, {})
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:  # MNISTBandit-bsuite downloads its images
         raise UsageError(f"cannot make {config.env}: {error}") from error
 
     def make_algorithm(values: Mapping[str, Any]) -> pg.Algorithm:
-        return _algorithm(with_values(config, values), env) if values else algorithm
+        return _algorithm(config, env, values) if values else algorithm
 
     if not algorithm.complete_episodes:
         rollout = pg.unroll(env, config.num_envs, config.num_steps)
@@ -54,12 +54,16 @@ def build(config: Config) -> Experiment:
     return Experiment(env, rollout, algorithm, make_algorithm)
 
 
-def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
-    factory = partial(algorithm_factory(config.algorithm), **_options_in_use(config))
+def _algorithm(config: Config, env: pg.Env, values: Mapping[str, Any]) -> pg.Algorithm:
+    """The algorithm of a config, with other values of some float settings."""
+    settings = {**config.settings, **values}
+    factory = partial(
+        algorithm_factory(config.algorithm), **_options_in_use(config, settings)
+    )
 
     def make(*, critic: bool, scheduled: bool) -> pg.Algorithm:
-        network = _network(config, env, critic=critic)
-        return factory(network, _optimizer(config, scheduled=scheduled))
+        network = _network(config, settings, env, critic=critic)
+        return factory(network, _optimizer(config, settings, scheduled=scheduled))
 
     annealed = config.anneal_learning_rate
     by_value = config.algorithm_options.get("baseline") == "value"
@@ -70,12 +74,12 @@ def _algorithm(config: Config, env: pg.Env) -> pg.Algorithm:
         algorithm = make(critic=True, scheduled=annealed)
     elif annealed:  # the number of updates is not known
         algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
-    return _normalized(config, algorithm)
+    return _normalized(config, settings, algorithm)
 
 
-def _options_in_use(config: Config) -> dict[str, Any]:
+def _options_in_use(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The algorithm's options, without what a preset, or a grid, has for others."""
-    options = dict(config.algorithm_options)
+    options = {name: settings[name] for name in config.algorithm_options}
     if options.get("n_step") is not None:
         options.pop("lam")
     if options.get("baseline", "value") != "value":
@@ -112,7 +116,9 @@ def _make_env(config: Config) -> pg.Env:
     return env
 
 
-def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
+def _network(
+    config: Config, settings: Mapping[str, Any], env: pg.Env, *, critic: bool
+) -> pg.Network:
     options: dict[str, Any] = {"shared_torso": config.shared_torso} if critic else {}
     make: Any = pg.actor_critic if critic else pg.mlp_policy
     return make(
@@ -120,21 +126,23 @@ def _network(config: Config, env: pg.Env, *, critic: bool) -> pg.Network:
         config.hidden,
         activation=config.activation,
         initializer=config.initializer,
-        log_std=config.log_std,
+        log_std=settings["log_std"],
         **options,
     )
 
 
-def _optimizer(config: Config, *, scheduled: bool) -> optax.GradientTransformation:
-    rate: Any = config.learning_rate
+def _optimizer(
+    config: Config, settings: Mapping[str, Any], *, scheduled: bool
+) -> optax.GradientTransformation:
+    rate: Any = settings["learning_rate"]
     if scheduled:
         options = config.algorithm_options
         per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
         _check_gradient_steps(config, per_update)
         rate = optax.linear_schedule(rate, 0.0, config.num_updates * per_update)
-    optimizer = optax.adam(rate, eps=config.adam_epsilon)
-    if config.max_gradient_norm is not None:
-        clip = optax.clip_by_global_norm(config.max_gradient_norm)
+    optimizer = optax.adam(rate, eps=settings["adam_epsilon"])
+    if settings["max_gradient_norm"] is not None:
+        clip = optax.clip_by_global_norm(settings["max_gradient_norm"])
         optimizer = optax.chain(clip, optimizer)
     # One long vector: a fifth less to compile, and to do in each of PPO's small steps.
     return optax.flatten(optimizer)
@@ -166,10 +174,12 @@ def _steps_of(config: Config, num_updates: int) -> int:
     return num_updates * config.num_envs * config.num_steps
 
 
-def _normalized(config: Config, algorithm: pg.Algorithm) -> pg.Algorithm:
+def _normalized(
+    config: Config, settings: Mapping[str, Any], algorithm: pg.Algorithm
+) -> pg.Algorithm:
     if config.normalize_observations:
         algorithm = pg.normalize_observations(algorithm)
     if config.scale_rewards:
-        gamma = config.algorithm_options.get("gamma", 0.99)
+        gamma = settings.get("gamma", 0.99)
         algorithm = pg.scale_rewards(algorithm, gamma=gamma)
     return algorithm

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.presets import choose_preset
-from pgjax.app.settings.signature_options import Option, algorithm_options, options_of
+from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.signature_options import (
+    Option,
+    algorithm_options,
+    nearest,
+    options_of,
+)
 from pgjax.app.settings.validation import check_config
 from pgjax.networks.initialization import INITIALIZERS
 from pgjax.networks.mlp import ACTIVATIONS
@@ -23,7 +30,7 @@ SOLVED_RETURNS = {
 }
 
 # What a preset says of its own environment only.
-_OF_ONE_ENV = {
+OF_ONE_ENV = {
     "solved_return",
     "until_solved",
     "env_options",
@@ -108,6 +115,15 @@ class Config:
     algorithm_options: dict = field(default_factory=dict)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name, the algorithm's own among them."""
+        fields = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
+        own = fields.pop("algorithm_options")
+        return {
+            k: x for k, x in fields.items() if k not in ("algorithm", "preset")
+        } | own
+
+    @property
     def num_updates(self) -> int:
         """How many updates `steps` make, where each has num_envs x num_steps."""
         return -(-self.steps // (self.num_envs * self.num_steps))
@@ -132,54 +148,64 @@ def run_options() -> dict[str, Option]:
     return {name: opt for name, opt in config_fields().items() if name not in own}
 
 
-def make_config(algorithm: str, preset: str, given: dict[str, Any]) -> Config:
+def make_config(algorithm: str, preset: str, given: Mapping[str, Any]) -> Config:
     """A checked config: defaults, then the preset's settings, then the given ones."""
-    own = algorithm_options(algorithm)
     preset, chosen = choose_preset(algorithm, preset, given.get("env"))
     settings = {**chosen, **given}
     if given.get("env", chosen.get("env")) != chosen.get("env"):
-        for name in _OF_ONE_ENV - set(given):
+        for name in OF_ONE_ENV - set(given):
             settings.pop(name, None)
-    if "hidden" in settings:
-        settings["hidden"] = tuple(settings["hidden"])
-    options = {name: option.default for name, option in own.items()}
-    options |= {name: settings.pop(name) for name in own if name in settings}
+    own = {name: x.default for name, x in algorithm_options(algorithm).items()}
     env = settings.get("env", Config.env)
-    settings = {"solved_return": SOLVED_RETURNS.get(env), **settings}
+    usual = {"solved_return": SOLVED_RETURNS.get(env)}
+    return from_settings(algorithm, preset, own | usual | settings)
+
+
+def to_settings(config: Config) -> dict[str, Any]:
+    """The settings of a config, as JSON reads them."""
+    return json.loads(json.dumps(config.settings))
+
+
+def from_settings(algorithm: str, preset: str, settings: Mapping[str, Any]) -> Config:
+    """The checked config that `to_settings` gave the settings of.
+
+    Raises:
+      UsageError: for names or values that no config has.
+    """
+    own = algorithm_options(algorithm)
+    known = run_options()
+    if unknown := settings.keys() - own.keys() - known.keys():
+        name = min(unknown)
+        raise UsageError(told_of_unknown(name, algorithm))
+    options = {name: settings[name] for name in own if name in settings}
+    rest = {name: settings[name] for name in known if name in settings}
+    if "hidden" in rest:
+        if not isinstance(rest["hidden"], list | tuple):
+            raise UsageError(f"--hidden must be ints, got {rest['hidden']!r}")
+        rest["hidden"] = tuple(rest["hidden"])
     config = Config(
-        algorithm=algorithm, preset=preset, algorithm_options=options, **settings
+        algorithm=algorithm, preset=preset, algorithm_options=options, **rest
     )
     check(config)
     return config
 
 
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with other values of some settings, the algorithm's own among them."""
-    own = {name: x for name, x in values.items() if name in config.algorithm_options}
-    rest = {name: x for name, x in values.items() if name not in own}
-    options = config.algorithm_options | own
-    return dataclasses.replace(config, algorithm_options=options, **rest)
+def told_of_unknown(name: str, algorithm: str) -> str:
+    """What to say of a setting that there is not."""
+    known = [
+        *algorithm_options(algorithm),
+        *run_options(),
+        "algorithm",
+        "preset",
+        "log",
+    ]
+    meant = nearest(name, known)
+    told = (
+        f"perhaps {flag(meant)} is meant" if meant else f"there are {', '.join(known)}"
+    )
+    return f"no option {flag(name)} of {algorithm}: {told}"
 
 
 def check(config: Config) -> None:
     """Raises UsageError for the first setting that cannot be."""
     check_config(config, config_fields(), algorithm_options(config.algorithm))
-
-
-def to_json(config: Config) -> dict[str, Any]:
-    """The config as plain JSON data."""
-    return dataclasses.asdict(config)
-
-
-def from_json(data: dict[str, Any]) -> Config:
-    """The config that `to_json` wrote.
-
-    Raises:
-      UsageError: for keys or values that no config has.
-    """
-    try:
-        config = Config(**{**data, "hidden": tuple(data["hidden"])})
-        check(config)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"not a config of this version of pgjax: {error}") from error
-    return config

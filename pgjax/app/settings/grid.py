@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import Config, config_fields, make_config
-from pgjax.app.settings.ranges import AGENTS
+from pgjax.app.settings.config import Config, config_fields
+from pgjax.app.settings.ranges import AGENTS, check_int
 from pgjax.app.settings.signature_options import Option, algorithm_options
 
 # Settings of a whole sweep.
@@ -61,7 +61,9 @@ def agents_of(config: Config) -> Agents:
 
 
 def make_groups(
-    algorithm: str, preset: str, given: Mapping[str, Any], grid: Mapping[str, Sequence]
+    make_config: Callable[[dict[str, Any]], Config],
+    algorithm: str,
+    grid: Mapping[str, Sequence],
 ) -> list[Group]:
     """Every combination of the grid's values, for every seed.
 
@@ -69,49 +71,41 @@ def make_groups(
     groups of their own.
 
     Args:
+      make_config: maps values of the settings of the grid to a config.
       algorithm: its name.
-      preset: as for `make_config`.
-      given: settings that all agents share.
       grid: names, and values of each.
 
     Raises:
       UsageError: for the first combination that cannot be.
     """
     options = config_fields() | algorithm_options(algorithm)
-    names = list(grid)
-    _check_number(given, grid)
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for combination in itertools.product(*grid.values()):
-        point = dict(zip(names, combination, strict=True))
-        make_config(algorithm, preset, {**given, **point})  # tells what cannot be
+        point = dict(zip(grid, combination, strict=True))
+        make_config(point)  # tells what cannot be
         apart = tuple(
-            "mapped" if _is_mapped(options[name], value) else (_plain(value),)
+            "mapped" if is_mapped(options[name], value) else (_plain(value),)
             for name, value in point.items()
         )
         groups.setdefault(apart, []).append(point)
     return [
-        _group(make_config(algorithm, preset, {**given, **points[0]}), points, options)
-        for points in groups.values()
+        _group(make_config(points[0]), points, options) for points in groups.values()
     ]
 
 
-def _check_number(given: Mapping[str, Any], grid: Mapping[str, Sequence]) -> None:
-    """Sees that a summary can have a row for every agent."""
+def check_number(seeds: int, grid: Mapping[str, Sequence]) -> None:
+    """Sees that a summary can have a row for every agent.
+
+    Raises:
+      UsageError: if they are too many.
+    """
+    check_int("seeds", seeds)
     points = math.prod(map(len, grid.values()))
-    seeds = given.get("seeds", Config.seeds)
     if points * seeds > AGENTS:
         raise UsageError(
             f"{points} combinations x --seeds {seeds} are more than {AGENTS} agents: "
             f"take --seeds {AGENTS // points} at most, or fewer values"
         )
-
-
-def points_of(agents: Agents) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Each combination of settings, and the numbers of the agents that have it."""
-    keys = list(zip(*agents.labels.values(), strict=True))
-    for key in dict.fromkeys(keys):
-        who = np.flatnonzero([other == key for other in keys])
-        yield dict(zip(agents.labels, key, strict=True)), who
 
 
 def _group(
@@ -120,19 +114,20 @@ def _group(
     seeds = config.seed + np.arange(config.seeds)
     rows = [(point, seed) for point in points for seed in seeds]
     labels = {
-        name: np.array([_label(point[name]) for point, _ in rows], dtype=object)
+        name: np.array([label(point[name]) for point, _ in rows], dtype=object)
         for name in points[0]
     }
     values = {
         name: np.array([float(point[name]) for point, _ in rows])
         for name, value in points[0].items()
-        if _is_mapped(options[name], value)
+        if is_mapped(options[name], value)
     }
     agents = Agents(np.array([seed for _, seed in rows]), values, labels)
     return Group(config, agents)
 
 
-def _is_mapped(option: Option, value: Any) -> bool:
+def is_mapped(option: Option, value: Any) -> bool:
+    """Whether agents of other values of a setting train in the same program."""
     return option.type is float and value is not None
 
 
@@ -140,7 +135,7 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _label(value: Any) -> Any:
+def label(value: Any) -> Any:
     """A setting as one cell of a table."""
     if value is None:
         return "none"

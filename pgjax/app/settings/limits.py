@@ -111,18 +111,20 @@ def agents_that_fit(config: Config, experiment: Experiment, count: int) -> int:
     return -(-count // num_batches)
 
 
-def check_episodes(config: Config, experiment: Experiment, episodes: int) -> None:
-    """Sees that memory holds so many episodes of each agent, played side by side.
+def check_episodes(
+    config: Config, experiment: Experiment, episodes: int, count: int
+) -> None:
+    """Sees that memory holds so many episodes of each of `count` agents, side by side.
 
     Raises:
       UsageError: with the number that would fit.
     """
     each = bytes_of_env(experiment.env) + 4 * max(config.hidden)
-    each *= config.seeds
+    each *= count
     free = memory.free_bytes(1)
     if episodes * each > free:
         raise UsageError(
-            f"--episodes {episodes} of {config.seeds} agents need "
+            f"--episodes {episodes} of {count} agents need "
             f"{memory.shown(episodes * each)} of memory, and {memory.shown(free)} are "
             f"free; take --episodes {max(1, free // each)} at most"
         )

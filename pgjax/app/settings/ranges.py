@@ -65,6 +65,8 @@ def check_int(name: str, value: int) -> None:
       name: of the setting, such as num_envs.
       value: what was given.
     """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{flag(name)} must be an integer, got {value!r}")
     least, most = _INTS.get(name, (1, COUNT))
     if value < least:
         what = "0 or more" if least == 0 else f"at least {least}"
@@ -99,12 +101,21 @@ def check_env_options(options: dict[str, Any]) -> None:
     much memory it takes.
     """
     for name, value in options.items():
-        _check_option(name, value, 2**31 - 1 if name.endswith("seed") else MOST_OPTION)
+        most = 2**31 - 1 if str(name).endswith("seed") else MOST_OPTION
+        _check_option(name, value, most)
 
 
 def _check_option(name: str, value: Any, most: int) -> None:
-    if isinstance(value, dict | list):
-        for x in value.values() if isinstance(value, dict) else value:
+    plain = value is None or isinstance(value, bool | int | float | str | list | dict)
+    if not isinstance(name, str) or not plain:
+        raise UsageError(
+            f"--env-options takes names and plain values, got {name!r}: {value!r}"
+        )
+    if isinstance(value, dict):
+        for key, x in value.items():
+            _check_option(key, x, most)
+    elif isinstance(value, list):
+        for x in value:
             _check_option(name, x, most)
     elif isinstance(value, int) and abs(value) > most:
         raise UsageError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import pgjax.algorithms
@@ -24,12 +25,43 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     optional: bool = False  # whether None is a value too
     several: bool = False  # whether it is a tuple of values
+    many: bool = False  # whether there may be several of those
 
     @property
     def kind(self) -> str:
         """The type in words, for messages."""
         name = f"{self.type.__name__}s" if self.several else self.type.__name__
         return f"{name} or none" if self.optional else name
+
+
+# What other libraries call a setting.
+_MEANT = {
+    "lr": "learning_rate",
+    "total_timesteps": "steps",
+    "timesteps": "steps",
+    "num_seeds": "seeds",
+    "n_envs": "num_envs",
+    "n_steps": "num_steps",
+    "n_epochs": "num_epochs",
+    "update_epochs": "num_epochs",
+    "ent_coef": "entropy_coefficient",
+    "vf_coef": "value_coefficient",
+    "gae_lambda": "lam",
+    "lambda": "lam",
+    "clip_range": "clip",
+    "clip_eps": "clip",
+    "max_grad_norm": "max_gradient_norm",
+}
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Which name may have been meant by one that is not known."""
+    longer = [x for x in known if x.startswith(name)]
+    if len(longer) == 1:
+        return longer[0]
+    if _MEANT.get(name) in known:
+        return _MEANT[name]
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def algorithm_factory(algorithm: str) -> Callable[..., Any]:
@@ -65,6 +97,22 @@ def options_of(factory: Callable[..., Any]) -> dict[str, Option]:
     return options
 
 
+def arguments_of(function: Callable[..., Any]) -> dict[str, tuple[bool, Any, str]]:
+    """The positional arguments of a command, in order.
+
+    Whether there may be several of each, its default (None where it must be given), and
+    its help.
+    """
+    hints, found = typing.get_type_hints(function), {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            missing = parameter.default is parameter.empty
+            default = None if missing else parameter.default
+            several = hints[name] is not str
+            found[name] = several, default, _argument_help(function, name)
+    return found
+
+
 def _option(hint: Any, default: Any) -> Option | None:
     if default in BASELINES.values():
         names = {function: name for name, function in BASELINES.items()}
@@ -75,13 +123,15 @@ def _option(hint: Any, default: Any) -> Option | None:
         optional = type(None) in kinds
         kinds -= {type(None)}
         hint = float if kinds == set(typing.get_args(Numeric)) else kinds.pop()
-    several = typing.get_origin(hint) is tuple
+    several = many = typing.get_origin(hint) is tuple
     if several:
         hint = typing.get_args(hint)[0]
+        many = typing.get_origin(hint) is tuple
+        hint = typing.get_args(hint)[0] if many else hint
     if typing.get_origin(hint) is typing.Literal:
         return Option(str, default, "", typing.get_args(hint), optional, several)
     if hint in (bool, int, float, str, dict):
-        return Option(hint, default, "", (), optional, several)
+        return Option(hint, default, "", (), optional, several, many)
     return None
 
 
@@ -89,6 +139,6 @@ def _argument_help(factory: Callable[..., Any], name: str) -> str:
     """What the docstring's Args section says about an argument."""
     doc = inspect.getdoc(factory) or ""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.M | re.S)
-    entry = rf"^( +){name}: (.*?)(?=^\1\w+: |\Z)"
+    entry = rf"^( +){name}: (.*?)(?=^\1\**\w+: |\Z)"
     found = re.search(entry, section[1], re.M | re.S) if section else None
     return " ".join(found[2].split()).rstrip(".") if found else ""

@@ -57,6 +57,8 @@ def unused(config: Config, experiment: Experiment) -> dict[str, str]:
         found["lam"] = "with --n-step there is no trace to decay; leave one of them out"
     elif not complete and config.num_steps == 1:
         found["lam"] = "a rollout of one step has no trace to decay; raise --num-steps"
+    if "normalize_over" in options and not options["normalize_advantage"]:
+        found["normalize_over"] = "with --no-normalize-advantage nothing is normalized"
     if config.algorithm == "ppo" and _gradient_steps(config) == 1:
         # The factory itself refuses `value_clip` and `target_kl`, which are off unless
         # they are given.
@@ -85,20 +87,14 @@ def erased(config: Config, experiment: Experiment) -> str | None:
         )
     if samples == 1 and options.get("baseline") == "batch_mean":
         return "--baseline batch_mean takes the only return from itself; take none"
-    if options.get("advantage_normalization") == "minibatch":
-        name, samples = "advantage_normalization", samples // options["num_minibatches"]
-    elif options.get("advantage_normalization") == "batch":
-        name = "advantage_normalization"
-    elif options.get("normalize_advantage"):
-        name = "normalize_advantage"
-    else:
+    if options.get("normalize_over") == "minibatch":
+        samples //= options["num_minibatches"]
+    if samples > 1 or not options["normalize_advantage"]:
         return None
-    if samples > 1:
-        return None
-    off = f"{flag(name)} none" if name.startswith("adv") else "--no-normalize-advantage"
+    more = "fewer --num-minibatches" if steps > 1 else "more --num-envs"
     return (
-        "a single advantage, scaled to mean 0, is 0; take more samples "
-        f"({'fewer --num-minibatches' if steps > 1 else 'more --num-envs'}), or {off}"
+        f"a single advantage, scaled to mean 0, is 0; take more samples ({more}), or "
+        "--no-normalize-advantage"
     )
 
 

@@ -24,7 +24,7 @@ def check_config(
       own: what each of the algorithm's options may be.
     """
     for name, option in fields.items():
-        _check_value(name, getattr(config, name), option)
+        check_value(name, getattr(config, name), option)
     ranges.check_env_options(config.env_options)
     if config.seed + config.seeds > 2**31:
         most = 2**31 - config.seeds
@@ -40,7 +40,7 @@ def check_config(
     for name, value in config.algorithm_options.items():
         if name not in own:
             raise UsageError(f"no option {flag(name)}; known are {', '.join(own)}")
-        _check_value(name, value, own[name])
+        check_value(name, value, own[name])
     _check_together(config)
 
 
@@ -75,7 +75,8 @@ def _check_together(config: Config) -> None:
         )
 
 
-def _check_value(name: str, value: Any, option: Option) -> None:
+def check_value(name: str, value: Any, option: Option) -> None:
+    """Raises UsageError for what an option cannot be."""
     if value is None and option.optional:
         return
     values = value if option.several and isinstance(value, tuple) else [value]

@@ -5,6 +5,7 @@ It uses only what pgjax has had from the start, so that old revisions run too.
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 from functools import partial
 from typing import Any
@@ -148,7 +149,11 @@ def algorithm_of(pg: Any, spec: dict[str, Any], network: Any, optimizer: Any) ->
     options = dict(spec["options"])
     if "baseline" in options:
         options["baseline"] = getattr(pg, BASELINES[options["baseline"]])
-    algorithm = getattr(pg, spec["algorithm"])(network, optimizer, **options)
+    factory = getattr(pg, spec["algorithm"])
+    if "advantage_normalization" in inspect.signature(factory).parameters:  # until 0.1
+        on, over = options.pop("normalize_advantage"), options.pop("normalize_over")
+        options["advantage_normalization"] = over if on else "none"
+    algorithm = factory(network, optimizer, **options)
     if spec["num_steps"] is None or not algorithm.complete_episodes:
         return algorithm
     return algorithm._replace(complete_episodes=False)

@@ -146,10 +146,8 @@ def _settings(spec: dict[str, Any]) -> dict[str, Any]:
     else:
         samples = spec["num_steps"] * spec["num_envs"]
         settings["batch_size"] = samples // options.pop("num_minibatches")
-        over = options.pop("advantage_normalization")
-        if over == "batch":
+        if options.pop("normalize_over") == "batch":
             raise ValueError("Stable-Baselines3 cannot normalise over a whole batch")
-        settings["normalize_advantage"] = over == "minibatch"
     if unknown := sorted(options.keys() - NAMES.keys()):
         raise ValueError(f"Stable-Baselines3 has no {', '.join(unknown)}")
     return settings | {NAMES[name]: x for name, x in options.items()}

@@ -16,11 +16,18 @@ RNG = np.random.default_rng(0)
 def write_run(directory, agents, *, grid=(), env="CartPole-v1", level=475.0, **config):
     """A run, or a sweep; agents are (settings, seed, greedy return, steps to solve)."""
     directory.mkdir()
-    settings = {"config": {"env": env, **config}}
-    if grid:
-        names = {name: [] for name in grid}
-        settings = {"sweep": {"grid": names}, "groups": [{"env": env}]}
-    (directory / "config.json").write_text(json.dumps({"format": 1} | settings))
+    points = list(zip(*(point for point, *_ in agents), strict=True))
+    record = {
+        "format": 2,
+        "algorithm": "ppo",
+        "preset": "general",
+        "settings": {"env": env, "seeds": len(agents), **config},
+        "grid": {name: list(x) for name, x in zip(grid, points, strict=True)},
+        "log": [],
+        "batches": [],
+        "agents_at_once": None,
+    }
+    (directory / "config.json").write_text(json.dumps(record))
     rows = [
         {"seed": seed, **dict(zip(grid, point, strict=True)), "env_steps": 1000}
         | {"greedy_return": {"mean": greedy}, "steps_to_solve": solved}

@@ -63,15 +63,15 @@ np.save("actions.npy", policy.call(np.load("obs.npy")))
     )
     assert process.returncode == 0, process.stderr
     assert len(process.stdout.strip("[]\n").split()) == 8  # what the example prints
-    config, experiment, params = evaluate_run.load(run)
-    own = evaluate_run.params_of(config, params, 6)
-    expected = experiment.algorithm.policy(own, obs).mode()
+    group, _, own = evaluate_run.choose(evaluate_run.load(run), 6, {})
+    expected = group.experiment.algorithm.policy(own, obs).mode()
     np.testing.assert_array_equal(np.load(run / "actions.npy"), expected)
 
 
 def test_a_sampled_policy_draws_with_its_probabilities(run):
-    config, experiment, params = evaluate_run.load(run)
-    own = evaluate_run.params_of(config, params, None)
+    group, seed, own = evaluate_run.choose(evaluate_run.load(run), None, {})
+    assert seed == group.agents.seeds[0]
+    experiment = group.experiment
     policy = jax.export.deserialize(bytearray(serialize(experiment, own, sampled=True)))
     obs = np.tile(np.float32([0.02, 0.5, -0.03, 0.4]), (20_000, 1))
     one, same, other = (policy.call(np.uint32(seed), obs) for seed in (1, 1, 2))

@@ -11,12 +11,11 @@ import pytest
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import loggers
-from pgjax.app.runs.metrics_writer import COLUMNS
+from pgjax.app.runs.metrics_writer import COLUMNS, PLACE
 
 CHUNKS = [
     {
-        "seed": np.array([3, 4, 3]),
-        "rate": np.array([0.1, 0.1, 0.2], object),
+        "agent": np.array([0, 1, 2]),
         "update": np.array([1, 1, 1]),
         "env_steps": np.array([20, 30, 40]),
         "episodes": np.array([2, 2, 2]),
@@ -29,10 +28,15 @@ CHUNKS.append({**CHUNKS[0], "env_steps": CHUNKS[0]["env_steps"] + 50})
 TINY = ["--num-envs", "2", "--hidden", "4", "--eval-episodes", "2", "--steps", "60"]
 
 
-def write(names, directory, labels=("rate",)):
-    with loggers.open_loggers(
-        names, directory, shared=directory, labels=labels
-    ) as logger:
+AGENTS = ["rate=0.1,seed=3", "rate=0.1,seed=4", "rate=0.2,seed=3"]
+
+
+def opened(names, directory, **where):
+    return loggers.open_loggers(names, directory, run=directory, agents=AGENTS, **where)
+
+
+def write(names, directory):
+    with opened(names, directory) as logger:
         for chunk in CHUNKS:
             logger.write(chunk)
 
@@ -51,7 +55,7 @@ def events_of(file):
 def test_the_table_is_always_there_unless_nothing_is_wanted(tmp_path):
     write([], tmp_path)
     table = pd.read_csv(tmp_path / "metrics.csv")
-    assert list(table.columns) == [*COLUMNS, "loss", "rate"]
+    assert list(table.columns) == [PLACE, *COLUMNS, "loss"]
     assert table.env_steps.tolist() == [20, 30, 40, 70, 80, 90]
     assert table.episode_return.isna().tolist() == [False, True, False] * 2
     (tmp_path / "other").mkdir()
@@ -60,13 +64,12 @@ def test_the_table_is_always_there_unless_nothing_is_wanted(tmp_path):
 
 
 def test_parquet_is_the_same_table(tmp_path):
-    write(["parquet"], tmp_path)
-    table, same = (
-        pd.read_csv(tmp_path / "metrics.csv"),
-        pd.read_parquet(tmp_path / "metrics.parquet"),
-    )
+    path = tmp_path / "metrics.csv"
+    path.write_text("rate,seed,update,loss\n0.10,3,1,0.5\nnone,4,1,\n")
+    loggers.copy_to_parquet(tmp_path, ["rate"])
+    table, same = pd.read_csv(path), pd.read_parquet(tmp_path / "metrics.parquet")
     assert list(same.columns) == list(table.columns)
-    assert same.rate.tolist() == ["0.1", "0.1", "0.2"] * 2  # as it was written
+    assert same.rate.tolist() == ["0.10", "none"]  # as it was written
     for name in set(table.columns) - {"rate"}:
         np.testing.assert_allclose(same[name], table[name])
 
@@ -98,35 +101,33 @@ def test_an_agent_that_is_written_again_does_not_stand_there_twice(tmp_path):
 
 
 def test_a_table_goes_on_where_the_checkpoint_was(tmp_path):
-    with loggers.open_loggers([], tmp_path, shared=tmp_path) as logger:
+    with opened([], tmp_path) as logger:
         logger.write(CHUNKS[0])
         position = logger.position()
         logger.write(CHUNKS[1])  # after the checkpoint, and lost
     whole = (tmp_path / "metrics.csv").read_bytes()
-    where = {"shared": tmp_path, "position": position}
-    with loggers.open_loggers(["parquet"], tmp_path, **where) as logger:
+    with opened([], tmp_path, position=position) as logger:
         assert (tmp_path / "metrics.csv").stat().st_size == position
         logger.write(CHUNKS[1])
     assert (tmp_path / "metrics.csv").read_bytes() == whole
-    assert len(pd.read_parquet(tmp_path / "metrics.parquet")) == 6
     (tmp_path / "metrics.csv").write_bytes(whole[: position - 1])
     with (
         pytest.raises(UsageError, match="is damaged: it has"),
-        loggers.open_loggers([], tmp_path, **where),
+        opened([], tmp_path, position=position),
     ):
         pass
 
 
 def test_a_table_that_was_damaged_is_never_signed_as_whole(tmp_path):
-    path, where = tmp_path / "metrics.csv", {"shared": tmp_path}
-    with loggers.open_loggers([], tmp_path, **where) as logger:
+    path = tmp_path / "metrics.csv"
+    with opened([], tmp_path) as logger:
         logger.write(CHUNKS[0])
         position, sha256 = logger.position(), logger.sha256()
     path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
     for _ in range(2):  # resumed, and resumed again
-        where |= {"position": position, "sha256": sha256}
         told = []
-        with loggers.open_loggers([], tmp_path, **where, warn=told.append) as logger:
+        where = {"position": position, "sha256": sha256, "warn": told.append}
+        with opened([], tmp_path, **where) as logger:
             logger.write(CHUNKS[1])
             position, sha256 = logger.position(), logger.sha256()
         assert ["is damaged: its first" in line for line in told] == [True]
@@ -136,9 +137,7 @@ def test_curves_that_go_on_drop_what_came_after_the_checkpoint(tmp_path):
     from tensorboardX.proto.event_pb2 import SessionLog
 
     write(["tensorboard"], tmp_path)
-    with loggers.open_loggers(
-        ["tensorboard"], tmp_path, shared=tmp_path, labels=["rate"], position=1
-    ) as logger:
+    with opened(["tensorboard"], tmp_path, position=1) as logger:
         logger.write(CHUNKS[1])
     files = sorted((tmp_path / "tensorboard" / "rate=0.1,seed=3").iterdir())
     assert [file.suffix for file in files][1:] == [".70"]
@@ -191,7 +190,7 @@ def test_the_command_writes_what_it_is_told_to(tmp_path):
     bare = tmp_path / "bare"
     assert main([*train, "--log", "none", "--out", str(bare)]) == 0
     assert {path.name for path in bare.iterdir()} == {
-        "checkpoints",
+        "batches",
         "config.json",
         "params.npz",
         "summary.json",

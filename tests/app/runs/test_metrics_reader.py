@@ -1,4 +1,4 @@
-"""metrics.csv, read and merged; whatever its length, in little memory."""
+"""metrics.csv, read; whatever its length, in little memory."""
 
 import tracemalloc
 
@@ -80,22 +80,3 @@ def test_damage_is_told_with_its_line(content, says, tmp_path):
         metrics_reader.read_curves(path, (), {("0",)})
     assert str(raised.value).startswith(f"{path} is damaged: ")
     assert says in str(raised.value)
-
-
-def test_tables_of_other_columns_are_merged_by_name(tmp_path):
-    one, other = tmp_path / "a.csv", tmp_path / "b.csv"
-    one.write_bytes(b"seed,loss\r\n0,1.5\r\n")
-    other.write_bytes(b"seed,value,loss\r\n1,\xff,2\r\n2\r\n")  # told by who reads it
-    metrics_reader.merge([one, other], tmp_path / "whole.csv")
-    assert (tmp_path / "whole.csv").read_bytes() == (
-        b"seed,loss,value\r\n0,1.5,\r\n1,2,\xff\r\n2,,\r\n"
-    )
-
-
-def test_a_part_that_is_no_table_is_named(tmp_path):
-    one, other = tmp_path / "a.csv", tmp_path / "b.csv"
-    one.write_bytes(b"seed,loss\r\n0,1.5\r\n")
-    for damage in (b"x" * 200_000, b"seed\r\n" + b"x" * 200_000):
-        other.write_bytes(damage)
-        with pytest.raises(UsageError, match=r"b\.csv is damaged: line"):
-            metrics_reader.merge([one, other], tmp_path / "whole.csv")

@@ -57,11 +57,11 @@ def test_of_commands_with_one_out_one_has_it(tmp_path):
 @pytest.mark.parametrize("written", [[], ["config.json"], ["config.json.partial"]])
 def test_an_early_error_leaves_nothing(error, written, tmp_path):
     with pytest.raises(type(error)):
-        fail(error, ["parts/empty/", *written])
+        fail(error, ["batches/empty/", *written])
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("written", ["metrics.csv", "parts/config", "checkpoints/1"])
+@pytest.mark.parametrize("written", ["metrics.csv", "batches/config", "checkpoints/1"])
 def test_results_stay(written, tmp_path):
     with pytest.raises(UsageError, match="later"):
         fail(UsageError("later"), [written])

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.faults import differences
 from pgjax.app.cli import main
-from pgjax.app.runs import compiled_programs, host_loop, hosts, single_run, sweep_run
+from pgjax.app.runs import compiled_programs, host_loop, hosts, outcome, session
 from pgjax.app.runs.signals import ENDING, stop_if, wait
 
 TINY = ["--seeds", "1", "--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
@@ -26,13 +26,15 @@ def whole(tmp_path_factory):
     return folder
 
 
-def sent(number, then):
-    """A function that is sent a signal when it is called first."""
+def sent(number, then, first=1, before=None):
+    """A function that is sent a signal when it is called first, or later."""
     calls = []
 
-    def act(*arguments):
+    def act(*arguments, **options):
         calls.append(arguments)
-        if len(calls) == 1:
+        if len(calls) < first:
+            return before(*arguments, **options)
+        if len(calls) == first:
             os.kill(os.getpid(), number)
         return then(*arguments)
 
@@ -51,7 +53,7 @@ def test_the_final_evaluation_can_be_left(number, whole, tmp_path, monkeypatch, 
         patch.setattr(host_loop, "evaluate_agents", sent(number, waits))
         assert main([*TRAIN, "--out", str(run)]) == 128 + number
     errors = capfd.readouterr().err
-    assert single_run.STOPPING in errors
+    assert session.STOPPING in errors
     assert (
         f"all training is saved; to go on:\n    pgjax train --resume '{run}'" in errors
     )
@@ -65,7 +67,7 @@ def test_compiling_can_be_left_and_leaves_nothing(
     number, tmp_path, monkeypatch, capsys
 ):
     run = tmp_path / "run"
-    monkeypatch.setattr(single_run, "compile_programs", sent(number, waits))
+    monkeypatch.setattr(session, "compile_programs", sent(number, waits))
     assert main([*TRAIN, "--quiet", "--out", str(run)]) == 128 + number
     assert capsys.readouterr().err == "pgjax: interrupted\n"
     assert not run.exists()
@@ -74,29 +76,32 @@ def test_compiling_can_be_left_and_leaves_nothing(
 @pytest.mark.parametrize("number", ENDING)
 def test_drawing_is_finished(number, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr(single_run, "print_summary", sent(number, lambda *_: None))
+    monkeypatch.setattr(outcome, "print_summary", sent(number, lambda *_: None))
     assert main([*TRAIN, "--out", str(run)]) == 0
     assert (run / "summary.json").is_file()
 
 
-def test_a_sweep_finishes_a_batch_that_is_trained(whole, tmp_path, monkeypatch, capfd):
+def test_a_sweep_that_was_evaluating_goes_on(whole, tmp_path, monkeypatch, capfd):
     number = signal.SIGHUP
     out = tmp_path / "sweep 1"
     with monkeypatch.context() as patch:
-        evaluate = host_loop.evaluate_agents
-        patch.setattr(host_loop, "evaluate_agents", sent(number, evaluate))
+        patch.setattr(host_loop, "evaluate_agents", sent(number, waits))
         assert main([*SWEEP, "--out", str(out)]) == 128 + number
     errors = capfd.readouterr().err
-    assert "stopped; 1 of 2 batches finished" in errors
-    assert f"pgjax sweep --resume '{out}'" in errors
-    assert main(["sweep", "--resume", str(out)]) == 0
+    assert "all training is saved" in errors
+    assert f"pgjax train --resume '{out}'" in errors
+    assert (out / "metrics.csv").exists()  # of the batch that was trained
+    assert not (out / "params.npz").exists()
+    assert main(["train", "--resume", str(out)]) == 0
     assert differences(whole / "sweep", out) == []
 
 
 def test_a_sweep_that_was_compiling_goes_on(tmp_path, monkeypatch, whole):
     out = tmp_path / "sweep"
+    compile_first = session.compile_programs
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_run, "compile_programs", sent(signal.SIGHUP, waits))
+        act = sent(signal.SIGHUP, waits, first=2, before=compile_first)
+        patch.setattr(session, "compile_programs", act)
         assert main([*SWEEP, "--out", str(out)]) == 129
     assert main(["sweep", "--resume", str(out)]) == 0
     assert differences(whole / "sweep", out) == []

@@ -28,7 +28,7 @@ def chunk(env_steps, recent_return, episodes=60, going=True, diverged=0):
 def make_log(**given):
     given = {"seeds": 2, "seed": 7, "steps": 1000, "solved_return": 400.0} | given
     config = make_config("reinforce", "default", given)
-    return TrainingLog(config, agents_of(config))
+    return TrainingLog(config, config.seeds)
 
 
 def add(log, metrics):
@@ -42,7 +42,7 @@ def test_totals_go_on_over_chunks_and_rows_are_per_agent_and_update():
     add(log, chunk([[10, 20], [1, 2]], 50.0))
     rows = add(log, chunk([[30, 40], [3, 4]], 60.0))
     assert rows["env_steps"].tolist() == [60, 100, 6, 10]
-    assert rows["seed"].tolist() == [7, 7, 8, 8]
+    assert rows["agent"].tolist() == [0, 0, 1, 1]
     assert rows["update"].tolist() == [3, 4, 3, 4]
     assert rows["episodes"].tolist() == [180, 240, 180, 240]
     assert log.recent_return.tolist() == [60.0, 60.0]
@@ -53,7 +53,7 @@ def test_an_agent_past_its_steps_stops_and_the_other_goes_on():
     add(log, chunk([[600, 600], [1, 2]], 50.0))
     assert log.active.tolist() == [False, True]
     rows = add(log, chunk([[600, 600], [3, 4]], 50.0))
-    assert rows["seed"].tolist() == [8, 8]
+    assert rows["agent"].tolist() == [1, 1]
     assert log.env_steps.tolist() == [1200, 10]
 
 
@@ -94,8 +94,8 @@ def test_mean_return_is_over_agents_that_have_one():
 def test_rows_are_logged_every_so_often_and_at_the_end():
     log = make_log(log_every=3, steps=70)
     rows = add(log, chunk([[10] * 4, [20] * 4], 50.0))
-    assert rows["update"].tolist() == [3, 3, 4]  # seed 8 is done at its fourth
-    assert rows["seed"].tolist() == [7, 8, 8]
+    assert rows["update"].tolist() == [3, 3, 4]  # the second is done at its fourth
+    assert rows["agent"].tolist() == [0, 1, 1]
     rows = add(log, chunk([[10] * 4, [20] * 4], 50.0))
     assert rows["update"].tolist() == [6, 8]
     assert rows["env_steps"].tolist() == [60, 80]
@@ -106,7 +106,7 @@ def test_an_agent_that_diverged_stops_before_the_bad_update():
     add(log, chunk([[10, 20], [1, 2]], 50.0))
     going = [[False, False], [True, True]]
     rows = add(log, chunk([[10, 20], [1, 2]], 60.0, going=going, diverged=[[3], [0]]))
-    assert rows["seed"].tolist() == [8, 8]
+    assert rows["agent"].tolist() == [1, 1]
     assert log.active.tolist() == [False, True]
     assert log.divergence_of(0) == (3, "gradient")
     assert log.divergence_of(1) is None
@@ -146,7 +146,7 @@ def test_totals_go_beyond_what_a_device_counts(dtype, tmp_path):
     with contextlib.closing(CsvLogger(tmp_path / "metrics.csv")) as table:
         table.write(rows)
     last = (tmp_path / "metrics.csv").read_text().splitlines()[-1]
-    assert last.startswith(f"8,12,{12 * int(most)},{12 * int(most)},")
+    assert last.startswith(f"1,12,{12 * int(most)},{12 * int(most)},")
     other = make_log(steps=2**62)
     other.load(log.to_arrays())
     add(other, chunk([[1], [1]], 50.0))

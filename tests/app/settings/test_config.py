@@ -1,5 +1,7 @@
 """Settings: defaults, presets, options read off an algorithm's factory."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,7 +10,12 @@ from pgjax import init_train_state, train_step
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.compiled_programs import _stops
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import from_json, make_config, run_options, to_json
+from pgjax.app.settings.config import (
+    from_settings,
+    make_config,
+    run_options,
+    to_settings,
+)
 from pgjax.app.settings.presets import PRESETS
 
 KEY = jax.random.key(0)
@@ -39,17 +46,24 @@ def test_article_presets_follow_the_article(preset, baseline):
 
 def test_json_round_trip():
     config = make_config("reinforce", "default", {"hidden": [16, 16]})
-    assert from_json(to_json(config)) == config
+    settings = json.loads(json.dumps(to_settings(config)))
+    assert from_settings("reinforce", config.preset, settings) == config
 
 
 def test_json_of_something_else_is_refused():
-    data = to_json(make_config("reinforce", "default", {}))
-    with pytest.raises(UsageError, match="not a config"):
-        from_json(data | {"surprise": 1})
-    with pytest.raises(UsageError, match="not a config"):
-        from_json({})
+    config = make_config("reinforce", "default", {})
+    data = to_settings(config)
+    with pytest.raises(
+        UsageError, match="no option --surprise of reinforce: there are gamma"
+    ):
+        from_settings("reinforce", "default", data | {"surprise": 1})
+    with pytest.raises(UsageError, match="perhaps --gamma is meant"):
+        from_settings("reinforce", "default", data | {"gama": 1})
+    with pytest.raises(UsageError, match="no value of --baseline"):
+        from_settings("reinforce", "default", {})
     with pytest.raises(UsageError, match="--seeds must be at least 1, got 0"):
-        from_json(data | {"seeds": 0})
+        from_settings("reinforce", "default", data | {"seeds": 0})
+    assert config.settings["hidden"] == (128,)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +82,16 @@ def test_json_of_something_else_is_refused():
         ("time_limit", True),
         ("env", 5),
         ("env_options", None),
-        ("preset", []),
-        ("algorithm_options", {}),
+        ("hidden", 64),
+        ("clip", None),
     ],
 )
 def test_damaged_values_are_told(name, value):
-    data = to_json(make_config("ppo", "default", {}))
-    assert from_json(data) == make_config("ppo", "default", {})
-    with pytest.raises(UsageError, match=name.replace("_", "-") + "|no value of"):
-        from_json(data | {name: value})
+    config = make_config("ppo", "default", {})
+    data = to_settings(config)
+    assert from_settings("ppo", config.preset, data) == config
+    with pytest.raises(UsageError, match="--" + name.replace("_", "-")):
+        from_settings("ppo", config.preset, data | {name: value})
 
 
 def test_an_environment_has_its_own_preset():

@@ -2,21 +2,21 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import build
 from pgjax.app.settings.config import make_config, run_options
-from pgjax.app.settings.grid import ONE_VALUE, agents_of, make_groups, points_of
+from pgjax.app.settings.grid import ONE_VALUE, agents_of, is_mapped
+from pgjax.app.settings.request import make_request
 from pgjax.app.settings.signature_options import algorithm_options
 
 GIVEN = {"seeds": 2, "seed": 7, "steps": 100}
 
 
 def groups_of(algorithm="reinforce", given=GIVEN, **grid):
-    return make_groups(algorithm, "default", given, grid)
+    return make_request(algorithm, "default", given | grid).groups
 
 
 def test_floats_share_a_group_and_every_seed_meets_every_value():
@@ -38,15 +38,15 @@ def test_what_changes_code_or_shapes_makes_groups():
     assert len(groups) == 4
     seen = [(g.config.algorithm_options["baseline"], g.config.hidden) for g in groups]
     assert seen == [
-        ("none", (8,)),
-        ("none", (16, 8)),
+        ("none", (8,)),  # as the options are ordered, not as they were given
         ("value", (8,)),
+        ("none", (16, 8)),
         ("value", (16, 8)),
     ]
     for group in groups:
         assert group.agents.values["learning_rate"].tolist() == [0.1, 0.1, 0.2, 0.2]
         assert set(group.agents.values) == {"learning_rate"}
-    assert groups[1].agents.labels["hidden"].tolist() == ["16-8"] * 4
+    assert groups[2].agents.labels["hidden"].tolist() == ["16-8"] * 4
 
 
 def test_none_for_a_float_is_a_group_of_its_own():
@@ -55,12 +55,6 @@ def test_none_for_a_float_is_a_group_of_its_own():
     assert without.agents.values == {}
     assert without.agents.labels["target_kl"].tolist() == ["none"] * 2
     assert with_values.agents.values["target_kl"].tolist() == [0.01, 0.01, 0.02, 0.02]
-
-
-def test_presets_follow_the_environments_of_the_grid():
-    cart, pendulum = groups_of("ppo", env=["CartPole-v1", "Pendulum-v1"])
-    assert (cart.config.preset, cart.config.steps) == ("CartPole-v1", 100)
-    assert pendulum.config.algorithm_options["gamma"] == 0.9
 
 
 def test_a_grid_without_values_is_the_seeds():
@@ -85,13 +79,6 @@ def test_some_agents_are_taken_with_all_that_is_theirs():
     assert some.labels["gamma"].tolist() == [0.5, 0.9]
 
 
-def test_points_find_their_agents():
-    (group,) = groups_of(gamma=[0.5, 0.9])
-    found = {point["gamma"]: who for point, who in points_of(group.agents)}
-    np.testing.assert_array_equal(found[0.5], [0, 1])
-    np.testing.assert_array_equal(found[0.9], [2, 3])
-
-
 @pytest.mark.parametrize("algorithm", pg.algorithms.__all__)
 def test_every_float_setting_can_be_mapped(algorithm):
     small = {"seeds": 1, "num_envs": 4, "num_steps": 8, "hidden": (4,)}
@@ -105,15 +92,15 @@ def test_every_float_setting_can_be_mapped(algorithm):
         if option.type is float and name not in ONE_VALUE
     ]
     assert {"learning_rate", "gamma", "max_gradient_norm"} <= set(names)
-    (group,) = groups_of(algorithm, small, **{name: [0.5] for name in names})
-    rollout, make_algorithm = build(group.config)[1::2]
+    assert all(is_mapped(options[name], 0.5) for name in names)
+    config = make_config(algorithm, "default", small | dict.fromkeys(names, 0.5))
+    rollout, make_algorithm = build(config)[1::2]
 
     def train(key, values):
         learner = make_algorithm(values)
         state = pg.init_train_state(key, rollout, learner)
         return pg.train_step(state, rollout, learner)[1]["env_steps"]
 
-    values = {name: jnp.array([0.5, 0.6]) for name in group.agents.values}
-    assert set(values) == set(names)
+    values = {name: jnp.array([0.5, 0.6]) for name in names}
     keys = jax.random.split(jax.random.key(0), 2)
     assert jax.eval_shape(jax.vmap(train), keys, values).shape == (2,)

@@ -145,7 +145,7 @@ NO_USE = {
         pg.a2c(NETWORK, ADAM, normalize_advantage=True), pg.unroll(CART, 1, 1)
     ),
     r"normalized over one sample, which": lambda: traced(
-        pg.ppo(NETWORK, ADAM, num_minibatches=1, advantage_normalization="batch"),
+        pg.ppo(NETWORK, ADAM, num_minibatches=1, normalize_over="batch"),
         pg.unroll(CART, 1, 1),
     ),
     r"normalized over one sample, which leaves": lambda: traced(
@@ -171,6 +171,6 @@ def test_what_would_do_nothing_is_refused(says):
 def test_what_does_something_is_not_refused():
     traced(pg.a2c(NETWORK, ADAM, n_step=4))
     traced(pg.ppo(NETWORK, ADAM, num_minibatches=4))
-    traced(pg.ppo(NETWORK, ADAM, num_minibatches=8, advantage_normalization="none"))
+    traced(pg.ppo(NETWORK, ADAM, num_minibatches=8, normalize_advantage=False))
     traced(pg.a2c(NETWORK, ADAM), pg.unroll(CART, 1, 1))
     pg.ppo(NETWORK, ADAM, num_epochs=2, num_minibatches=1, target_kl=0.1)

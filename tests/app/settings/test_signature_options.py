@@ -61,7 +61,7 @@ def test_a_baseline_is_chosen_by_name():
 
 def test_names_that_a_factory_knows_are_choices():
     ppo = algorithm_options("ppo")
-    assert ppo["advantage_normalization"].choices == ("minibatch", "batch", "none")
+    assert ppo["normalize_over"].choices == ("minibatch", "batch")
     assert algorithm_options("reinforce")["reduction"].choices == (
         "episodes",
         "steps",

@@ -9,8 +9,8 @@ import pytest
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import make_config, run_options, with_values
-from pgjax.app.settings.grid import make_groups
+from pgjax.app.settings.config import from_settings, make_config, run_options
+from pgjax.app.settings.request import make_request
 from pgjax.app.settings.signature_options import algorithm_options
 from pgjax.app.settings.unused import check_effects, erased, unused
 
@@ -32,6 +32,11 @@ OTHERS = {
     "num_minibatches": 2,
     "log_std": -1.0,
 }
+
+
+def with_values(config, values):
+    settings = {**config.settings, **values}
+    return from_settings(config.algorithm, config.preset, settings)
 
 
 def config_of(algorithm, **given):
@@ -134,7 +139,7 @@ def test_limits_of_one_gradient_step_are_refused(name):
 
 def test_a_grid_may_have_a_setting_that_some_groups_do_not_use():
     grid = {"baseline": ["none", "value"], "value_coefficient": [0.1, 0.2]}
-    for group in make_groups("reinforce", "general", BASE, grid):
+    for group in make_request("reinforce", "general", BASE | grid).groups:
         _, rollout, _, make_algorithm = build(group.config)
 
         def run(values, make_algorithm=make_algorithm, rollout=rollout):
@@ -170,7 +175,7 @@ def test_a_setting_of_a_grid_needs_an_effect_in_one_group():
 
 
 NOTHING_LEARNED = [
-    ("ppo", {"num_minibatches": 16, "advantage_normalization": "minibatch"}),
+    ("ppo", {"num_minibatches": 16, "normalize_advantage": True}),
     ("ppo", {"num_envs": 1, "num_steps": 1, "num_minibatches": 1}),
     ("a2c", {"num_envs": 1, "num_steps": 1, "normalize_advantage": True}),
     ("trpo", {"num_envs": 1, "num_steps": 1, "num_minibatches": 1}),

@@ -80,7 +80,7 @@ def group(
     *,
     kind: str,
     group_size: int,
-    reduction: str = "sum",
+    reduction: str = "sequence_sums",
     shift: np.ndarray | None = None,
     clip: float = np.inf,
     clip_high: float | None = None,
@@ -103,7 +103,7 @@ def group(
     weights = {
         "sequences": tokens / tokens.sum(0) / len(batch),
         "tokens": tokens / tokens.sum(),
-        "sum": tokens / len(batch),
+        "sequence_sums": tokens / len(batch),
     }[reduction]
     new = task if shift is None else task._replace(theta=task.theta + shift)
     taken = clipped(task, new, batch, advantage[None] + 0.0 * tokens, clip, clip_high)

@@ -1,0 +1,165 @@
+"""What a run came to: its own files, made of those of its batches, and what is printed.
+
+metrics.csv, params.npz and learning_curve.png are also of a run that was stopped, as
+far as it came; summary.json is written last, of one that is complete.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pgjax.app.runs.batches import Finished, Store
+from pgjax.app.runs.files import write_whole
+from pgjax.app.runs.loggers import copy_to_parquet
+from pgjax.app.runs.merge import Part, Share, merge_metrics, merge_params
+from pgjax.app.runs.metrics_reader import read_curves
+from pgjax.app.runs.progress import Reporter
+from pgjax.app.runs.results import CURVE, METRICS, PARAMS, write_summary
+from pgjax.app.runs.summary import print_points, print_summary, summarize, title_of
+from pgjax.app.settings.plan import Plan
+
+PARQUET = "metrics.parquet"
+
+
+def put_together(
+    run: pathlib.Path,
+    plan: Plan,
+    stores: Sequence[Store],
+    finished: Sequence[Finished | None],
+    reporter: Reporter,
+) -> None:
+    """Writes the table, the parameters, and the learning curve, of what there is.
+
+    A table that was damaged keeps no run from its other results; it is told.
+
+    Args:
+      run: its directory.
+      plan: what it does.
+      stores: of its batches, in order.
+      finished: what each came to, as far as it is known.
+      reporter: tells what was not written.
+    """
+    pairs = list(zip(plan.batches, stores, strict=True))
+    parts = [Part(s.metrics, b.places) for b, s in pairs if s.metrics.exists()]
+    if parts:  # unless with --log none
+        with reporter.failure_told(f"{run / METRICS} was not written"):
+            _merge_metrics(run, plan, parts, finished)
+        if "parquet" in plan.request.log:
+            with reporter.failure_told(f"{run / PARQUET} was not written"):
+                copy_to_parquet(run, plan.names)
+    if all(store.params.exists() for store in stores):
+        shares: list[list[Share]] = [[] for _ in plan.groups]
+        firsts = np.cumsum([0, *(len(g.agents.seeds) for g in plan.groups)])
+        for batch, store in pairs:
+            places = batch.places - firsts[batch.group]
+            shares[batch.group].append(Share(store.params, places))
+        merge_params(shares, run / PARAMS)
+    if not plan.names:
+        with reporter.failure_told(f"{run / CURVE} was not drawn"):
+            draw_learning_curve(run, plan)
+
+
+def _merge_metrics(
+    run: pathlib.Path,
+    plan: Plan,
+    parts: Sequence[Part],
+    finished: Sequence[Finished | None],
+) -> None:
+    labels = labels_of(plan)
+    names = list(labels)
+    each = list(zip(*labels.values(), strict=True))
+    every = plan.groups[0].config.log_every
+    diverged = {
+        int(place)
+        for batch, of in zip(plan.batches, finished, strict=True)
+        for place, row in zip(batch.places, of.rows if of else (), strict=False)
+        if row["diverged"]
+    }
+    merge_metrics(parts, run / METRICS, each, names, every=every, diverged=diverged)
+
+
+def labels_of(plan: Plan) -> dict[str, list[Any]]:
+    """What tells agents apart, in the order of the summary: settings, then the seed."""
+    labels: dict[str, list[Any]] = {name: [] for name in [*plan.names, "seed"]}
+    for group in plan.groups:
+        for name, of in group.agents.labels.items():
+            labels[name] += of.tolist()
+        labels["seed"] += group.agents.seeds.tolist()
+    return labels
+
+
+def write_outcome(
+    run: pathlib.Path,
+    plan: Plan,
+    finished: Sequence[Finished],
+    compile_seconds: float,
+    *,
+    quiet: bool,
+) -> int:
+    """Writes summary.json of a run that is complete, and prints it.
+
+    Args:
+      run: its directory.
+      plan: what it did.
+      finished: what each batch came to.
+      compile_seconds: spent compiling.
+      quiet: whether to print nothing.
+
+    Returns:
+      An exit code: 1 if every agent has diverged.
+    """
+    config = plan.groups[0].config
+    rows = _rows(plan, finished)
+    summary = summarize(
+        config,
+        rows,
+        compile_seconds=compile_seconds,
+        train_seconds=sum(batch.seconds for batch in finished),
+        wall_seconds=max(batch.age for batch in finished),
+    )
+    write_summary(run, summary)
+    if not quiet and plan.names:
+        print_points(run, config, summary, plan.names)
+    elif not quiet:
+        print_summary(run, config, summary)
+    return int(all(row["diverged"] for row in rows))
+
+
+def _rows(plan: Plan, finished: Sequence[Finished]) -> list[dict[str, Any]]:
+    """A row per agent, in the order of the summary."""
+    labels = labels_of(plan)
+    rows: list[dict[str, Any]] = [{} for _ in labels["seed"]]
+    for batch, of in zip(plan.batches, finished, strict=True):
+        for place, row in zip(batch.places.tolist(), of.rows, strict=True):
+            apart = {name: labels[name][place] for name in plan.names}
+            rows[place] = {"seed": row["seed"], **apart, **row}
+    return rows
+
+
+def draw_learning_curve(run: pathlib.Path, plan: Plan) -> None:
+    """Draws a run without a grid from its metrics.csv, where there is one.
+
+    Those that diverged are left out.
+    """
+    from pgjax.app.analysis.learning_curve import learning_curve
+
+    path, config = run / METRICS, plan.groups[0].config
+    if not path.exists():
+        return
+    everyone = [(str(seed),) for seed in plan.groups[0].agents.seeds]
+    curves = read_curves(path, (), set(everyone))
+    drawn = [curves[agent] for agent in everyone if agent in curves]
+    if not drawn:
+        return
+    env_steps, recent = zip(*drawn, strict=True)
+    title, level = title_of(config), config.solved_return
+    write_whole(
+        run / CURVE,
+        lambda file: learning_curve(
+            file, env_steps, recent, title=title, solved_return=level
+        ),
+    )

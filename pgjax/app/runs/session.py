@@ -1,0 +1,302 @@
+"""One process's part of a run: its batches, compiled, trained and recorded."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from pgjax._internal.meshes import ENV
+from pgjax.app.errors import DamagedFileError
+from pgjax.app.runs import batches, host_loop
+from pgjax.app.runs.batches import BATCHES, Finished, Store
+from pgjax.app.runs.compiled_programs import Programs, compile_programs
+from pgjax.app.runs.devices import choose_mesh, least_width
+from pgjax.app.runs.hosts import from_first, is_first, on_first, several
+from pgjax.app.runs.outcome import put_together, write_outcome
+from pgjax.app.runs.params import save_params
+from pgjax.app.runs.progress import Progress, Reporter, count, plural
+from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
+from pgjax.app.runs.summary import agent_rows, title_of
+from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.limits import check_run, what_to_lower
+from pgjax.app.settings.memory import exhaustion_told
+from pgjax.app.settings.plan import Batch, Plan
+from pgjax.app.shown_names import as_argument
+
+STOPPING = "stopping; what was trained is saved ...\n"
+
+
+def store_of(run: pathlib.Path, plan: Plan, batch: Batch) -> Store:
+    """Where a batch of a run is recorded."""
+    group = plan.groups[batch.group]
+    settings = host_loop.trained_with(group, batch.agents, plan.request.log)
+    directory = run / BATCHES / f"{batch.number:03d}"
+    return Store(directory, settings, batch.agents.seeds.tolist())
+
+
+class _StoppedError(Exception):
+    """Training was stopped by a signal; what there is has been saved."""
+
+    def __init__(self, code: int, told: str):
+        super().__init__(told)
+        self.code = code
+
+
+class Session:
+    """One process's part of a run."""
+
+    def __init__(self, run: pathlib.Path, plan: Plan, execution: Execution):
+        self._run, self._plan, self._execution = run, plan, execution
+        self._quiet = execution.quiet or not is_first()
+        self._reporter = Reporter(self._quiet)
+        self._stores = [store_of(run, plan, batch) for batch in plan.batches]
+        self._finished: list[Finished | None] = []
+        self._programs: dict[tuple[int, int], Programs] = {}
+        self._compile_seconds = 0.0
+        self._age = 0.0  # of the run, before this process
+        largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
+        for group, size in largest.items():
+            config, experiment = plan.groups[group].config, plan.experiments[group]
+            check_run(config, experiment, size, self._mesh(group))
+
+    def run(self, begin: Callable[[], None] = lambda: None) -> int:
+        """Trains what is not finished yet; returns the exit code.
+
+        Args:
+          begin: called once it is sure to go on, before anything is written.
+        """
+        self._begin = begin
+        with noted(*ENDING) as received:
+            self._tell(self._title())
+            self._age = from_first(lambda: max(map(batches.age_of, self._stores)))
+            self._finished = [self._found(store) for store in self._stores]
+            left = [x for x in self._plan.batches if self._finished[x.number] is None]
+            if left:
+                self._compile_first(left[0], received)
+        say = "" if self._quiet else FINISHING
+        with noted(*ENDING, say=say) as received:
+            try:
+                self._train_all(received)
+            except _StoppedError as stopped:
+                on_first(self._put_together)
+                self._tell(
+                    f"{stopped}; to go on:\n"
+                    f"    pgjax train --resume {as_argument(self._run)}"
+                )
+                return stopped.code
+            on_first(self._begin_once)
+            return from_first(self._finish)
+
+    def _begin_once(self) -> None:
+        begin, self._begin = self._begin, lambda: None
+        begin()
+
+    def _title(self) -> str:
+        plan, config = self._plan, self._plan.groups[0].config
+        who = "agent" if plan.names else "seed"
+        title = (
+            f"{title_of(config)}: {plural(plan.num_agents, who)} x "
+            f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
+        )
+        if len(plan.batches) == 1:
+            return title
+        compilations = plural(len(plan.groups), "compilation")
+        return f"{title}: {compilations}, {self._number_of_batches()}"
+
+    def _number_of_batches(self) -> str:
+        return plural(len(self._plan.batches), "batch", "batches")
+
+    def _found(self, store: Store) -> Finished | None:
+        """What a finished batch came to; a damaged one is set aside."""
+
+        def load() -> Any:
+            try:
+                return batches.load_finished(store)
+            except DamagedFileError as error:
+                aside = batches.set_aside(store)
+                told = f"{error}; it is set aside as {aside}, and trained again"
+                self._reporter.warn(told)
+                return None
+
+        found = from_first(load)
+        return None if found is None else Finished(*found)
+
+    def _compile_first(self, batch: Batch, received: list[int]) -> None:
+        with (
+            exhaustion_told(lambda: self._saved(batch)),
+            self._reporter.phase("compiling", "compiled"),
+        ):
+            self._compiled(batch, received)
+
+    def _compiled(self, batch: Batch, received: list[int]) -> Programs:
+        """The programs of a batch; those of another group are not needed again."""
+        size = batch.group, len(batch.agents.seeds)
+        if size not in self._programs:
+            group = self._plan.groups[batch.group]
+            devices = self._execution.devices
+            programs = compile_programs(
+                group.config,
+                self._plan.experiments[batch.group],
+                batch.agents,
+                self._mesh(batch.group),
+                received,
+                width=least_width(group.config, len(group.agents.seeds), devices),
+            )
+            self._programs = {size: programs}
+            self._compile_seconds += programs.seconds
+        return self._programs[size].of(batch.agents)
+
+    def _mesh(self, group: int) -> Mesh:
+        """The devices of a group: the same for all of its batches, whatever their size.
+
+        Programs for other numbers of devices round otherwise.
+        """
+        config, agents = self._plan.groups[group]
+        return choose_mesh(config, len(agents.seeds), self._execution.devices)
+
+    def _train_all(self, received: Received) -> None:
+        plan = self._plan
+        steps = plan.groups[0].config.steps  # the same of all
+        from_first(lambda: (self._run / BATCHES).mkdir(exist_ok=True))
+        with self._reporter.training(plan.num_agents * steps) as progress:
+            share = _Share(progress, plan.num_agents)
+            for batch in plan.batches:
+                finished = self._finished[batch.number]
+                if finished is None:
+                    with exhaustion_told(partial(self._saved, batch)):
+                        finished = self._train(batch, share, received)
+                    self._finished[batch.number] = finished
+                share.add(finished.rows)
+
+    def _train(self, batch: Batch, share: _Share, received: Received) -> Finished:
+        """Trains and evaluates a batch, and records what it came to."""
+        store, agents = self._stores[batch.number], batch.agents
+        programs = self._compiled(batch, received)
+        from_first(lambda: store.directory.mkdir(exist_ok=True))
+        training = host_loop.train(
+            self._plan.groups[batch.group],
+            agents,
+            programs,
+            self._execution,
+            store,
+            run=self._run,
+            begin=self._begin_once,
+            age=self._age,
+            progress=share,
+            received=received,
+            tell=self._tell,
+            warn=self._reporter.warn,
+        )
+        on_first(lambda: save_params(store.params, training.params))
+        if training.stopped:
+            steps = count(share.steps_before + training.log.env_steps.sum())
+            told = f"stopped after {steps} env steps, and saved"
+            raise _StoppedError(128 + training.stopped, told)
+        received.say = received.say and STOPPING
+        try:
+            returns = host_loop.evaluate_agents(
+                agents, programs, training.params, received
+            )
+        except KeyboardInterrupt as interrupt:
+            told = "stopped before the evaluation was done; all training is saved"
+            raise _StoppedError(exit_code(interrupt), told) from None
+        received.say = received.say and FINISHING
+        rows = agent_rows(agents, training.log, returns)
+        finished = Finished(rows, training.seconds, training.log.age)
+        on_first(lambda: batches.write_finished(store, finished))
+        if not self._plan.names:
+            self._tell_diverged(finished)
+        return finished
+
+    def _tell_diverged(self, finished: Finished) -> None:
+        for row in finished.rows:
+            if found := row["diverged"]:
+                self._tell(
+                    f"seed {row['seed']} diverged: at update {found['update']} its "
+                    f"{found['quantity']} was not finite; it was stopped before that "
+                    "update"
+                )
+
+    def _put_together(self) -> None:
+        put_together(
+            self._run, self._plan, self._stores, self._finished, self._reporter
+        )
+
+    def _finish(self) -> int:
+        """Writes the results of all; returns the exit code."""
+        self._put_together()
+        finished = [x for x in self._finished if x is not None]
+        return write_outcome(
+            self._run, self._plan, finished, self._compile_seconds, quiet=self._quiet
+        )
+
+    def _saved(self, batch: Batch) -> str:
+        """What is left where memory ran out, and what to do."""
+        config = self._plan.groups[batch.group].config
+        advice = what_to_lower(config, self._plan.experiments[batch.group])
+        store = self._stores[batch.number]
+        rest = "nothing was saved"
+        if store.has_checkpoints:
+            rest = (
+                f"{self._run} has the last checkpoint, for --resume where there is "
+                "more memory"
+            )
+        if len(self._plan.batches) == 1:
+            return f"{rest}; {advice}"
+        done = sum((x.directory / batches.ROWS).exists() for x in self._stores)
+        most = max(len(x.seeds) for x in self._stores)
+        return (
+            f"{done} of {self._number_of_batches()} are saved in {self._run}; start "
+            f"another run with fewer --agents-at-once (now {most}), or {advice}"
+        )
+
+    def _tell(self, text: str) -> None:
+        self._reporter.console.print(text, soft_wrap=True)
+
+
+class _Share:
+    """A batch's part in the progress of the whole run."""
+
+    def __init__(self, progress: Progress, num_agents: int):
+        self._progress, self._num_agents = progress, num_agents
+        self.steps_before = self._agents = self._solved = 0
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Counts a batch that is finished."""
+        self._agents += len(rows)
+        self.steps_before += sum(row["env_steps"] for row in rows)
+        self._solved += sum(row["steps_to_solve"] is not None for row in rows)
+
+    def update(
+        self,
+        *,
+        steps: int,
+        done: float,
+        num_agents: int,
+        mean_return: float,
+        num_solved: int | None,
+    ) -> None:
+        """Tells how far the present batch is."""
+        self._progress.update(
+            steps=self.steps_before + steps,
+            done=(self._agents + done * num_agents) / self._num_agents,
+            num_agents=self._num_agents,
+            mean_return=mean_return,
+            num_solved=None if num_solved is None else self._solved + num_solved,
+        )
+
+
+def _told(mesh: Mesh) -> str:
+    """The devices, and how they are shared."""
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    if mesh.size == 1:
+        devices = mesh.devices.flat[0].device_kind
+    if several():
+        devices += f" of {jax.process_count()} processes"
+    env = mesh.shape[ENV]
+    return devices if env == 1 else f"{devices}, {env} for each agent's environments"

@@ -1,0 +1,82 @@
+"""A run written as a file: TOML that a person wrote, or the config.json of a run."""
+
+from __future__ import annotations
+
+import pathlib
+import tomllib
+from typing import Any, NamedTuple
+
+from pgjax.app.errors import DamagedFileError, UsageError
+from pgjax.app.runs.files import opened
+from pgjax.app.runs.run_record import read_record
+from pgjax.app.settings.ranges import check_int
+
+# Arguments of `train` that say where and how, and not what.
+_FLAGS = frozenset(
+    {
+        *("config", "resume", "out", "quiet", "checkpoint_every", "devices"),
+        *("distributed", "coordinator", "num_processes", "process_id"),
+    }
+)
+
+
+class ConfigFile(NamedTuple):
+    """What a file asks for."""
+
+    settings: dict[str, Any]  # by name, "algorithm" and "preset" among them
+    log: list[str]  # names of loggers
+    agents_at_once: int | None = None
+    recorded: bool = False  # whether a run wrote it, and it says every setting
+
+
+def read_config(path: pathlib.Path) -> ConfigFile:
+    """Reads a run's settings.
+
+    A TOML file has them by name, with lists of values for a grid; "algorithm",
+    "preset", "log" and "agents_at_once" stand beside them.
+
+    Raises:
+      UsageError: naming the file, for what is none.
+    """
+    if path.suffix == ".json":
+        return _of_record(path)
+    if path.suffix == ".toml":
+        return _of_toml(path)
+    raise UsageError(f"--config takes a .toml file or a config.json, got {path}")
+
+
+def _of_record(path: pathlib.Path) -> ConfigFile:
+    record = read_record(path)
+    algorithm, preset, settings, grid, log = record.request
+    settings = {"algorithm": algorithm, "preset": preset, **settings, **grid}
+    return ConfigFile(settings, log, record.agents_at_once, recorded=True)
+
+
+def _of_toml(path: pathlib.Path) -> ConfigFile:
+    with opened(path) as file:
+        try:
+            content = tomllib.load(file)
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError among them
+            raise DamagedFileError(path, f"it is not TOML: {error}") from error
+    settings: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name in settings:
+            raise UsageError(f"{path} has {name} twice")
+        if isinstance(value, dict) and name != "env_options":
+            raise UsageError(
+                f"{path} has a table [{key}]: settings stand by themselves"
+            )
+        if name in _FLAGS:
+            raise UsageError(f"{path}: --{key} is a flag, and no setting of a file")
+        settings[name] = value
+    log, at_once = settings.pop("log", []), settings.pop("agents_at_once", None)
+    log = [log] if isinstance(log, str) else log
+    for name in ("algorithm", "preset", "env"):
+        if not isinstance(settings.get(name, ""), str):
+            raise UsageError(f"{path}: {name} must be a name, got {settings[name]!r}")
+    if not isinstance(log, list) or not all(isinstance(x, str) for x in log):
+        raise UsageError(f"{path}: log must be names of loggers, got {log!r}")
+    if at_once is not None:
+        check_int("agents_at_once", at_once)
+    return ConfigFile(settings, log, at_once)
