@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pgjax
 from pgjax.app.errors import UsageError
 from pgjax.bench import against, comparison, processes, targets
 from pgjax.bench.processes import Repetition
+from pgjax.bench.workers import pgjax_worker
 
 SPEC = against.Spec(
     algorithm="reinforce",
@@ -313,3 +315,23 @@ def test_sb3(algorithm):
     result = against.compare(spec, "sb3", repetitions=1)
     assert "DummyVecEnv of 2" in result.theirs.what
     assert result.theirs.repetitions[0].steps % 16 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "minibatch"),
+        ({"normalize_over": "batch"}, "batch"),
+        ({"normalize_advantage": False, "normalize_over": "batch"}, "none"),
+    ],
+)
+def test_a_revision_before_is_given_the_names_that_it_knows(options, expected):
+    def ppo(network, optimizer, *, advantage_normalization="minibatch"):
+        made = types.SimpleNamespace(complete_episodes=False)
+        made.normalization = advantage_normalization
+        return made
+
+    spec = {"algorithm": "ppo", "options": options, "num_steps": 8}
+    before = types.SimpleNamespace(ppo=ppo)
+    algorithm = pgjax_worker.algorithm_of(before, spec, None, None)
+    assert algorithm.normalization == expected

@@ -151,7 +151,8 @@ def algorithm_of(pg: Any, spec: dict[str, Any], network: Any, optimizer: Any) ->
         options["baseline"] = getattr(pg, BASELINES[options["baseline"]])
     factory = getattr(pg, spec["algorithm"])
     if "advantage_normalization" in inspect.signature(factory).parameters:  # until 0.1
-        on, over = options.pop("normalize_advantage"), options.pop("normalize_over")
+        on = options.pop("normalize_advantage", True)
+        over = options.pop("normalize_over", "minibatch")
         options["advantage_normalization"] = over if on else "none"
     algorithm = factory(network, optimizer, **options)
     if spec["num_steps"] is None or not algorithm.complete_episodes:
