@@ -358,5 +358,7 @@ def _about_unknown(unknown: list[str], parser: Parser, named: Named | None) -> s
 
 def _flag_before(word: str, words: list[str]) -> str | None:
     """The flag that a word follows, if it does."""
+    if word not in words:
+        return None
     flags = [x for x in words[: words.index(word)] if x.startswith("--")]
-    return flags[-1] if word in words and flags else None
+    return flags[-1] if flags else None

@@ -98,12 +98,6 @@ def noted(*numbers: signal.Signals, say: str = "") -> Iterator[Received]:
         _handle(previous)
 
 
-def stop_if(received: list[int]) -> None:
-    """Raises `Terminated` for the first signal, if there is one; 0 is none."""
-    if any(received[:1]):
-        raise Terminated(received[0])
-
-
 def wait(future: futures.Future[T], received: list[int]) -> T:
     """The result of a future; `Terminated` as soon as a signal is there."""
     while not received:

@@ -41,25 +41,23 @@ def swap(sweep, *names):
         other.write_bytes(held)
 
 
-def without_an_agent(path):
-    record = json.loads(path.read_text())
-    record["rows"].pop()
-    record.pop("sha256")
-    path.write_text(json.dumps(record))
+def edited(change):
+    """What changes a record, and takes its checksum away."""
+
+    def edit(path):
+        record = json.loads(path.read_text())
+        change(record)
+        record.pop("sha256")
+        path.write_text(json.dumps(record))
+
+    return edit
 
 
-def of_another_sweep(path):
-    record = json.loads(path.read_text())
-    record["settings"]["config"]["learning_rate"] = 0.5
-    record.pop("sha256")
-    path.write_text(json.dumps(record))
-
-
-def with_another_seed(path):
-    record = json.loads(path.read_text())
-    record["rows"][0]["seed"] = 7
-    record.pop("sha256")
-    path.write_text(json.dumps(record))
+without_an_agent = edited(lambda record: record["rows"].pop())
+of_another_sweep = edited(
+    lambda record: record["settings"]["config"].update(learning_rate=0.5)
+)
+with_another_seed = edited(lambda record: record["rows"][0].update(seed=7))
 
 
 PART = "batches/001"

@@ -9,7 +9,7 @@ import pytest
 from experiments.faults import differences
 from pgjax.app.cli import main
 from pgjax.app.runs import compiled_programs, host_loop, hosts, outcome, session
-from pgjax.app.runs.signals import ENDING, stop_if, wait
+from pgjax.app.runs.signals import ENDING, wait
 
 TINY = ["--seeds", "1", "--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
 TRAIN = ["train", *TINY, "--steps", "200"]
@@ -142,11 +142,3 @@ def test_evaluation_hears_signals_only_where_nobody_waits_for_it(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         host_loop.evaluate_agents(Agents, Programs(), {}, [signal.SIGTERM])
     assert host_loop.evaluate_agents(Agents, Programs(), {}, []).shape == (1, 2, 3)
-
-
-def test_no_signal_stops_nothing():
-    stop_if([])
-    stop_if([0])
-    with pytest.raises(KeyboardInterrupt) as stop:
-        stop_if([signal.SIGHUP, signal.SIGINT])
-    assert stop.value.number == signal.SIGHUP
