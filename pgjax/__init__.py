@@ -51,6 +51,7 @@ from pgjax.train import init_train_state, train, train_step, train_steps
 from pgjax.trust_region import fisher_vector_product, trust_region
 from pgjax.types import (
     Algorithm,
+    AlgorithmState,
     Box,
     Discrete,
     Distribution,
@@ -103,6 +104,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Algorithm",
+    "AlgorithmState",
     "Box",
     "Categorical",
     "CheckpointError",

@@ -87,8 +87,20 @@ class Episodes(NamedTuple):
     lengths: Array  # (T, N) int32 number of steps, this step included
 
 
+class AlgorithmState(Protocol):
+    """What an algorithm owns and `update` changes: any pytree of arrays with `params`.
+
+    `params` is what `policy(params, obs)` acts by, as a field or a property. Everything
+    else is the algorithm's own business. A wrapper's state is (the inner algorithm's,
+    its own), with such a property; so wrappers nest in any order.
+    """
+
+    @property
+    def params(self) -> Params: ...
+
+
 class Learner(NamedTuple):
-    """What an algorithm owns and `update` changes."""
+    """The state of an algorithm with a network and an optimizer, and nothing else."""
 
     params: Params
     opt_state: Any
@@ -97,7 +109,7 @@ class Learner(NamedTuple):
 class TrainState(NamedTuple):
     """Everything a run is: continuing from a saved one gives the same bits."""
 
-    learner: Learner
+    learner: AlgorithmState
     rollout_state: Any  # environments, observations and running episode sums
     recent_returns: Array  # (100,) returns of the last finished episodes, newest first
     num_episodes: Array  # () uint32, finished so far; at most 2^32 - 1
@@ -122,6 +134,9 @@ class Network(NamedTuple):
 class Algorithm(NamedTuple):
     """To pgjax what a `GradientTransformation` is to optax: pure functions, in a tuple.
 
+    Its state, any `AlgorithmState`, is passed in and out. For a network and an
+    optimizer, `Learner` is one.
+
     `complete_episodes` says that `update` needs every episode whole, from its first
     step to its last; `train` then refuses rollouts that cut them at a horizon.
 
@@ -136,8 +151,8 @@ class Algorithm(NamedTuple):
     Without the declaration, `train` refuses a mesh that splits environments.
     """
 
-    init: Callable[[Key, Array], Learner]
-    update: Callable[..., tuple[Learner, Metrics]]  # (key, learner, batch)
+    init: Callable[[Key, Array], AlgorithmState]
+    update: Callable[..., tuple[AlgorithmState, Metrics]]  # (key, state, batch)
     policy: PolicyFn
     complete_episodes: bool = False
     sums_over_devices: bool = False

@@ -58,15 +58,17 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
 
 
 def test_its_lines_make_a_file_of_the_folder():
-    _, algorithm, lines, *_ = re.findall(r"```python\n(.*?)```", ALGORITHMS, re.S)
+    _, algorithm, _, lines, *_ = re.findall(r"```python\n(.*?)```", ALGORITHMS, re.S)
     assert "import sum_over_samples" in lines
     source = algorithm.partition("\n\n\n")[0].replace("pg.", "")
     namespace: dict = {}
     exec(lines + source, namespace)
-    made = namespace["self_imitation"](probes.linear_network(), optax.sgd(0.1))
+    annealed = pg.anneal(optax.sgd(0.1), env_steps=100)
+    made = namespace["self_imitation"](probes.linear_network(), annealed)
     batch = batches.episodes()
     learner = made.init(jax.random.key(0), batch.obs[0])
-    made.update(jax.random.key(0), learner, batch)
+    learner, _ = made.update(jax.random.key(0), learner, batch)
+    assert learner.opt_state.num_samples.low == batches.LENGTHS.sum()
 
 
 def test_its_algorithm_learns_the_same_on_two_devices():

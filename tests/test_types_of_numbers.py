@@ -37,10 +37,7 @@ ALGORITHMS = {
 WRAPPERS = {
     "normalize_observations": pg.normalize_observations,
     "scale_rewards": pg.scale_rewards,
-    "anneal": lambda algorithm: pg.anneal(algorithm, env_steps=1000),
-    "all": lambda algorithm: pg.normalize_observations(
-        pg.scale_rewards(pg.anneal(algorithm, env_steps=1000))
-    ),
+    "all": lambda algorithm: pg.normalize_observations(pg.scale_rewards(algorithm)),
 }
 
 
@@ -94,7 +91,7 @@ def test_every_wrapper_under_every_setting(setting, algorithm, wrapper, env):
     make, options = ALGORITHMS[algorithm]
     with SETTINGS[setting]():
         network = network_of(algorithm, ENVS[env])
-        inner = make(network, ADAM, **options)
+        inner = make(network, pg.anneal(ADAM, env_steps=1000), **options)
         traced(WRAPPERS[wrapper](inner), ENVS[env])
 
 
@@ -121,7 +118,8 @@ def test_it_runs_under_every_setting(setting, algorithm):
     make, options = ALGORITHMS[algorithm]
     env, key = pg.make_env("Countdown-probe"), jax.random.key(0)
     with SETTINGS[setting]():
-        inner = make(probes.linear_network(critic=True), ADAM, **options)
+        annealed = pg.anneal(ADAM, env_steps=1000)
+        inner = make(probes.linear_network(critic=True), annealed, **options)
         wrapped = WRAPPERS["all"](inner)
         rollout = rollout_of(wrapped, env)
         state, metrics = pg.train(key, rollout, wrapped, num_updates=2)
@@ -164,7 +162,6 @@ CASES = {
     ),
 }
 WRAPPER_OPTIONS = {
-    "anneal": (pg.anneal, {"env_steps": 100.0}),
     "scale_rewards": (pg.scale_rewards, {"gamma": 1.0, "clip": 2.0}),
     "normalize_observations": (pg.normalize_observations, {"clip": 2.0}),
 }
@@ -180,7 +177,7 @@ def program(algorithm):
 
 @pytest.mark.parametrize("kind", NUMBERS)
 @pytest.mark.parametrize("setting", ["x64", "default"])
-@pytest.mark.parametrize("case", [*CASES, *WRAPPER_OPTIONS])
+@pytest.mark.parametrize("case", [*CASES, *WRAPPER_OPTIONS, "anneal"])
 def test_a_number_is_a_number_whatever_it_comes_as(case, setting, kind):
     network = probes.linear_network(critic=True)
 
@@ -190,6 +187,8 @@ def test_a_number_is_a_number_whatever_it_comes_as(case, setting, kind):
             counts = {name: count(x) for name, x in counts.items()}
             floats = {name: number(x) for name, x in floats.items()}
             return make(network, ADAM, **floats, **counts)
+        if case == "anneal":
+            return pg.a2c(network, pg.anneal(ADAM, env_steps=number(100.0)))
         make, floats = WRAPPER_OPTIONS[case]
         floats = {name: number(x) for name, x in floats.items()}
         return make(pg.a2c(network, ADAM), **floats)

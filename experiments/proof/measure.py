@@ -79,7 +79,7 @@ def gradients(
         for _ in range(family.train_steps):
             before = state.learner.params
             state, _ = pg.train_step(state, rollout, algorithm)
-        found = zip(family.cases, before, *state.learner, strict=True)
+        found = zip(family.cases, before, state.learner.states, strict=True)
         return [_what_is_looked_at(*each).ravel() for each in found]
 
     for i in range(-(-num_batches // REPLICATES)):
@@ -87,30 +87,36 @@ def gradients(
         yield [np.asarray(x, np.float64) for x in gradient(keys)]
 
 
+class _States(NamedTuple):
+    """Those of several algorithms."""
+
+    states: tuple[pg.Learner, ...]
+
+    @property
+    def params(self) -> tuple:
+        return tuple(state.params for state in self.states)
+
+
 def _together(algorithms: Sequence[pg.Algorithm]) -> pg.Algorithm:
     """Several algorithms that learn from the rollouts of the first one's policy."""
 
-    def init(key: Any, obs: Any) -> pg.Learner:
-        learners = [algorithm.init(key, obs) for algorithm in algorithms]
-        return pg.Learner(*map(tuple, zip(*learners, strict=True)))
+    def init(key: Any, obs: Any) -> _States:
+        return _States(tuple(algorithm.init(key, obs) for algorithm in algorithms))
 
     def policy(params: tuple, obs: Any) -> Any:
         return algorithms[0].policy(params[0], obs)
 
-    def update(key: Any, learner: pg.Learner, batch: pg.Transition) -> tuple:
-        learners = [
-            algorithm.update(key, pg.Learner(*each), batch)[0]
-            for algorithm, *each in zip(algorithms, *learner, strict=True)
-        ]
-        return pg.Learner(*map(tuple, zip(*learners, strict=True))), {}
+    def update(key: Any, together: _States, batch: pg.Transition) -> tuple:
+        pairs = zip(algorithms, together.states, strict=True)
+        return _States(tuple(a.update(key, x, batch)[0] for a, x in pairs)), {}
 
     return pg.Algorithm(init, update, policy, algorithms[0].complete_episodes)
 
 
-def _what_is_looked_at(case: Case, before: Any, after: Any, opt_state: Any) -> Any:
+def _what_is_looked_at(case: Case, before: Any, after: pg.Learner) -> Any:
     if case.leaf == "step":
-        return after["theta"] - before["theta"]
-    return -optax.tree.get(opt_state, "grads")[case.leaf]
+        return after.params["theta"] - before["theta"]
+    return -optax.tree.get(after.opt_state, "grads")[case.leaf]
 
 
 def exact(family: Family, case: Case) -> Moments:

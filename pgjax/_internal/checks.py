@@ -72,6 +72,15 @@ def check_is(kind: Any, example: str, **arguments: Any) -> None:
             )
 
 
+def holds(kind: type, tree: Any) -> bool:
+    """Whether a node, or a leaf, of this type is anywhere in a pytree."""
+
+    def found(x: Any) -> bool:
+        return isinstance(x, kind)
+
+    return any(map(found, jax.tree.leaves(tree, is_leaf=found)))
+
+
 def check_key(key: Any) -> None:
     """Raises TypeError unless `key` is a typed random key."""
     dtype = getattr(key, "dtype", None)

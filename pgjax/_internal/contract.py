@@ -31,12 +31,12 @@ from pgjax._internal.user_parts import (
 )
 from pgjax.distributions import Categorical
 from pgjax.types import (
+    AlgorithmState,
     Array,
     Box,
     Discrete,
     Env,
     Key,
-    Learner,
     Metrics,
     Network,
     Params,
@@ -187,22 +187,22 @@ def check_policy(env: Env, policy: PolicyFn, params: Params, obs: Array) -> None
             )
 
 
-def check_learner(learner: Any) -> Learner:
-    """What `algorithm.init` returned, if it is a learner of arrays.
+def check_learner(learner: Any) -> AlgorithmState:
+    """What `algorithm.init` returned, if it is a pytree of arrays with `params`.
 
     Raises:
       TypeError: if it is something else.
     """
-    if not isinstance(learner, Learner):
+    if not hasattr(learner, "params"):
         raise PartError(
-            "algorithm.init must return pg.Learner(params, opt_state), got "
-            f"{told(learner)}"
+            "algorithm.init must return a state that has params, such as "
+            f"pg.Learner(params, opt_state), got {told(learner)}"
         )
     check_leaves("algorithm.init", "learner", learner)
     return learner
 
 
-def check_update(before: Learner, result: Any) -> tuple[Learner, Metrics]:
+def check_update(before: AlgorithmState, result: Any) -> tuple[AlgorithmState, Metrics]:
     """What `algorithm.update` returned, if it can be the input of the next update.
 
     Raises:
@@ -213,8 +213,12 @@ def check_update(before: Learner, result: Any) -> tuple[Learner, Metrics]:
     if not (isinstance(result, tuple) and len(result) == 2):
         raise PartError(f"{right}, got {told(result)}")
     learner, metrics = result
-    if isinstance(result, Learner) or not isinstance(learner, Learner):
-        raise PartError(f"{right}, the first a pg.Learner, got {told(learner)}")
+    if hasattr(result, "params"):  # a pg.Learner is a tuple of two, too
+        raise PartError(f"{right}, got the learner alone: {told(result)}")
+    if not hasattr(learner, "params"):
+        raise PartError(
+            f"{right}, the first with params, as that of init, got {told(learner)}"
+        )
     if not isinstance(metrics, dict):
         raise PartError(f"{right}, the second a dict of scalars, got {told(metrics)}")
     for name, metric in metrics.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -76,6 +77,14 @@ def check_array(
     raise PartError(
         f"{part}: {name} must be of shape {shape} ({what}), got {told(found)}{remedy}"
     )
+
+
+def accepted(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a function takes by name."""
+    parameters = inspect.signature(update).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return extra
+    return {name: x for name, x in extra.items() if name in parameters}
 
 
 def check_same(part: str, like: str, name: str, before: Any, after: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,8 +12,11 @@ import optax
 
 from pgjax._internal.blocks import sum_over_samples, sum_over_slices
 from pgjax._internal.checks import check_is
+from pgjax._internal.collectives import sum_over_devices
 from pgjax._internal.contract import init_network
 from pgjax._internal.precision import at_least_float32, number
+from pgjax._internal.user_parts import accepted
+from pgjax.algorithms.annealing import check_counts
 from pgjax.losses import entropy_loss
 from pgjax.reductions import weighted_sum
 from pgjax.types import (
@@ -49,6 +51,7 @@ def learner_init(
         params = init_network(network, key, obs)
         with jax.numpy_dtype_promotion("standard"):
             learner = Learner(params, optimizer.init(params))
+        check_counts(learner.opt_state)
         _check_arguments(optimizer, learner)
         return learner
 
@@ -57,18 +60,19 @@ def learner_init(
 
 def _check_arguments(optimizer: optax.GradientTransformation, learner: Learner) -> None:
     """Raises TypeError unless `descend` gives the optimizer all that it needs."""
-    value = jnp.zeros(())
+    step = partial(
+        descend, optimizer, value=jnp.zeros(()), num_samples=jnp.uint32(1), num_passes=1
+    )
     try:
-        jax.eval_shape(
-            lambda learner: descend(optimizer, learner, learner.params, value), learner
-        )
+        jax.eval_shape(lambda learner: step(learner, learner.params), learner)
     except Exception as error:
         raise TypeError(
             "this optimizer cannot be used here. Its `update` is given the gradient, "
-            "its state, the parameters, and by name `value`, the loss, and `grad`; "
-            "which serves all of Optax but what evaluates the loss by itself (line "
-            "searches, such as optax.lbfgs with its default one; optax.contrib.sophia) "
-            f"or wants a gradient for each sample. It ended in: {error}"
+            "its state, the parameters, and by name `value`, the loss, `grad`, "
+            "`num_samples` and `num_passes` (see pg.anneal); which serves all of Optax "
+            "but what evaluates the loss by itself (line searches, such as optax.lbfgs "
+            "with its default one; optax.contrib.sophia) or wants a gradient for each "
+            f"sample. It ended in: {error}"
         ) from error
 
 
@@ -95,22 +99,28 @@ def descend(
     learner: Learner,
     grads: Params,
     value: Array,
+    *,
+    num_samples: Array,
+    num_passes: int,
 ) -> Learner:
-    """One step of the optimizer, which may ask for the loss, too."""
-    extra = _accepted(optimizer.update, {"value": value, "grad": grads})
+    """One step of the optimizer, which may ask for more than the gradient.
+
+    Args:
+      optimizer: takes what it needs of the following, by name.
+      learner: the parameters, and the optimizer's state.
+      grads: `grad` by name.
+      value: () the loss.
+      num_samples: () uint32, how many samples the gradient is of, over all devices.
+      num_passes: how many times each sample is used, in all gradient steps.
+    """
+    known = {"value": value, "grad": grads}
+    known |= {"num_samples": num_samples, "num_passes": num_passes}
+    extra = accepted(optimizer.update, known)
     with jax.numpy_dtype_promotion("standard"):  # Optax knows no other
         updates, opt_state = optimizer.update(
             grads, learner.opt_state, learner.params, **extra
         )
         return Learner(optax.apply_updates(learner.params, updates), opt_state)
-
-
-def _accepted(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a function takes by name."""
-    parameters = inspect.signature(update).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return extra
-    return {name: x for name, x in extra.items() if name in parameters}
 
 
 def descend_over_samples(
@@ -143,7 +153,11 @@ def descend_over_samples(
         grad, batch, weights, needed, axis_name=axis_name
     )
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
-    return descend(optimizer, learner, grads, value), metrics
+    num_samples = _number_of(needed, axis_name)
+    learner = descend(
+        optimizer, learner, grads, value, num_samples=num_samples, num_passes=1
+    )
+    return learner, metrics
 
 
 def descend_over_slices(
@@ -151,17 +165,36 @@ def descend_over_slices(
     learner: Learner,
     loss: Callable[[Params, Any, Any], tuple[Array, Metrics]],
     samples: Any,
-    weights: Any,
+    weights: Array,
     *,
+    num_passes: int,
     axis_name: AxisName = None,
 ) -> tuple[Learner, Metrics]:
-    """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays."""
+    """As `descend_over_samples`, for a minibatch, a pytree of (M, ...) arrays.
+
+    Its samples are used in so many gradient steps, this one among them.
+    """
     grad = partial(jax.value_and_grad(loss, has_aux=True), learner.params)
     (value, metrics), grads = sum_over_slices(
         grad, samples, weights, axis_name=axis_name
     )
     metrics |= {"gradient_norm": optax.tree.norm(grads)}
-    return descend(optimizer, learner, grads, value), metrics
+    num_samples = _number_of(weights > 0, axis_name)
+    learner = descend(
+        optimizer,
+        learner,
+        grads,
+        value,
+        num_samples=num_samples,
+        num_passes=num_passes,
+    )
+    return learner, metrics
+
+
+def _number_of(samples: Array, axis_name: AxisName) -> Array:
+    """() uint32: how many are marked, over all devices."""
+    number = jnp.sum(samples, dtype=jnp.uint32)
+    return sum_over_devices(number, axis_name)
 
 
 def total_loss(

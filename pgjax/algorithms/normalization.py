@@ -1,7 +1,7 @@
 """Algorithms that normalise what they are given: wrappers, as in Optax.
 
-The statistics are part of the learner, beside the parameters they go with: saved,
-resumed and mapped with them, and each agent of a `vmap` has its own.
+A wrapper's state is that of the algorithm inside, and statistics of its own: saved,
+resumed and mapped together, and each agent of a `vmap` has its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pgjax._internal.checks import (
     check_is,
     check_positive,
     check_unit_interval,
+    holds,
 )
 from pgjax._internal.collectives import each_device, named
 from pgjax._internal.counters import as_float
@@ -23,10 +24,10 @@ from pgjax._internal.precision import number
 from pgjax._internal.running_moments import Moments, no_moments, update_moments
 from pgjax.types import (
     Algorithm,
+    AlgorithmState,
     Array,
     AxisName,
     Key,
-    Learner,
     Metrics,
     Numeric,
     Params,
@@ -43,13 +44,28 @@ class NormalizedParams(NamedTuple):
     moments: Moments
 
 
-class RewardScale(NamedTuple):
-    """The discounted return so far of each environment, and its statistics."""
+class NormalizedState(NamedTuple):
+    """The state of `normalize_observations`."""
 
-    opt_state: Any  # of the algorithm inside
-    moments: Moments
+    inner: AlgorithmState
+    moments: Moments  # of observations
+
+    @property
+    def params(self) -> NormalizedParams:
+        return NormalizedParams(self.inner.params, self.moments)
+
+
+class ScaledState(NamedTuple):
+    """The state of `scale_rewards`."""
+
+    inner: AlgorithmState
+    moments: Moments  # of discounted returns
     largest_return: Array  # () the largest absolute value so far
-    running_return: Array  # (N,)
+    running_return: Array  # (N,) the discounted return so far of each environment
+
+    @property
+    def params(self) -> Params:
+        return self.inner.params
 
 
 def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Algorithm:
@@ -94,42 +110,30 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
         centred = (obs.astype(dtype) - mean) - rest
         return jnp.clip(centred * scale, -bound, bound)
 
-    def init(key: Key, obs: Array) -> Learner:
+    def init(key: Key, obs: Array) -> NormalizedState:
         dtype = jnp.float64 if obs.dtype == jnp.float64 else jnp.float32
         moments = no_moments(obs.shape[1:], dtype)
         inner = algorithm.init(key, normalize(moments, obs))
-        if _holds(NormalizedParams, inner):
+        if holds(NormalizedState, inner):
             raise TypeError("observations are normalized twice; once does it")
-        return Learner(NormalizedParams(inner.params, moments), inner.opt_state)
+        return NormalizedState(inner, moments)
 
     def update(
-        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
-    ) -> tuple[Learner, Metrics]:
-        params, moments = learner.params
+        key: Key, state: NormalizedState, batch: Transition, axis_name: AxisName = None
+    ) -> tuple[NormalizedState, Metrics]:
+        inner, moments = state
         normalized = batch._replace(
             obs=normalize(moments, batch.obs),
             next_obs=normalize(moments, batch.next_obs),
         )
-        inner = Learner(params, learner.opt_state)
         inner, metrics = algorithm.update(key, inner, normalized, **named(axis_name))
         moments = update_moments(moments, batch.obs, batch.weight, axis_name=axis_name)
-        return Learner(
-            NormalizedParams(inner.params, moments), inner.opt_state
-        ), metrics
+        return NormalizedState(inner, moments), metrics
 
     def policy(params: NormalizedParams, obs: Array):
         return algorithm.policy(params.params, normalize(params.moments, obs))
 
     return algorithm._replace(init=init, update=update, policy=policy)
-
-
-def _holds(kind: type, learner: Learner) -> bool:
-    """Whether such a state is anywhere in it."""
-
-    def found(x: Any) -> bool:
-        return isinstance(x, kind)
-
-    return any(map(found, jax.tree.leaves(learner, is_leaf=found)))
 
 
 def _scale_of_observations(moments: Moments, dtype: Any) -> Array:
@@ -179,19 +183,18 @@ def scale_rewards(
     check_positive(clip=clip)
     gamma, clip = as_scalars(gamma=gamma, clip=clip)
 
-    def init(key: Key, obs: Array) -> Learner:
+    def init(key: Key, obs: Array) -> ScaledState:
         inner = algorithm.init(key, obs)
-        if _holds(RewardScale, inner):
+        if holds(ScaledState, inner):
             raise TypeError("rewards are scaled twice; once does it")
         dtype = jnp.result_type(float)
         zero, zeros = jnp.zeros((), dtype), jnp.zeros(len(obs), dtype)
-        scale = RewardScale(inner.opt_state, no_moments((), dtype), zero, zeros)
-        return Learner(inner.params, scale)
+        return ScaledState(inner, no_moments((), dtype), zero, zeros)
 
     def update(
-        key: Key, learner: Learner, batch: Transition, axis_name: AxisName = None
-    ) -> tuple[Learner, Metrics]:
-        opt_state, moments, largest, running = learner.opt_state
+        key: Key, state: ScaledState, batch: Transition, axis_name: AxisName = None
+    ) -> tuple[ScaledState, Metrics]:
+        inner, moments, largest, running = state
         counts = batch.weight > 0
         reward = jnp.where(counts, batch.reward.astype(running.dtype), 0.0)
 
@@ -210,13 +213,9 @@ def scale_rewards(
         floating = jnp.issubdtype(batch.reward.dtype, jnp.floating)
         scaled = scaled.astype(batch.reward.dtype if floating else running.dtype)
         inner, metrics = algorithm.update(
-            key,
-            Learner(learner.params, opt_state),
-            batch._replace(reward=scaled),
-            **named(axis_name),
+            key, inner, batch._replace(reward=scaled), **named(axis_name)
         )
-        scale = RewardScale(inner.opt_state, moments, largest, running)
-        return Learner(inner.params, scale), metrics
+        return ScaledState(inner, moments, largest, running), metrics
 
     return algorithm._replace(init=init, update=update)
 

@@ -20,6 +20,7 @@ from pgjax._internal.checks import (
     check_unit_interval,
 )
 from pgjax.algorithms.advantages import Estimates, estimate_advantages, normalized
+from pgjax.algorithms.annealing import unless
 from pgjax.algorithms.gradient_steps import (
     descend_over_slices,
     learner_init,
@@ -170,13 +171,12 @@ def ppo(
             loss,
             samples,
             mean_weights(weight, axis_name=axis_name),
+            num_passes=num_epochs,
             axis_name=axis_name,
         )
         if target_kl is not None:
             stopped = stopped | (metrics["kl"] > target_kl)
-            new = jax.tree.map(
-                lambda old, new: jnp.where(stopped, old, new), learner, new
-            )
+            new = unless(stopped, new, learner)
         return (new, stopped), metrics | {"steps_taken": ~stopped}
 
     def update(

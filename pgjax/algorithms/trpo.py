@@ -120,7 +120,13 @@ def trpo(
         *targets, weight = samples
         weight = mean_weights(weight, axis_name=axis_name)
         return descend_over_slices(
-            optimizer, learner, critic_loss, targets, weight, axis_name=axis_name
+            optimizer,
+            learner,
+            critic_loss,
+            targets,
+            weight,
+            num_passes=num_epochs,
+            axis_name=axis_name,
         )
 
     def update(

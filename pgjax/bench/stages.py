@@ -135,7 +135,8 @@ def gather(case: Case, pieces: Pieces, params: Any) -> Experience:
 
     def start(key: Key) -> tuple[pg.TrainState, pg.Transition]:
         state = pg.init_train_state(key, pieces.share, pieces.algorithm)
-        state = state._replace(learner=state.learner._replace(params=params))
+        learner: Any = state.learner  # a `Learner`, as of all that is benchmarked
+        state = state._replace(learner=learner._replace(params=params))
         rollout_state, batch, _ = _collect(pieces, state)
         return state._replace(rollout_state=rollout_state), batch
 
@@ -172,6 +173,8 @@ def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]
         return pieces.free.update(state.key, learner, batch)
 
     def optimizer(state: pg.TrainState) -> Any:
+        first: Any = state.learner
+
         def step(learner: pg.Learner, _: None) -> tuple[pg.Learner, None]:
             updates, opt_state = pieces.optimizer.update(
                 learner.params, learner.opt_state, learner.params
@@ -179,7 +182,7 @@ def stages(case: Case, pieces: Pieces, experience: Experience) -> dict[str, Any]
             params = optax.apply_updates(learner.params, updates)
             return pg.Learner(params, opt_state), None
 
-        return jax.lax.scan(step, state.learner, length=repeats)[0]
+        return jax.lax.scan(step, first, length=repeats)[0]
 
     state, batch = experience.state, experience.batch
     programs: dict[str, tuple[Callable, tuple]] = {

@@ -12,6 +12,7 @@ import numpy as np
 from pgjax._internal.checks import as_scalars, check_finite, check_flags
 from pgjax._internal.precision import at_least_float32
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.networks.products import contrast, layer_product
 from pgjax.types import Array, Box, Discrete, Env, Params
 
 
@@ -24,7 +25,9 @@ class ActionHead(NamedTuple):
     num_outputs: int
     init: Callable[[], Params]
     distribution: Callable[[Params, Array], Any]
-    softmax: bool = False  # whether of the outputs only differences matter
+    last_product: Callable[..., Array] = (
+        layer_product  # of the layer's input and kernel
+    )
 
 
 def action_head(
@@ -50,11 +53,13 @@ def action_head(
     check_flags(state_dependent_std=state_dependent_std)
     (log_std,) = as_scalars(log_std=log_std)
     if isinstance(env.action_space, Discrete):
+        number = env.action_space.n
         return ActionHead(
-            env.action_space.n,
+            number,
             dict,
             lambda _, logits: Categorical(logits),
-            softmax=True,
+            # Of two preferences only the difference matters.
+            contrast if number == 2 else layer_product,
         )
     shape = env.action_space.shape
     size = math.prod(shape)

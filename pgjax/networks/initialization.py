@@ -17,7 +17,7 @@ from pgjax.types import Array, Key, Params
 INITIALIZERS = ("torch", "orthogonal")
 
 
-def scale_of(initializer: str, num_inputs: int, gain: float) -> tuple[float, float]:
+def scales_of(initializer: str, num_inputs: int, gain: float) -> dict[str, float]:
     """The scales of a linear layer's kernel and bias, for `draw`.
 
     Args:
@@ -27,21 +27,22 @@ def scale_of(initializer: str, num_inputs: int, gain: float) -> tuple[float, flo
       gain: an orthogonal kernel's singular values.
     """
     if initializer == "orthogonal":
-        return gain, 0.0
+        return {"kernel": gain, "bias": 0.0}
     bound = 1.0 / math.sqrt(num_inputs)
-    return bound, bound
+    return {"kernel": bound, "bias": bound}
 
 
-def draw(key: Key, scales: Params, initializer: str) -> Params:
-    """Random parameters: each leaf of `scales`, times numbers drawn for it.
+def draw(key: Key, shapes: Params, scales: Params, initializer: str) -> Params:
+    """Random parameters: each one's scale, times numbers drawn for it.
 
     Args:
       key: a typed key.
-      scales: constant arrays of the parameters' shapes; kernels are matrices.
+      shapes: a pytree of what has the parameters' shapes; kernels are matrices.
+      scales: a pytree of floats like it.
       initializer: "torch": numbers are uniform in +-1; or "orthogonal": those of a
         matrix make a random one with orthonormal rows or columns.
     """
-    leaves, structure = jax.tree.flatten(scales)
+    leaves, structure = jax.tree.flatten(shapes)
     sizes = [leaf.size for leaf in leaves]
     if initializer == "orthogonal":
         numbers = jax.random.normal(key, (sum(sizes),))
@@ -51,7 +52,8 @@ def draw(key: Key, scales: Params, initializer: str) -> Params:
     drawn = [x.reshape(leaf.shape) for x, leaf in zip(parts, leaves, strict=True)]
     if initializer == "orthogonal":
         drawn = _orthogonalized(drawn)
-    scaled = [scale.astype(x.dtype) * x for scale, x in zip(leaves, drawn, strict=True)]
+    pairs = zip(jax.tree.leaves(scales), drawn, strict=True)
+    scaled = [scale * x for scale, x in pairs]
     return jax.tree.unflatten(structure, scaled)
 
 

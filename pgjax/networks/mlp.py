@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from pgjax._internal.checks import as_count, check_flags, check_is
 from pgjax.distributions import Categorical
 from pgjax.networks.heads import action_head
-from pgjax.networks.initialization import INITIALIZERS, draw, scale_of
-from pgjax.networks.products import contrast, layer_product, patches, product
+from pgjax.networks.initialization import INITIALIZERS, draw, scales_of
+from pgjax.networks.products import layer_product, patches, product
 from pgjax.types import Array, Discrete, Env, Key, Network, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -29,61 +29,69 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
 }
-ACTOR_SCALE = 0.01  # a first policy that is nearly the same in all states
+HIDDEN_GAIN = math.sqrt(2.0)  # of first parameters, as PPO and A2C usually have them
+ACTOR_GAIN = 0.01  # a first policy that is nearly the same in all states
+CRITIC_GAIN = 1.0
 
 
 class MLP(nn.Module):
     """Dense layers of the given widths, the last one linear.
 
-    `init` gives the scales of the parameters, which `initialization.draw` makes random:
-    with "torch", PyTorch's default; with "orthogonal", the usual choice for PPO and
-    A2C, gain sqrt(2), and `output_scale` for the last layer.
-
-    `softmax` says that only differences between outputs matter. `features` makes the
-    last layer a hidden one, for a torso. `image` puts a convolution first, over
-    (height, width, channels), 3 x 3 at least: 16 filters of 3 x 3, as in the MinAtar
-    paper.
+    `features` makes the last layer a hidden one, for a torso. `image` puts a
+    convolution first, over (height, width, channels), 3 x 3 at least: 16 filters of
+    3 x 3, as in the MinAtar paper. `last_product` is how the last layer multiplies.
     """
 
     widths: Sequence[int]
     activation: str = "tanh"
-    initializer: str = "orthogonal"
-    output_scale: float = 1.0
-    softmax: bool = False
     features: bool = False
     image: bool = False
+    last_product: Callable[..., Array] = layer_product
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        activate, gain = ACTIVATIONS[self.activation], math.sqrt(2.0)
+        activate = ACTIVATIONS[self.activation]
         if self.image:
-            x = activate(self._dense(patches(x, 3), 16, gain, "filters"))
+            x = activate(self._dense(patches(x, 3), 16, "filters"))
             x = x.reshape(*x.shape[:-3], -1)
-        hidden = self.widths if self.features else self.widths[:-1]
-        for width in hidden:
-            x = activate(self._dense(x, width, gain))
+        *hidden, last = map(self.layer_name, range(len(self.widths)))
+        for width, name in zip(self.widths[:-1], hidden, strict=True):
+            x = activate(self._dense(x, width, name))
         if self.features:
-            return x
-        matmul = contrast if self.softmax and self.widths[-1] == 2 else layer_product
-        return self._dense(x, self.widths[-1], self.output_scale, matmul=matmul)
+            return activate(self._dense(x, self.widths[-1], last))
+        return self._dense(x, self.widths[-1], last, self.last_product)
+
+    def shapes(self, x: Array) -> tuple[Params, Array]:
+        """Of the parameters, and of the outputs, for inputs like `x`."""
+        make = partial(self.init_with_output, jax.random.key(0))
+        outputs, params = jax.eval_shape(make, x)
+        return params, outputs
+
+    def scales(self, shapes: Params, initializer: str, last_gain: float) -> Params:
+        """Of first parameters of these shapes, leaf by leaf; see `initialization`."""
+        layers = shapes["params"]
+        gains = dict.fromkeys(layers, HIDDEN_GAIN)
+        gains[self.layer_name(len(self.widths) - 1)] = last_gain
+        return {
+            "params": {
+                name: scales_of(initializer, layer["kernel"].shape[0], gains[name])
+                for name, layer in layers.items()
+            }
+        }
+
+    @staticmethod
+    def layer_name(index: int) -> str:
+        """Of a dense layer's parameters."""
+        return f"Dense_{index}"
 
     def _dense(
         self,
         x: Array,
         width: int,
-        gain: float,
-        name: str | None = None,
-        matmul: Callable[..., Array] | None = None,
+        name: str,
+        product: Callable[..., Array] = layer_product,
     ) -> Array:
-        scales = scale_of(self.initializer, x.shape[-1], gain)
-        kernel_init, bias_init = map(nn.initializers.constant, scales)
-        dense = nn.Dense(
-            width,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            dot_general=matmul or layer_product,
-            name=name,
-        )
+        dense = nn.Dense(width, dot_general=product, name=name)
         with jax.numpy_dtype_promotion("standard"):  # Flax knows no other
             return dense(x)
 
@@ -168,15 +176,14 @@ def mlp_policy(
     prepare, image = _observations(env)
     layers = _layers(hidden, activation, initializer)
     actor = layers(
-        (*hidden, head.num_outputs),
-        output_scale=ACTOR_SCALE,
-        softmax=head.softmax,
-        image=image,
+        (*hidden, head.num_outputs), last_product=head.last_product, image=image
     )
 
     def init(key: Key, obs: Array) -> Params:
-        scales = {"actor": actor.init(key, prepare(obs))}
-        return draw(key, scales, initializer) | head.init()
+        shapes, _ = actor.shapes(prepare(obs))
+        scales = actor.scales(shapes, initializer, ACTOR_GAIN)
+        drawn = draw(key, {"actor": shapes}, {"actor": scales}, initializer)
+        return drawn | head.init()
 
     def apply(params: Params, obs: Array) -> tuple[Any, None]:
         outputs = actor.apply(params["actor"], prepare(obs))
@@ -224,21 +231,23 @@ def actor_critic(
         torso = layers(hidden, features=True, image=image)
         hidden, image = (), False  # the heads' input are the torso's features
     actor = layers(
-        (*hidden, head.num_outputs),
-        output_scale=ACTOR_SCALE,
-        softmax=head.softmax,
-        image=image,
+        (*hidden, head.num_outputs), last_product=head.last_product, image=image
     )
-    critic = layers((*hidden, 1), output_scale=1.0, image=image)
+    critic = layers((*hidden, 1), image=image)
+    gains = {"torso": HIDDEN_GAIN, "actor": ACTOR_GAIN, "critic": CRITIC_GAIN}
 
     def init(key: Key, obs: Array) -> Params:
-        x, scales = prepare(obs), {}
+        x, shapes = prepare(obs), {}
+        parts = {"actor": actor, "critic": critic}
         if shared_torso:
-            scales["torso"] = torso.init(key, x)
-            x = torso.apply(scales["torso"], x)
-        scales["actor"] = actor.init(key, x)
-        scales["critic"] = critic.init(key, x)
-        return draw(key, scales, initializer) | head.init()
+            shapes["torso"], x = torso.shapes(x)
+            parts["torso"] = torso
+        shapes |= {"actor": actor.shapes(x)[0], "critic": critic.shapes(x)[0]}
+        scales = {
+            name: part.scales(shapes[name], initializer, gains[name])
+            for name, part in parts.items()
+        }
+        return draw(key, shapes, scales, initializer) | head.init()
 
     def apply(params: Params, obs: Array) -> tuple[Any, Array]:
         x = prepare(obs)
@@ -308,7 +317,7 @@ def _layers(
     ):
         if name not in known:
             raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
-    return partial(MLP, activation=activation, initializer=initializer)
+    return partial(MLP, activation=activation)
 
 
 def _observations(env: Env) -> tuple[Callable[[Array], Array], bool]:

@@ -333,16 +333,19 @@ def made(change=lambda learner, metrics: (learner, metrics), start=lambda x: x):
 ALGORITHMS = {
     "params of init": (
         made(start=lambda learner: learner.params),
-        r"algorithm.init must return pg.Learner\(params, opt_state\), got \{w: ",
+        r"must return a state that has params, such as pg.Learner\(.*, got \{w: ",
     ),
     "a name in init": (
         made(start=lambda learner: learner._replace(opt_state="sgd")),
         "algorithm.init must return a learner of arrays; learner.opt_state is .* str",
     ),
-    "learner alone": (made(lambda x, m: x), "must return .learner, metrics.* first a"),
+    "learner alone": (
+        made(lambda x, m: x),
+        r"must return \(learner, metrics\), got the learner alone: Learner",
+    ),
     "params of update": (
         made(lambda x, m: (x.params, m)),
-        r"\(learner, metrics\), the first a pg.Learner, got \{.*w:",
+        r"\(learner, metrics\), the first with params, .* got \{.*w:",
     ),
     "a loss": (made(lambda x, m: (x, m["loss"])), "the second a dict of scalars, got"),
     "a curve": (
@@ -362,6 +365,34 @@ ALGORITHMS = {
         r"learner was Learner\(params=.* and became Learner",
     ),
 }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Opaque:
+    """A state that is no tuple, and whose params are a part of something else."""
+
+    everything: dict
+
+    @property
+    def params(self):
+        return self.everything["params"]
+
+
+def test_a_state_may_be_any_pytree_with_params():
+    def first(key, obs):
+        return Opaque({"params": init(key, obs), "count": jnp.int32(0)})
+
+    def update(key, state, batch):
+        after = state.everything | {"count": state.everything["count"] + 1}
+        return Opaque(after), {}
+
+    algorithm = made()._replace(init=first, update=update)
+    wrapped = pg.scale_rewards(pg.normalize_observations(algorithm))
+    state, _ = pg.train(KEY, pg.unroll(ENV, 2, 3), wrapped, num_updates=2)
+    assert state.learner.inner.inner.everything["count"] == 2
+    params = state.learner.params.params
+    jax.tree.map(np.testing.assert_array_equal, params, state.learner.inner.params[0])
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -1,5 +1,6 @@
 import math
 
+import batches
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,117 +12,156 @@ import pgjax as pg
 from pgjax._internal.counters import Counter, as_float
 
 KEY = jax.random.key(0)
-T, N = 4, 3
+NETWORK = probes.linear_network(critic=True)
+GRADS = {"x": jnp.ones(2)}
 
 
-def counter():
-    """Adds 1 to its parameter and 10 to its optimizer's state, whatever it sees."""
-
-    def init(key, obs):
-        return pg.Learner({"x": jnp.zeros(2)}, jnp.zeros(()))
-
-    def update(key, learner, batch):
-        params = jax.tree.map(lambda x: x + 1.0, learner.params)
-        return pg.Learner(params, learner.opt_state + 10.0), {"loss": jnp.float32(7.0)}
-
-    return pg.Algorithm(init, update, probes.linear_network().apply, True)
-
-
-def batch(counts):
-    """A batch of which so many steps count."""
-    weight = (np.arange(T * N) < counts).reshape(T, N).astype(np.float32)
-    zeros = jnp.zeros((T, N))
-    flags = zeros.astype(bool)
-    obs = jnp.zeros((T, N, 2))
-    return pg.Transition(obs, zeros, zeros, zeros, flags, flags, obs, weight)
+def steps_of(optimizer, counts, num_passes=1):
+    """What each gradient step of 1 moves, and how many samples there were after it."""
+    state = optimizer.init(GRADS)
+    moved, counted = [], []
+    for number in counts:
+        updates, state = optimizer.update(
+            GRADS, state, num_samples=number, num_passes=num_passes
+        )
+        moved.append(-float(updates["x"][1]))
+        counted.append(float(as_float(state.num_samples)))
+    return moved, counted
 
 
-def updated(algorithm, counts):
-    """The learner before and after an update for each number of steps."""
-    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
-    learners = [learner]
-    for count in counts:
-        learner, metrics = algorithm.update(KEY, learner, batch(count))
-        assert metrics == {"loss": 7.0}
-        learners.append(learner)
-    return learners
+@pytest.mark.parametrize("num_passes", [1, 3])
+def test_steps_shrink_with_the_samples_that_were_used(num_passes):
+    optimizer = pg.anneal(optax.sgd(1.0), env_steps=20.0 / num_passes)
+    counts = [jnp.uint32(5), np.int64(10), 1, jnp.int32(12), 3, 3]
+    moved, counted = steps_of(optimizer, counts, num_passes)
+    # Before each step there were 0, 5, 15, 16, 28, 31 samples, that many passes each.
+    np.testing.assert_allclose(moved, [1.0, 0.75, 0.25, 0.2, 0.0, 0.0], atol=1e-6)
+    assert counted == [5, 15, 16, 28, 31, 34]
 
 
-def test_updates_shrink_with_the_steps_that_count():
-    learners = updated(pg.anneal(counter(), env_steps=20.0), [5, 10, 1, 12, 3, 3])
-    # Before each update there were 0, 5, 15, 16, 28, 31 of 20 steps.
-    moved = np.diff([learner.params["x"][1] for learner in learners])
-    np.testing.assert_allclose(moved, [1.0, 0.75, 0.25, 0.2, 0.0, 0.0], rtol=1e-6)
-    counted = [as_float(learner.opt_state.env_steps) for learner in learners]
-    assert counted == [0, 5, 15, 16, 28, 31, 34]
-    assert learners[-1].opt_state.opt_state == 60.0  # of the algorithm inside
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        optax.flatten,
+        lambda annealed: optax.chain(optax.clip_by_global_norm(9.0), annealed),
+        lambda annealed: optax.apply_if_finite(annealed, 3),
+        lambda annealed: optax.masked(annealed, {"x": True}),
+        lambda annealed: pg.anneal(optax.chain(annealed), env_steps=1e18),
+    ],
+)
+def test_it_may_be_a_part_of_another_optimizer(wrap):
+    optimizer = wrap(pg.anneal(optax.sgd(1.0), env_steps=20.0))
+    state, moved = optimizer.init(GRADS), []
+    for _ in range(3):
+        used = {"num_samples": jnp.uint32(8), "num_passes": 1}
+        updates, state = optimizer.update(GRADS, state, GRADS, **used)
+        moved.append(-float(updates["x"][0]))
+    np.testing.assert_allclose(moved, [1.0, 0.6, 0.2], rtol=1e-6)
 
 
-def test_what_it_wraps_stays_what_it_is():
-    inner = counter()
-    algorithm = pg.anneal(inner, env_steps=20)
-    assert algorithm.complete_episodes
-    assert algorithm.policy is inner.policy
+ROLLOUT, EPISODES = batches.rollout(), batches.episodes()
+SIZE = ROLLOUT.reward.size
+PASSES = {"num_epochs": 2, "num_minibatches": 2}
+ALGORITHMS = {
+    "a2c": (pg.a2c, {}),
+    "ppo": (pg.ppo, PASSES),
+    "trpo": (pg.trpo, PASSES),
+    "reinforce": (pg.reinforce, {"baseline": pg.value_baseline}),
+}
 
 
-@pytest.mark.parametrize("optimizer", [optax.sgd, optax.adam])
-def test_it_is_a_schedule_where_each_rollout_has_a_gradient_step(optimizer):
-    updates = 6
-    rollout = pg.unroll(pg.make_env("CartPole-v1"), N, T)
-    network = pg.actor_critic(pg.make_env("CartPole-v1"), (8,))
-    schedule = optax.linear_schedule(0.1, 0.0, updates)
-    scheduled = pg.a2c(network, optimizer(schedule))
-    annealed = pg.anneal(
-        pg.a2c(network, optimizer(0.1)), env_steps=float(T * N * updates)
-    )
-    ends = [
-        jax.jit(
-            lambda key, a=algorithm: pg.train(key, rollout, a, num_updates=updates + 2)
-        )(KEY)[0]
-        for algorithm in (scheduled, annealed)
-    ]
-    one, other = (end.learner.params for end in ends)
+def updated(name, optimizer, batch, num_updates, **others):
+    """The learner after so many updates from the same batch, and the last metrics."""
+    make, options = ALGORITHMS[name]
+    algorithm = make(NETWORK, optimizer, **options | others)
+    batch = jax.tree.map(jnp.asarray, batch)
+    update = probes.quick_jit(lambda learner: algorithm.update(KEY, learner, batch))
+    learner = pg.Learner(batches.PARAMS, optimizer.init(batches.PARAMS))
+    for _ in range(num_updates):
+        learner, metrics = update(learner)
+    return learner, metrics
+
+
+def used(learner):
+    return as_float(learner.opt_state.num_samples)
+
+
+@pytest.mark.parametrize("name", ["a2c", "ppo", "trpo"])
+def test_it_is_a_schedule_where_gradient_steps_can_be_counted(name):
+    gradient_steps, passes = (1, 1) if name == "a2c" else (4, 2)
+    schedule = optax.linear_schedule(0.1, 0.0, 3 * gradient_steps)
+    scheduled, _ = updated(name, optax.adam(schedule), ROLLOUT, 4)
+    annealed = pg.anneal(optax.adam(0.1), env_steps=3 * SIZE)
+    learner, _ = updated(name, annealed, ROLLOUT, 4)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, other
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        learner.params,
+        scheduled.params,
     )
-    assert as_float(ends[1].learner.opt_state.env_steps) == T * N * (updates + 2)
+    assert used(learner) == 4 * SIZE * passes
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_padding_does_not_count(name):
+    annealed = pg.anneal(optax.sgd(0.1), env_steps=1e3)
+    learner, _ = updated(name, annealed, EPISODES, 1)
+    passes = 2 if name in ("ppo", "trpo") else 1
+    assert used(learner) == passes * batches.LENGTHS.sum()
+
+
+def test_what_a_target_kl_skips_counts():
+    options = {"num_epochs": 4, "num_minibatches": 1, "target_kl": 1e-3}
+    annealed = pg.anneal(optax.adam(0.1), env_steps=2 * SIZE)
+    learner, metrics = updated("ppo", annealed, ROLLOUT, 1, **options)
+    assert metrics["gradient_steps"] == 1
+    # Adam has seen one gradient, and the rate has fallen by the whole rollout.
+    adam = learner.opt_state.inner
+    assert optax.tree.get(adam, "count") == 1
+    assert used(learner) == 4 * SIZE
+    ones = jax.tree.map(jnp.ones_like, learner.params)
+    whole, _ = optax.adam(0.1).update(ones, adam)
+    half, _ = annealed.update(ones, learner.opt_state, num_samples=0, num_passes=4)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, 0.5 * y, rtol=1e-6), half, whole
+    )
 
 
 def test_env_steps_may_be_swept():
     def moved(env_steps):
-        algorithm = pg.anneal(counter(), env_steps=env_steps)
-        learner = algorithm.init(KEY, jnp.zeros((N, 2)))
+        optimizer = pg.anneal(optax.sgd(1.0), env_steps=env_steps)
+        state, total = optimizer.init(GRADS), 0.0
         for _ in range(2):
-            learner, _ = algorithm.update(KEY, learner, batch(6))
-        return learner.params["x"][0]
+            updates, state = optimizer.update(GRADS, state, num_samples=6, num_passes=1)
+            total -= updates["x"][0]
+        return total
 
     many = jax.jit(jax.vmap(moved))(jnp.array([5.0, 12.0, 60.0]))
     np.testing.assert_allclose(many, [1.0, 1.5, 1.9], rtol=1e-6)
 
 
-def after(algorithm, env_steps):
-    """A learner that has seen so many steps."""
-    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
-    words = divmod(env_steps, 2**32)
-    late = learner.opt_state._replace(env_steps=Counter(*map(jnp.uint32, words)))
-    return learner._replace(opt_state=late)
+def late(optimizer, num_samples):
+    """The optimizer's state after so many samples."""
+    words = divmod(num_samples, 2**32)
+    counted = Counter(*map(jnp.uint32, words))
+    return optimizer.init(GRADS)._replace(num_samples=counted)
 
 
 @pytest.mark.parametrize("budget", [2**31, 2**32 + 10, 10**12, 10**18])
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
 def test_a_budget_may_be_of_any_size(budget, share):
-    algorithm = pg.anneal(counter(), env_steps=budget)
-    learner, _ = algorithm.update(KEY, after(algorithm, int(budget * share)), batch(3))
-    np.testing.assert_allclose(learner.params["x"], 1.0 - share, rtol=1e-6)
+    optimizer = pg.anneal(optax.sgd(1.0), env_steps=budget)
+    state = late(optimizer, 10 * int(budget * share))
+    updates, _ = optimizer.update(GRADS, state, num_samples=3, num_passes=10)
+    np.testing.assert_allclose(updates["x"], share - 1.0, rtol=1e-6)
 
 
 def test_the_count_does_not_overflow():
-    algorithm = pg.anneal(counter(), env_steps=2**33)
-    learner = after(algorithm, 2**32 - 2)
+    optimizer = pg.anneal(optax.sgd(1.0), env_steps=2**33)
+    state = late(optimizer, 2**32 - 2)
     for _ in range(3):
-        learner, _ = algorithm.update(KEY, learner, batch(12))
-    assert tuple(map(int, learner.opt_state.env_steps)) == (1, 34)
-    np.testing.assert_allclose(learner.params["x"], 1.5, rtol=1e-6)
+        updates, state = optimizer.update(GRADS, state, num_samples=12, num_passes=1)
+    assert tuple(map(int, state.num_samples)) == (1, 34)
+    np.testing.assert_allclose(updates["x"], -0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -136,57 +176,65 @@ def test_the_count_does_not_overflow():
     ],
 )
 def test_any_number_will_do(env_steps):
-    (*_, last) = updated(pg.anneal(counter(), env_steps=env_steps), [12, 12])
-    expected = 2.0 if env_steps > 24 else 1.5
-    np.testing.assert_allclose(last.params["x"], expected, rtol=1e-6)
+    moved, _ = steps_of(pg.anneal(optax.sgd(1.0), env_steps=env_steps), [12, 12])
+    expected = 1.0 if env_steps > 24 else 0.5
+    np.testing.assert_allclose(moved, [1.0, expected], rtol=1e-6)
 
 
-def test_beyond_the_end_not_even_a_broken_update_moves_anything():
-    broken = counter()._replace(
-        update=lambda key, learner, batch: (
-            learner._replace(params={"x": jnp.full(2, jnp.nan)}),
-            {"loss": jnp.float32(7.0)},
-        )
+def test_beyond_the_end_not_even_a_broken_gradient_moves_anything():
+    optimizer = pg.anneal(optax.sgd(1.0), env_steps=12)
+    broken = {"x": jnp.full(2, jnp.nan)}
+    updates, _ = optimizer.update(
+        broken, late(optimizer, 12), num_samples=3, num_passes=1
     )
-    algorithm = pg.anneal(broken, env_steps=12)
-    learner, _ = algorithm.update(KEY, after(algorithm, 12), batch(3))
-    np.testing.assert_array_equal(learner.params["x"], 0.0)
+    np.testing.assert_array_equal(updates["x"], 0.0)
 
 
-def test_parameters_that_are_no_floats_are_not_scaled():
-    def init(key, obs):
-        return pg.Learner({"count": jnp.int32(0), "half": jnp.bfloat16(0.0)}, ())
-
-    def update(key, learner, batch):
-        return learner._replace(
-            params=jax.tree.map(lambda x: x + 1, learner.params)
-        ), {}
-
-    algorithm = pg.anneal(counter()._replace(init=init, update=update), env_steps=12)
-    learner = algorithm.init(KEY, jnp.zeros((N, 2)))
-    for _ in range(3):
-        learner, _ = algorithm.update(KEY, learner, batch(6))
-    assert learner.params["count"] == 3
-    assert learner.params["half"].dtype == jnp.bfloat16
-    assert learner.params["half"] == 1.5
+def test_types_of_updates_are_kept():
+    grads = {"half": jnp.bfloat16(1.0), "none": None, "single": jnp.float32(1.0)}
+    optimizer = pg.anneal(optax.sgd(1.0), env_steps=12)
+    state = late(optimizer, 6)._replace(inner=optax.sgd(1.0).init(grads))
+    updates, _ = optimizer.update(grads, state, num_samples=3, num_passes=1)
+    assert updates["half"].dtype == jnp.bfloat16
+    assert updates == {"half": -0.5, "none": None, "single": -0.5}
 
 
-def test_statistics_of_observations_are_not_to_be_shrunk():
-    env = pg.make_env("CartPole-v1")
-    inner = pg.reinforce(pg.mlp_policy(env, (4,)), optax.sgd(0.1))
-    outside = pg.normalize_observations(pg.anneal(inner, env_steps=100))
-    outside.init(KEY, jnp.zeros((N, 4)))
-    inside = pg.anneal(pg.normalize_observations(inner), env_steps=100)
-    with pytest.raises(TypeError, match="use normalize_observations"):
-        inside.init(KEY, jnp.zeros((N, 4)))
+ANNEALED = pg.anneal(optax.sgd(1.0), env_steps=12)
+
+
+@pytest.mark.parametrize("used", [{}, {"num_samples": 3}, {"num_passes": 1}])
+def test_a_loop_of_ones_own_is_told_what_to_pass(used):
+    for optimizer in (ANNEALED, optax.chain(optax.clip(1.0), ANNEALED)):
+        with pytest.raises(TypeError, match=r"give its update num_samples=.* num_pas"):
+            optimizer.update(GRADS, optimizer.init(GRADS), **used)
+
+
+@pytest.mark.parametrize("num_passes", [0, 1.5, True])
+def test_passes_are_counted(num_passes):
+    with pytest.raises((TypeError, ValueError), match="num_passes must be"):
+        ANNEALED.update(
+            GRADS, ANNEALED.init(GRADS), num_samples=1, num_passes=num_passes
+        )
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_what_gathers_gradients_goes_inside(name):
+    make, options = ALGORITHMS[name]
+    outside = optax.MultiSteps(ANNEALED, 2).gradient_transformation()
+    algorithm = make(NETWORK, optax.chain(optax.clip(1.0), outside), **options)
+    with pytest.raises(TypeError, match="let anneal count one gradient step of"):
+        algorithm.init(KEY, ROLLOUT.obs[0])
+    inside = optax.MultiSteps(optax.sgd(1.0), 2).gradient_transformation()
+    algorithm = make(NETWORK, pg.anneal(inside, env_steps=12), **options)
+    algorithm.init(KEY, ROLLOUT.obs[0])
 
 
 @pytest.mark.parametrize("env_steps", [0, -1.0, 2**64, math.nan, np.float32(0)])
 def test_steps_out_of_range_are_an_error(env_steps):
     with pytest.raises(ValueError, match="env_steps must be"):
-        pg.anneal(counter(), env_steps=env_steps)
+        pg.anneal(optax.sgd(1.0), env_steps=env_steps)
 
 
 def test_something_else_is_an_error():
-    with pytest.raises(TypeError, match="algorithm must be"):
-        pg.anneal(optax.adam(0.1), env_steps=10)
+    with pytest.raises(TypeError, match="optimizer must be"):
+        pg.anneal(pg.a2c(NETWORK, optax.sgd(0.1)), env_steps=10)

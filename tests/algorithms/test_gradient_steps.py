@@ -53,14 +53,17 @@ def test_policy_and_value_are_the_two_halves_of_a_network():
     np.testing.assert_array_equal(gradient_steps.value_of(network)(params, OBS), value)
 
 
+def descend(optimizer, learner, grads):
+    value, used = jnp.float32(0.0), {"num_samples": jnp.uint32(1), "num_passes": 1}
+    return gradient_steps.descend(optimizer, learner, grads, value, **used)
+
+
 def test_descend_takes_steps_against_the_gradient_with_momentum():
     optimizer = optax.sgd(0.1, momentum=0.5)
     params = {"w": jnp.array([1.0, 2.0])}
     learner = pg.Learner(params, optimizer.init(params))
     for _ in range(2):
-        learner = gradient_steps.descend(
-            optimizer, learner, {"w": jnp.array([1.0, -2.0])}, jnp.float32(0.0)
-        )
+        learner = descend(optimizer, learner, {"w": jnp.array([1.0, -2.0])})
     # 0.1 of the gradient, then 0.1 of 1.5 times the gradient.
     want = np.array([1.0, 2.0]) - 0.25 * np.array([1.0, -2.0])
     np.testing.assert_allclose(learner.params["w"], want, rtol=1e-6)
@@ -70,7 +73,7 @@ def test_descend_gives_the_optimizer_the_parameters():
     optimizer = optax.adamw(0.1, weight_decay=0.5)
     params = jnp.array([1.0, -2.0])
     learner = pg.Learner(params, optimizer.init(params))
-    learner = gradient_steps.descend(optimizer, learner, jnp.zeros(2), jnp.float32(0.0))
+    learner = descend(optimizer, learner, jnp.zeros(2))
     np.testing.assert_allclose(learner.params, 0.95 * np.array([1.0, -2.0]), rtol=1e-6)
 
 

@@ -37,6 +37,10 @@ SERVED = {
         optax.chain(ADAM, PLATEAU), 2
     ).gradient_transformation(),
     "plateau, if finite": optax.apply_if_finite(optax.chain(ADAM, PLATEAU), 3),
+    "plateau, every second step, annealed": pg.anneal(
+        optax.MultiSteps(optax.chain(ADAM, PLATEAU), 2).gradient_transformation(),
+        env_steps=100,
+    ),
     "polyak_sgd": optax.polyak_sgd(),
     "momo": contrib.momo(),
     "momo_adam": contrib.momo_adam(),

@@ -1,26 +1,26 @@
 """First parameters: distributions, independence, and one draw for all."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from probes import quick_jit
 
-from pgjax.networks.initialization import draw, polar_factor, scale_of
+from pgjax.networks.initialization import draw, polar_factor, scales_of
 
 SHAPES = {"a": (6, 10), "b": (10,), "c": (10, 6), "d": (10, 1), "e": (6, 10)}
+LIKE = {name: jax.ShapeDtypeStruct(shape, float) for name, shape in SHAPES.items()}
+SCALES = dict.fromkeys(SHAPES, 2.0)
 NUM_DRAWS = 2000
 
 
 def drawn(initializer, num_draws):
-    scales = {name: jnp.full(shape, 2.0) for name, shape in SHAPES.items()}
     keys = jax.random.split(jax.random.key(0), num_draws)
-    return quick_jit(jax.vmap(lambda key: draw(key, scales, initializer)))(keys)
+    return quick_jit(jax.vmap(lambda key: draw(key, LIKE, SCALES, initializer)))(keys)
 
 
 def test_torchs_scales_are_one_over_the_root_of_the_inputs():
-    assert scale_of("torch", 16, 3.0) == (0.25, 0.25)
-    assert scale_of("orthogonal", 16, 3.0) == (3.0, 0.0)
+    assert scales_of("torch", 16, 3.0) == {"kernel": 0.25, "bias": 0.25}
+    assert scales_of("orthogonal", 16, 3.0) == {"kernel": 3.0, "bias": 0.0}
 
 
 def test_uniform_numbers_fill_the_interval():
@@ -66,9 +66,8 @@ def test_polar_factor_is_that_of_the_singular_value_decomposition():
 
 
 def test_the_program_draws_once():
-    scales = {name: jnp.ones(shape) for name, shape in SHAPES.items()}
     for initializer in ("torch", "orthogonal"):
-        jaxpr = jax.make_jaxpr(lambda key, i=initializer: draw(key, scales, i))(
+        jaxpr = jax.make_jaxpr(lambda key, i=initializer: draw(key, LIKE, SCALES, i))(
             jax.random.key(0)
         )
         assert str(jaxpr).count("random_bits[") == 1

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pgjax as pg
+from pgjax.networks.mlp import MLP
 
 
 def stub(obs_shape=(4,), action_space=None):
@@ -39,6 +40,25 @@ def test_observations_may_have_any_leading_axes(factory, obs_shape):
             assert value.shape == batch
         else:
             assert value is None
+
+
+def test_a_module_starts_by_itself_as_any_of_flax():
+    layers = MLP((8, 3)).init(jax.random.key(0), observations(2, 4))["params"]
+    assert {name: x["kernel"].shape for name, x in layers.items()} == {
+        "Dense_0": (4, 8),
+        "Dense_1": (8, 3),
+    }
+    assert all(len(np.unique(x["kernel"])) == x["kernel"].size for x in layers.values())
+
+
+@pytest.mark.parametrize("factory", FACTORIES[1:])
+@pytest.mark.parametrize("number", [2, 3])
+def test_of_two_preferences_the_second_is_zero(factory, number):
+    network = factory(stub(action_space=pg.Discrete(number)), (4,))
+    obs = observations(5, 4)
+    logits = network.apply(parameters(network, obs), obs)[0].logits
+    assert np.all(logits[:, 1] == 0.0) == (number == 2)
+    assert np.all(logits[:, 0] != 0.0)
 
 
 def test_a_batch_is_its_observations_one_by_one():

@@ -1,4 +1,9 @@
-"""Compiled programs, kept on disk from one command to the next, whole ones only."""
+"""Compiled programs, kept on disk from one command to the next, whole ones only.
+
+JAX keeps them itself; how it writes and reads an entry is replaced here. That is in its
+`_src`: of the cache, its public interface (0.10) has the directory and limits of size
+and time, and nothing to say how entries are written or checked.
+"""
 
 from __future__ import annotations
 

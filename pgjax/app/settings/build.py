@@ -17,7 +17,6 @@ from pgjax.app.settings.signature_options import algorithm_factory
 from pgjax.baselines import BASELINES
 
 MOST_UPDATES = 2**32 - 1  # as `TrainState.num_updates` counts
-MOST_GRADIENT_STEPS = 2**31 - 1  # as Optax counts
 
 
 class Experiment(NamedTuple):
@@ -60,20 +59,15 @@ def _algorithm(config: Config, env: pg.Env, values: Mapping[str, Any]) -> pg.Alg
     factory = partial(
         algorithm_factory(config.algorithm), **_options_in_use(config, settings)
     )
-
-    def make(*, critic: bool, scheduled: bool) -> pg.Algorithm:
-        network = _network(config, settings, env, critic=critic)
-        return factory(network, _optimizer(config, settings, scheduled=scheduled))
-
-    annealed = config.anneal_learning_rate
-    by_value = config.algorithm_options.get("baseline") == "value"
-    algorithm = make(critic=by_value, scheduled=False)
-    if not algorithm.complete_episodes:
+    network = partial(_network, config, settings, env)
+    critic = config.algorithm_options.get("baseline") == "value"
+    complete = factory(network(critic=critic), optax.identity()).complete_episodes
+    if not complete:
         _check_updates(config)
-        # A critic stands in for what follows the data.
-        algorithm = make(critic=True, scheduled=annealed)
-    elif annealed:  # the number of updates is not known
-        algorithm = pg.anneal(algorithm, env_steps=float(config.steps))
+        critic = True  # it stands in for what follows the data
+    env_steps = config.env_steps(complete_episodes=complete)
+    optimizer = _optimizer(config, settings, env_steps)
+    algorithm = factory(network(critic=critic), optimizer)
     return _normalized(config, settings, algorithm)
 
 
@@ -132,18 +126,16 @@ def _network(
 
 
 def _optimizer(
-    config: Config, settings: Mapping[str, Any], *, scheduled: bool
+    config: Config, settings: Mapping[str, Any], env_steps: int
 ) -> optax.GradientTransformation:
-    rate: Any = settings["learning_rate"]
-    if scheduled:
-        options = config.algorithm_options
-        per_update = options.get("num_epochs", 1) * options.get("num_minibatches", 1)
-        _check_gradient_steps(config, per_update)
-        rate = optax.linear_schedule(rate, 0.0, config.num_updates * per_update)
-    optimizer = optax.adam(rate, eps=settings["adam_epsilon"])
+    optimizer: optax.GradientTransformation = optax.adam(
+        settings["learning_rate"], eps=settings["adam_epsilon"]
+    )
     if settings["max_gradient_norm"] is not None:
         clip = optax.clip_by_global_norm(settings["max_gradient_norm"])
         optimizer = optax.chain(clip, optimizer)
+    if config.anneal_learning_rate:
+        optimizer = pg.anneal(optimizer, env_steps=float(env_steps))
     # One long vector: a fifth less to compile, and to do in each of PPO's small steps.
     return optax.flatten(optimizer)
 
@@ -151,27 +143,12 @@ def _optimizer(
 def _check_updates(config: Config) -> None:
     """Sees that the updates of a run can be counted by its train state."""
     if config.num_updates > MOST_UPDATES:
+        most = MOST_UPDATES * config.num_envs * config.num_steps
         raise UsageError(
             f"updates are counted up to 2**32 - 1, and --steps {config.steps} makes "
-            f"{config.num_updates}: take --steps {_steps_of(config, MOST_UPDATES)} at "
-            "most, or more --num-envs"
+            f"{config.num_updates}: take --steps {most} at most, or more "
+            "--num-envs"
         )
-
-
-def _check_gradient_steps(config: Config, per_update: int) -> None:
-    """Sees that Optax's schedule can count the gradient steps of a run."""
-    gradient_steps = config.num_updates * per_update
-    if gradient_steps > MOST_GRADIENT_STEPS:
-        most = _steps_of(config, MOST_GRADIENT_STEPS // per_update)
-        raise UsageError(
-            "a learning rate that falls to 0 counts gradient steps up to 2**31 - 1, "
-            f"and --steps {config.steps} makes {gradient_steps}: take --steps {most} "
-            "at most, or --no-anneal-learning-rate"
-        )
-
-
-def _steps_of(config: Config, num_updates: int) -> int:
-    return num_updates * config.num_envs * config.num_steps
 
 
 def _normalized(

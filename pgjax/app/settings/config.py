@@ -70,9 +70,8 @@ class Config:
       normalize_observations: scale observations to mean 0 and variance 1.
       scale_rewards: divide rewards by the deviation of the discounted return.
       learning_rate: Adam's learning rate.
-      anneal_learning_rate: let the learning rate fall to 0 over the run, linearly: over
-        its gradient steps (those that a target KL skips do not count), or with complete
-        episodes, its environment steps.
+      anneal_learning_rate: let the learning rate fall to 0 over the run's environment
+        steps, linearly.
       adam_epsilon: Adam's epsilon.
       max_gradient_norm: clip gradients to this global norm; none for no clipping.
       solved_return: an agent has solved the task once the mean return of its last 100
@@ -127,6 +126,12 @@ class Config:
     def num_updates(self) -> int:
         """How many updates `steps` make, where each has num_envs x num_steps."""
         return -(-self.steps // (self.num_envs * self.num_steps))
+
+    def env_steps(self, *, complete_episodes: bool) -> int:
+        """Environment steps of a run: `steps`, but for the whole of its last update."""
+        if complete_episodes:  # which end where they end
+            return self.steps
+        return self.num_updates * self.num_envs * self.num_steps
 
     def chunk_length(self, *, complete_episodes: bool) -> int:
         """Updates of a chunk: no more than `steps` can make."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import pgjax as pg
 from pgjax import init_train_state, train_step
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.compiled_programs import _stops
@@ -152,19 +153,34 @@ def test_a_chunk_has_no_more_updates_than_a_run(
     assert config.chunk_length(complete_episodes=complete) == length
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "anneal", "most"),
-    [("a2c", False, 2**32 - 1), ("a2c", True, 2**31 - 1), ("ppo", True, 2**27 - 1)],
-)
-def test_the_steps_that_can_be_counted_are_told(algorithm, anneal, most):
+@pytest.mark.parametrize("anneal", [False, True])
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+def test_the_steps_that_can_be_counted_are_told(algorithm, anneal):
     sizes = {"num_envs": 4, "num_steps": 8, "anneal_learning_rate": anneal}
-    if algorithm == "ppo":  # 16 gradient steps of each update
-        sizes |= {"num_epochs": 4, "num_minibatches": 4}
+    most = 2**32 - 1
     fits = make_config(algorithm, "general", {**sizes, "steps": 32 * most})
     build(fits)
     beyond = make_config(algorithm, "general", {**sizes, "steps": 32 * most + 1})
     with pytest.raises(UsageError, match=f"take --steps {32 * most} at most"):
         build(beyond)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env_steps"), [("a2c", 128), ("trpo", 128), ("reinforce", 100)]
+)
+def test_the_learning_rate_falls_to_zero_where_a_run_ends(
+    algorithm, env_steps, monkeypatch
+):
+    annealed, anneal = [], pg.anneal
+    monkeypatch.setattr(
+        pg, "anneal", lambda opt, **kw: annealed.append(kw) or anneal(opt, **kw)
+    )
+    sizes = {"steps": 100, "num_envs": 4}
+    sizes |= {} if algorithm == "reinforce" else {"num_steps": 8}
+    for flag in (False, True):
+        given = sizes | {"anneal_learning_rate": flag}
+        build(make_config(algorithm, "general", given))
+    assert annealed == [{"env_steps": env_steps}]
 
 
 @pytest.mark.parametrize("so_far", [2**31 - 2, 2**31, 2**32 - 2])

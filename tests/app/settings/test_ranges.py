@@ -85,7 +85,7 @@ FUNCTIONS = {
         {"gamma": UNIT, "clip": [*POSITIVE, None]},
     ),
     "anneal": (
-        lambda **options: pg.anneal(A2C, **options),
+        lambda **options: pg.anneal(optax.sgd(0.1), **options),
         {"env_steps": [*POSITIVE, None, INF, 2**64]},
     ),
     "mlp_policy": (lambda **options: pg.mlp_policy(PENDULUM, **options), HEAD),
