@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import oracles
-import probes
 
 import pgjax as pg
 
@@ -116,7 +115,7 @@ def update(algorithm, optimizer, params, batch, key=0):
 def compiled(make, network, optimizer, **options):
     """`update` of the algorithm with these options, jitted once."""
     algorithm = make(network, optimizer, **options)
-    return probes.quick_jit(functools.partial(update, algorithm, optimizer))
+    return jax.jit(functools.partial(update, algorithm, optimizer))
 
 
 def log_probs(params, obs, action):

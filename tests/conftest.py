@@ -1,5 +1,6 @@
 """What every test runs under: no silent broadcasting, a warm compiler cache."""
 
+import gc
 import importlib
 import os
 import signal
@@ -8,9 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Most tests compile more than they compute: a third of their time is saved, in the
-# commands that they start, too. (0 for programs as users have them.)
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# isort: split
+import quick_compilation  # noqa: F401  before JAX
 
 # isort: split
 import jax
@@ -38,6 +38,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
+# JAX keeps a million objects, which are looked through again and again for garbage.
+gc.set_threshold(10_000)
+
 # No deadline: the first example of each shape pays for a compilation.
 hypothesis.settings.register_profile(
     "pgjax", derandomize=True, deadline=None, max_examples=30
@@ -46,6 +49,34 @@ hypothesis.settings.load_profile("pgjax")
 
 # Scripts that record data with packages that the tests do not need.
 collect_ignore_glob = ["data/*"]
+
+
+# The files that take longest, which come first: one that came last would have a worker
+# of its own, while the others have nothing to do.
+LONGEST = (
+    "test_proof.py",
+    "test_faults.py",
+    "test_run.py",
+    "test_hosts.py",
+    "test_all_envs.py",
+    "test_devices.py",
+    "test_types_of_numbers.py",
+    "test_unused.py",
+    "test_compilation.py",
+    "test_readme.py",
+    "test_collectives.py",
+    "test_bench.py",
+)
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # by the number of tests, which says little
+
+
+def pytest_collection_modifyitems(items):
+    last = len(LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, last))
 
 
 @pytest.fixture

@@ -270,17 +270,10 @@ SOLVABLE = {
 }
 
 
-# A third of the time to compile, for programs that run but a moment.
-QUICK: dict = {"xla_backend_optimization_level": 0}
-if jax.version.__version_info__ < (0, 11):  # it is gone from later ones
-    QUICK["xla_cpu_use_fusion_emitters"] = False
-quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
-
-
 def assert_solves(name, rollout, algorithm, *, num_updates, num_seeds=8):
     """From every seed: from chance to over 0.95 in the last ten updates."""
     obs, best = SOLVABLE[name]
-    run = quick_jit(
+    run = jax.jit(
         functools.partial(
             train, rollout=rollout, algorithm=algorithm, num_updates=num_updates
         )
@@ -304,7 +297,7 @@ def assert_same_alone_and_together(run, hyperparameters):
 
     `run` maps a key and hyperparameters to a train state and metrics.
     """
-    alone, together = quick_jit(run), quick_jit(jax.vmap(run))
+    alone, together = jax.jit(run), jax.jit(jax.vmap(run))
     settings = np.array(list(hyperparameters.values()), np.float32)
     keys = jax.random.split(jax.random.key(0), settings.shape[1])
     state, metrics = together(keys, *settings)

@@ -36,8 +36,13 @@ def run(name, env_name, *, cut):
     return state, metrics
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-@pytest.mark.parametrize("name", ALGORITHMS)
+# Keys go the same ways whatever the actions are: continuous ones are for PPO alone,
+# which draws minibatches, too.
+KEYS = [(name, "CartPole-v1") for name in ALGORITHMS]
+KEYS += [("ppo", "Pendulum-v1"), ("wrapped", "Pendulum-v1")]
+
+
+@pytest.mark.parametrize(("name", "env"), KEYS)
 def test_no_key_is_used_twice(name, env):
     # The watchdog cannot tell the keys of an array apart that a while loop, as that of
     # complete episodes, takes one by one: there, `test_rollout` compares draws.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from quick_compilation import FLAGS
 
 START = """
 from functools import partial
@@ -140,7 +141,7 @@ np.testing.assert_array_equal(env_steps, [2 * (7 * 2 + 30)] * 2)
 def test_eight_devices(script):
     process = subprocess.run(
         [sys.executable, "-c", START + script + 'print("fine")'],
-        env=os.environ | {"XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "8"},
+        env=os.environ | {"XLA_FLAGS": FLAGS, "JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
         text=True,
         timeout=400,

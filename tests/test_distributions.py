@@ -1,5 +1,6 @@
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,16 +108,22 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
+@jax.jit
+def samples_of_one(policy, keys):
+    """One action of a policy per key; its probabilities are summed up but once."""
+    return jax.vmap(policy.sample)(keys)
+
+
 @pytest.mark.usefixtures("optimized")
 @each_dtype
 @pytest.mark.parametrize("k", [2, 7, 1000])
 def test_frequencies_are_the_softmax_whatever_the_logits_dtype(k, dtype):
     size = 40_000
     with jax.enable_x64(dtype == "float64"):
-        logits = 0.5 * jax.random.normal(jax.random.key(k), (k,))
-        logits = logits.astype(dtype)
-        policy = Categorical(jnp.broadcast_to(logits, (size, k)))
-        actions = sample(policy, jax.random.key(1))
+        logits = np.random.default_rng(k).normal(scale=0.5, size=k)
+        logits = jnp.asarray(logits, dtype)
+        keys = jax.random.split(jax.random.key(1), size)
+        actions = samples_of_one(Categorical(logits), keys)
     expected = size * scipy.special.softmax(np.float64(logits))
     assert expected.min() > 5
     observed = np.bincount(actions, minlength=k)
@@ -128,8 +135,8 @@ def test_frequencies_are_the_softmax_whatever_the_logits_dtype(k, dtype):
 @each_dtype
 def test_equally_likely_actions_all_occur(dtype):
     with jax.enable_x64(dtype == "float64"):
-        policy = Categorical(jnp.zeros((40_000, 1000), dtype))
-        actions = sample(policy, jax.random.key(0))
+        keys = jax.random.split(jax.random.key(0), 40_000)
+        actions = samples_of_one(Categorical(jnp.zeros(1000, dtype)), keys)
     # One is missing with probability 1000 (1 - 1/1000)^40,000 = 4e-15.
     assert len(np.unique(actions)) == 1000
 
@@ -168,7 +175,7 @@ def test_the_noise_of_float32_is_the_same_under_x64(x64):
     want = jax.random.uniform(key, (7,)), jax.random.normal(key, (7, 3))
     with jax.enable_x64(x64):
         got = Categorical(zeros).noise(key), unit(zeros).noise(key)
-    jax.tree.map(np.testing.assert_array_equal, got, want)
+    chex.assert_trees_all_equal(got, want)
 
 
 @pytest.mark.parametrize("masked", [[0], [1], [2], [0, 1], [1, 2], [0, 2]])

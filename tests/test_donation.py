@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,25 +89,18 @@ def donated_runs(algorithm):
     return ends
 
 
-def same(one, other):
-    for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True):
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x, y = map(jax.random.key_data, (x, y))
-        np.testing.assert_array_equal(x, y)
-
-
 @pytest.mark.parametrize("make", ALGORITHMS)
 def test_a_donated_state_trains_the_same(make):
     network = probes.linear_network(critic=True)
     options = {"num_epochs": 2, "num_minibatches": 2} if make in ("ppo", "trpo") else {}
     inner = ALGORITHMS[make](network, optax.adam(0.1), **options)
-    same(*donated_runs(wrapped(inner, WRAPPERS)))
+    chex.assert_trees_all_equal(*donated_runs(wrapped(inner, WRAPPERS)))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_optimizer_may_keep_the_parameters(optimizer):
     network = probes.linear_network(critic=True)
-    same(*donated_runs(pg.a2c(network, OPTIMIZERS[optimizer])))
+    chex.assert_trees_all_equal(*donated_runs(pg.a2c(network, OPTIMIZERS[optimizer])))
 
 
 def test_constants_stay_their_owners():
@@ -118,5 +112,5 @@ def test_constants_stay_their_owners():
             probes.linear_network(True).init(KEY, obs), obs
         )[0],
     )
-    same(*donated_runs(algorithm))
+    chex.assert_trees_all_equal(*donated_runs(algorithm))
     np.testing.assert_array_equal(constant, 1.0)

@@ -45,7 +45,7 @@ def ending(limit_terminates):
 
 @functools.cache
 def compiled(name):
-    @probes.quick_jit
+    @jax.jit
     def run(limit_terminates):
         env = ending(limit_terminates)
         algorithm = ALGORITHMS[name]()

@@ -1,6 +1,7 @@
 import functools
 import inspect
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -299,7 +300,7 @@ def test_a_zero_gradient_is_no_step(name, max_backtracks):
     step, _ = compiled_step(name, pg.trust_region, **options)
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates = step(zeros, np.float32(0.01))
-    jax.tree.map(np.testing.assert_array_equal, updates, zeros)
+    chex.assert_trees_all_equal(updates, zeros)
 
 
 def steep(params):

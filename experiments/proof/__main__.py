@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from experiments import proof
-from experiments.proof.broken_variants import BROKEN
+from experiments.proof.broken_variants import VICTIMS, broken_families
 from experiments.proof.case import RANDOM
-from experiments.proof.families import alone, families
+from experiments.proof.families import families
 from experiments.proof.measure import LIMIT, best_constant, exact, measure
 from experiments.proof.report import draw, line, table
 from pgjax.app.machine import about_this_machine
@@ -43,13 +43,14 @@ def main() -> None:
         outcomes += found
         print(*map(line, found), sep="\n", flush=True)
     broken, missed = {}, []
-    for name, (spoil, victim) in BROKEN.items():
-        (found,) = measure(
-            alone(victim), [truths[victim]], num_batches=FEW, spoil=spoil
-        )
-        broken[name] = {"case": victim, "batches": found.batches, "z": found.z}
-        missed += [name] if found.z < LIMIT else []
-        print(f"broken: {name} ({victim}): z {found.z:.0f}", flush=True)
+    for family in broken_families():
+        known = [truths[VICTIMS[case.name]] for case in family.cases]
+        for outcome in measure(family, known, num_batches=FEW):
+            name, z = outcome.name, outcome.z
+            victim = VICTIMS[name]
+            broken[name] = {"case": victim, "batches": outcome.batches, "z": z}
+            missed += [name] if z < LIMIT else []
+            print(f"broken: {name} ({victim}): z {z:.0f}", flush=True)
     best, share = best_constant(RANDOM)
     record = {
         "command": "python -m experiments.proof",

@@ -1,6 +1,6 @@
 """Broken variants of algorithms, each of which the proof must catch.
 
-Each maps an algorithm and a rollout to broken ones.
+Each maps an algorithm, or a rollout, to a broken one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,28 @@ import oracle_envs
 
 import pgjax as pg
 from experiments.gradients import recorder
-from experiments.proof.case import AWAY, CHAIN, CLIPPED, RANDOM, SHIFT
-from experiments.proof.families import alone
+from experiments.proof.case import (
+    AWAY,
+    CHAIN,
+    CLIPPED,
+    RANDOM,
+    SHIFT,
+    Case,
+    Family,
+)
+from experiments.proof.families import alone, families
 
-Broken = tuple[pg.Algorithm, pg.Rollout]
-Spoil = Callable[[pg.Algorithm, pg.Rollout], Broken]
+Spoil = Callable[[pg.Algorithm], pg.Algorithm]
 
 
 def _of_batch(change: Callable[[pg.Transition], pg.Transition]) -> Spoil:
     """The algorithm is given something else than what happened."""
 
-    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+    def spoil(algorithm: pg.Algorithm) -> pg.Algorithm:
         def update(key: Any, learner: Any, batch: Any) -> Any:
             return algorithm.update(key, learner, change(batch))
 
-        return algorithm._replace(update=update), rollout
+        return algorithm._replace(update=update)
 
     return spoil
 
@@ -36,7 +43,7 @@ def _of_batch(change: Callable[[pg.Transition], pg.Transition]) -> Spoil:
 def _of_loss(loss: Callable[[pg.Algorithm, Any, pg.Transition], jax.Array]) -> Spoil:
     """Another loss is descended."""
 
-    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+    def spoil(algorithm: pg.Algorithm) -> pg.Algorithm:
         def update(key: Any, learner: Any, batch: Any) -> Any:
             del key
             grads = jax.grad(lambda params: loss(algorithm, params, batch))(
@@ -45,7 +52,7 @@ def _of_loss(loss: Callable[[pg.Algorithm, Any, pg.Transition], jax.Array]) -> S
             _, state = recorder().update(grads, learner.opt_state)
             return learner._replace(opt_state=state), {}
 
-        return algorithm._replace(update=update), rollout
+        return algorithm._replace(update=update)
 
     return spoil
 
@@ -92,7 +99,7 @@ def as_if_on_policy(batch: pg.Transition) -> pg.Transition:
     return batch._replace(log_prob=new.log_prob(batch.action))
 
 
-def length_biased(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+def length_biased(rollout: pg.Rollout) -> pg.Rollout:
     """Of a fixed number of steps, only the episodes that came to their end count.
 
     A mean over those: an episode that is long is more often cut, and dropped.
@@ -110,7 +117,7 @@ def length_biased(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
         per_episode = done.shape[1] / jnp.sum(done)
         return state, batch._replace(weight=counts * per_episode), ended
 
-    return algorithm, pg.Rollout(whole.init, collect, whole.observe, True)
+    return pg.Rollout(whole.init, collect, whole.observe, True)
 
 
 def every_pair(algorithm: pg.Algorithm, params: Any, batch: Any) -> jax.Array:
@@ -159,7 +166,7 @@ class _Negated(pg.Categorical):
         return -super().entropy()
 
 
-def _least_entropy(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+def _least_entropy(algorithm: pg.Algorithm) -> pg.Algorithm:
     """The algorithm of a case, with a policy whose entropy is negated."""
     del algorithm
     family = alone("a2c, entropy")
@@ -170,17 +177,18 @@ def _least_entropy(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
         distribution, value = network.apply(params, obs)
         return _Negated(distribution.logits), value
 
-    return case.make(network._replace(apply=apply), family.task.gamma), rollout
+    return case.make(network._replace(apply=apply), family.task.gamma)
 
 
 def _of_case(name: str) -> Spoil:
     """The algorithm of another case."""
 
-    def spoil(algorithm: pg.Algorithm, rollout: pg.Rollout) -> Broken:
+    def spoil(algorithm: pg.Algorithm) -> pg.Algorithm:
+        del algorithm
         family = alone(name)
         (case,) = family.cases
         network = oracle_envs.network(family.task, case.critic)
-        return case.make(network, family.task.gamma), rollout
+        return case.make(network, family.task.gamma)
 
     return spoil
 
@@ -220,7 +228,6 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         _of_batch(truncation_as_termination),
         "a2c, truncation, perfect critic",
     ),
-    "length-biased tail": (length_biased, "reinforce, chain, none, episodes"),
     "(N,) against (N, 1)": (_of_loss(every_pair), "reinforce, no baseline"),
     "padding counts": (_of_batch(padding_counts), "reinforce, leave one out"),
     "no stop-gradient on the target": (
@@ -252,3 +259,38 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     ),
     "RLOO: its own reward in the mean": (_of_case("dr_grpo, sum"), "rloo, sum"),
 }
+# And that of a rollout.
+LENGTH_BIASED = "length-biased tail", "reinforce, chain, none, episodes"
+VICTIMS = {name: victim for name, (_, victim) in BROKEN.items()}
+VICTIMS |= dict([LENGTH_BIASED])
+
+
+def broken_cases(family: Family) -> list[Case]:
+    """The broken variants of its cases, which have the rollouts of all of them."""
+    cases = {case.name: case for case in family.cases}
+    return [
+        _broken(name, spoil, cases[victim])
+        for name, (spoil, victim) in BROKEN.items()
+        if victim in cases
+    ]
+
+
+def _broken(name: str, spoil: Spoil, case: Case) -> Case:
+    def make(network: pg.Network, gamma: float) -> pg.Algorithm:
+        return spoil(case.make(network, gamma))
+
+    return case._replace(name=name, make=make)
+
+
+def with_broken_rollouts() -> Family:
+    """One whose rollouts are broken, and nothing else."""
+    name, victim = LENGTH_BIASED
+    family = alone(victim)
+    (case,) = family.cases
+    return family._replace(cases=[case._replace(name=name)], spoil=length_biased)
+
+
+def broken_families() -> list[Family]:
+    """All of them."""
+    found = [family._replace(cases=broken_cases(family)) for family in families()]
+    return [*(family for family in found if family.cases), with_broken_rollouts()]

@@ -59,6 +59,7 @@ class Family(NamedTuple):
     length: int | None = None  # of an unroll; None for complete episodes
     ordered: bool = False  # whether it matters which environment did what
     train_steps: int = 1  # the last one's gradient is looked at
+    spoil: Callable[[pg.Rollout], pg.Rollout] | None = None  # what breaks its rollouts
 
 
 def weighed(factor: float, oracle: Oracle) -> Oracle:

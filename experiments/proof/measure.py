@@ -16,7 +16,6 @@ from oracles.moments import Moments, moments
 from scipy import stats
 
 import pgjax as pg
-from experiments.proof.broken_variants import Spoil
 from experiments.proof.case import Case, Family
 
 REPLICATES = 4096  # side by side
@@ -46,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 def gradients(
-    family: Family, num_batches: int, *, seed: int = 0, spoil: Spoil | None = None
+    family: Family, num_batches: int, *, seed: int = 0
 ) -> Iterator[list[np.ndarray]]:
     """(REPLICATES, D) gradients at a time of each case, as a train step computes them.
 
@@ -54,7 +53,6 @@ def gradients(
       family: the estimators.
       num_batches: how many, about.
       seed: of the random numbers.
-      spoil: maps the algorithm and the rollout to broken ones, in a family of one.
     """
     task = family.task
     env = pg.make_env(oracle_envs.env_name(task))
@@ -67,9 +65,8 @@ def gradients(
         if family.length is None
         else pg.unroll(env, family.num_envs, family.length)
     )
-    if spoil is not None:
-        (broken,) = algorithms
-        algorithms[0], rollout = spoil(broken, rollout)
+    if family.spoil is not None:
+        rollout = family.spoil(rollout)
     algorithm = _together(algorithms)
 
     @jax.jit
@@ -153,11 +150,10 @@ def measure(
     truths: Sequence[Moments],
     *,
     num_batches: int,
-    spoil: Spoil | None = None,
 ) -> list[Outcome]:
     """Averages the gradients of so many batches, or a few more, and compares."""
     sums = [_Sums() for _ in family.cases]
-    for found in gradients(family, num_batches, spoil=spoil):
+    for found in gradients(family, num_batches):
         for each, g in zip(sums, found, strict=True):
             each.add(g)
     return [

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from quick_compilation import with_flags
 
 import pgjax as pg
 from pgjax._internal.agents import in_batches, over_active, pad_agents
@@ -50,7 +52,7 @@ print("equal")
 
 def test_agents_on_four_devices_are_the_agents_alone():
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": with_flags("--xla_force_host_platform_device_count=4"),
         "JAX_PLATFORMS": "cpu",
     }
     process = subprocess.run(
@@ -148,4 +150,4 @@ def test_who_shares_a_block_changes_nobodys_bits():
         agents = state.learner.params, state.recent_returns
         results.append(jax.tree.map(lambda x: np.asarray(x)[[0, 2, 4]], agents))
     for other in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, results[0], other)
+        chex.assert_trees_all_equal(results[0], other)

@@ -1,5 +1,6 @@
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,12 +34,7 @@ def rows(block):
     return block["x"] * block["y"][..., None]
 
 
-def assert_close(actual, expected):
-    jax.tree.map(
-        lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6),
-        actual,
-        expected,
-    )
+assert_close = partial(chex.assert_trees_all_close, rtol=1e-5, atol=1e-6)
 
 
 @each_block_size

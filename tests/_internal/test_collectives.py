@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import probes
 import pytest
+from quick_compilation import with_flags
 
 import pgjax as pg
 from pgjax._internal import collectives
@@ -340,7 +341,7 @@ print("fine")
 
 
 def test_training_on_two_devices():
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = with_flags("--xla_force_host_platform_device_count=2")
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)],
         env=os.environ | {"XLA_FLAGS": flags},

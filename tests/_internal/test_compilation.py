@@ -111,6 +111,8 @@ def stepping(env):
     return call
 
 
+# Of gymnax's, whose parts are others, one of each driver.
+OF_GYMNAX = ("evaluate sampled", "sweep floats", "train by steps")
 CALLS = {
     f"{name} {what}": functools.partial(make, env, **options)
     for name, env in ENVS.items()
@@ -127,6 +129,7 @@ CALLS = {
         "train": (training, {}),
         "train by steps": (stepping, {}),
     }.items()
+    if name == "user" or what in OF_GYMNAX
 }
 
 

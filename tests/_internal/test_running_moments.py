@@ -1,5 +1,6 @@
 """Running moments against those of all samples at once, in float64."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +52,7 @@ def test_moments_merged_in_pieces_are_those_of_all_samples(shape):
 def test_the_first_samples_may_all_be_padding():
     x, weight = samples(0)
     moments = update_moments(start(2), x * np.nan, np.zeros_like(weight))
-    jax.tree.map(np.testing.assert_array_equal, moments, start(2))
+    chex.assert_trees_all_equal(moments, start(2))
     assert_moments(update_moments(moments, x, weight), kept([(x, weight)]))
 
 

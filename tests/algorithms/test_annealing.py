@@ -75,7 +75,7 @@ def updated(name, optimizer, batch, num_updates, **others):
     make, options = ALGORITHMS[name]
     algorithm = make(NETWORK, optimizer, **options | others)
     batch = jax.tree.map(jnp.asarray, batch)
-    update = probes.quick_jit(lambda learner: algorithm.update(KEY, learner, batch))
+    update = jax.jit(lambda learner: algorithm.update(KEY, learner, batch))
     learner = pg.Learner(batches.PARAMS, optimizer.init(batches.PARAMS))
     for _ in range(num_updates):
         learner, metrics = update(learner)

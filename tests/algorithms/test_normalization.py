@@ -184,7 +184,7 @@ def test_policy_and_update_see_the_same_numbers_after_a_rollout():
     env = pg.make_env("Noise-probe")._replace(action_space=actions)
     rollout = pg.unroll(env, NUM_ENVS, NUM_STEPS)
 
-    @probes.quick_jit
+    @jax.jit
     def step(key, state):
         envs, batch, _ = rollout.collect(
             key, algorithm.policy, state.learner.params, state.rollout_state
@@ -412,7 +412,7 @@ def test_complete_episodes_start_from_a_running_return_of_zero():
     network = probes.linear_network()
     algorithm = pg.scale_rewards(pg.reinforce(network, optax.sgd(0.1)))
     rollout = pg.episodes(env, 16)
-    state, _ = probes.quick_jit(
-        lambda key: pg.train(key, rollout, algorithm, num_updates=2)
-    )(jax.random.key(0))
+    state, _ = jax.jit(lambda key: pg.train(key, rollout, algorithm, num_updates=2))(
+        jax.random.key(0)
+    )
     assert np.all(state.learner.running_return == 0.0)

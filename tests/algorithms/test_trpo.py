@@ -201,7 +201,7 @@ def history(request):
         )
         return after, (old, new, metrics)
 
-    @probes.quick_jit
+    @jax.jit
     def play(key):
         state = pg.init_train_state(key, rollout, algorithm)
         return jax.lax.scan(step, state, length=20)[1]
@@ -293,7 +293,7 @@ def test_probes_are_solved_from_every_seed(name):
 def test_a_continuous_probe_is_solved():
     algorithm = pg.trpo(probes.gaussian_network(1), optax.adam(0.1), max_kl=0.1)
     rollout = pg.unroll(pg.make_env("Target-probe"), 32, 4)
-    run = probes.quick_jit(
+    run = jax.jit(
         functools.partial(
             pg.train, rollout=rollout, algorithm=algorithm, num_updates=40
         )

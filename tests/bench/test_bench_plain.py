@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import probes
 import pytest
 from batches import RECORDER, assert_close
 
@@ -74,7 +73,7 @@ def both_updates(twin, algorithm, optimizer, time=0):
         ]
         return batch, *changes
 
-    return probes.quick_jit(run)(jax.random.key(0))
+    return jax.jit(run)(jax.random.key(0))
 
 
 def perturbed(x):
@@ -144,8 +143,8 @@ def test_ppo_sees_every_sample_in_each_epoch(env):
 def test_networks_start_alike(env, make):
     ours = pg.mlp_policy(env) if make is plain.Policy else pg.actor_critic(env)
     key, obs = jax.random.key(0), jnp.zeros((1, 4))
-    got = convert(probes.quick_jit(make(2).init)(key, obs))
-    want = probes.quick_jit(ours.init)(key, obs)
+    got = convert(jax.jit(make(2).init)(key, obs))
+    want = jax.jit(ours.init)(key, obs)
     assert jax.tree.map(jnp.shape, got) == jax.tree.map(jnp.shape, want)
 
     def spread(x):
@@ -174,7 +173,7 @@ def test_learns_as_fast(env):
         return pg.train(key, rollout, ours, num_updates=num_updates)[1]
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    got, want = (probes.quick_jit(jax.vmap(f))(keys) for f in (train_twin, train_ours))
+    got, want = (jax.jit(jax.vmap(f))(keys) for f in (train_twin, train_ours))
     for metrics in got, want:
         np.testing.assert_array_equal(metrics["episodes"], num_envs)
         steps = metrics["env_steps"] / num_envs

@@ -10,9 +10,15 @@ from oracles import estimators, gaussian, tabular
 from oracles.moments import moments
 
 import pgjax as pg
-from experiments.proof.broken_variants import BROKEN
+from experiments.proof.broken_variants import (
+    BROKEN,
+    VICTIMS,
+    broken_cases,
+    broken_families,
+    with_broken_rollouts,
+)
 from experiments.proof.case import SHIFT
-from experiments.proof.families import alone, families
+from experiments.proof.families import families
 from experiments.proof.measure import LIMIT, best_constant, measure, truth
 from experiments.proof.measure import exact as exact_moments
 
@@ -31,7 +37,12 @@ def exact(name):
 @functools.cache
 def outcomes(family_name):
     family = FAMILIES[family_name]
-    truths = [exact(case.name) for case in family.cases]
+    # The broken variants of its cases have the same rollouts, and the same program.
+    return measured(family._replace(cases=[*family.cases, *broken_cases(family)]))
+
+
+def measured(family):
+    truths = [exact(VICTIMS.get(case.name, case.name)) for case in family.cases]
     found = measure(family, truths, num_batches=FEW)
     return {outcome.name: outcome for outcome in found}
 
@@ -159,9 +170,18 @@ def test_training_has_the_gradient_and_the_variance(name):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_broken_is_caught(name):
-    spoil, victim = BROKEN[name]
-    (outcome,) = measure(alone(victim), [exact(victim)], num_batches=FEW, spoil=spoil)
+    family, _ = CASES[VICTIMS[name]]
+    assert outcomes(family.name)[name].z > LIMIT
+
+
+def test_rollouts_that_are_broken_are_caught():
+    (outcome,) = measured(with_broken_rollouts()).values()
     assert outcome.z > LIMIT
+
+
+def test_every_broken_variant_has_a_family():
+    names = [case.name for family in broken_families() for case in family.cases]
+    assert sorted(names) == sorted(VICTIMS)
 
 
 def test_baselines_reduce_the_variance():

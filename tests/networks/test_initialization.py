@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from probes import quick_jit
 
 from pgjax.networks.initialization import draw, polar_factor, scales_of
 
@@ -15,7 +14,7 @@ NUM_DRAWS = 2000
 
 def drawn(initializer, num_draws):
     keys = jax.random.split(jax.random.key(0), num_draws)
-    return quick_jit(jax.vmap(lambda key: draw(key, LIKE, SCALES, initializer)))(keys)
+    return jax.jit(jax.vmap(lambda key: draw(key, LIKE, SCALES, initializer)))(keys)
 
 
 def test_torchs_scales_are_one_over_the_root_of_the_inputs():
@@ -62,7 +61,7 @@ def test_kernels_of_one_shape_are_independent():
 def test_polar_factor_is_that_of_the_singular_value_decomposition():
     x = jax.random.normal(jax.random.key(1), (3, 7, 4))
     left, _, right = np.linalg.svd(np.asarray(x, np.float64), full_matrices=False)
-    np.testing.assert_allclose(quick_jit(polar_factor)(x), left @ right, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(polar_factor)(x), left @ right, atol=1e-4)
 
 
 def test_the_program_draws_once():

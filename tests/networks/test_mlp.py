@@ -441,7 +441,7 @@ def dots(network, obs):
         outputs = policy.log_prob(policy.sample(jax.random.key(0)))
         return jnp.sum(outputs) + (0.0 if value is None else jnp.sum(value))
 
-    params = network.init(jax.random.key(0), obs)
+    params = jax.eval_shape(network.init, jax.random.key(0), obs)
     text = str(jax.make_jaxpr(jax.value_and_grad(total))(params))
     said = re.findall(r" precision=\(Precision\.(\w+), Precision\.(\w+)\)", text)
     return text.count("dot_general["), Counter(said)

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -125,9 +126,8 @@ def test_what_is_told_moves_no_parameter(algorithm, given, changed):
         _, rollout, learner, _ = experiment
         state = pg.init_train_state(jax.random.key(0), rollout, learner)
         step = jax.jit(lambda s, r=rollout, a=learner: pg.train_step(s, r, a)[0])
-        params.append(jax.tree.leaves(step(state).learner.params))
-    for one, other in zip(*params, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+        params.append(step(state).learner.params)
+    chex.assert_trees_all_close(*params, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["value_clip", "target_kl"])
