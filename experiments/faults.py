@@ -101,8 +101,9 @@ def newest(out: pathlib.Path) -> int:
 
 def differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     """The files of results that are not equal, byte for byte."""
-    names = "params.npz", "metrics.csv"
-    return [x for x in names if (one / x).read_bytes() != (other / x).read_bytes()]
+    names = "params.npz", "metrics.csv", "params_best.npz", "evaluations.csv"
+    there = [x for x in names if (one / x).exists() or (other / x).exists()]
+    return [x for x in there if (one / x).read_bytes() != (other / x).read_bytes()]
 
 
 def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:
@@ -116,7 +117,8 @@ def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:
     mesh = choose_mesh(config, config.seeds, None)
     programs = compile_programs(config, experiment, agents, mesh, [])
     work = programs.fill(np.ones(config.seeds, np.int32))
-    state = programs.init(*programs.inputs)
+    left = programs.fill(np.full(config.seeds, 2**31 - 1, np.int32))
+    state, values = programs.init(*programs.inputs), programs.inputs[1]
     speeds: dict[str, list[float]] = {"with": [], "without": []}
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -128,7 +130,7 @@ def overhead(pairs: int, seconds: float = 10.0) -> dict[str, object]:
             if name == "with":
                 checkpoints.save(i, programs.slots.real(state))
             while time.perf_counter() - start < seconds:
-                state, metrics = programs.chunk(work, state, programs.inputs[1])
+                state, metrics = programs.chunk(work, state, left, values)
                 steps += int(np.asarray(metrics["env_steps"]).sum(dtype=np.int64))
             if i >= 2:
                 speeds[name].append(steps / (time.perf_counter() - start))

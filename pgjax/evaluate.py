@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ class Games(NamedTuple):
     env_state: object  # leaves (N, ...)
     returns: Array  # (N,) float32
     lengths: Array  # (N,) int32
+    truncated: Array  # (N,) bool: it has ended, and not in a terminal state
 
 
 def evaluate(
@@ -69,20 +70,26 @@ def evaluate(
     check_is(Callable, "algorithm.policy", policy=policy)
     num_episodes = as_count("num_episodes", num_episodes)
     if isinstance(greedy, bool | np.bool_):  # then only one of the actions is computed
-        play = partial(_play, env, policy, num_episodes, bool(greedy))
-        return jit_once(play)(key, params)
-    play = partial(_play, env, policy, num_episodes)
-    return jit_once(play)(jnp.asarray(greedy, bool), key, params)
+        returns_of = partial(_returns, env, policy, num_episodes, bool(greedy))
+        return jit_once(returns_of)(key, params)
+    returns_of = partial(_returns, env, policy, num_episodes)
+    return jit_once(returns_of)(jnp.asarray(greedy, bool), key, params)
 
 
-def _play(
+def _returns(*arguments: Any) -> tuple[Array, Array]:
+    games = play(*arguments)
+    return games.returns, games.lengths
+
+
+def play(
     env: Env,
     policy: PolicyFn,
     num_episodes: int,
     greedy: Array | bool,
     key: Key,
     params: Params,
-) -> tuple[Array, Array]:
+) -> Games:
+    """The games of `evaluate`, all of which have ended; to be jitted."""
     check_env(env, num_episodes)
 
     def step(games: Games) -> Games:
@@ -96,7 +103,8 @@ def _play(
         )
         gain = jnp.where(games.alive, reward, 0.0).astype(jnp.float32)
         alive = games.alive & ~(terminated | truncated)
-        return Games(time, alive, obs, env_state, games.returns + gain, lengths)
+        cut = games.truncated | (games.alive & truncated & ~terminated)
+        return Games(time, alive, obs, env_state, games.returns + gain, lengths, cut)
 
     obs, env_state = env.reset(_keys(key, jnp.int32(0))[0], num_episodes)
     check_policy(env, policy, params, obs)
@@ -107,9 +115,9 @@ def _play(
         env_state=env_state,
         returns=jnp.zeros(num_episodes, jnp.float32),
         lengths=jnp.zeros(num_episodes, jnp.int32),
+        truncated=jnp.zeros(num_episodes, bool),
     )
-    games = jax.lax.while_loop(lambda games: any_agent(games.alive), step, games)
-    return games.returns, games.lengths
+    return jax.lax.while_loop(lambda games: any_agent(games.alive), step, games)
 
 
 def _keys(key: Key, time: Array) -> Key:

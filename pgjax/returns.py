@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from pgjax._internal.checks import (
     as_count,
+    check_arrays,
     check_broadcasts,
     check_positive,
     check_steps,
@@ -60,6 +61,7 @@ def discounted_returns(
     >>> print(discounted_returns(reward, no, no, gamma=0.5))
     [1.75 1.5  1.  ]
     """
+    check_arrays(reward=reward)
     return lambda_returns(
         reward, jnp.zeros_like(reward), terminated, truncated, gamma=gamma
     )
@@ -168,7 +170,13 @@ def gae(
     >>> print(gae(reward, value, jnp.array([2., 3., 4.]), end, no, gamma=1., lam=1.))
     [ 2.  0. -2.]
     """
-    check_steps(reward=reward, value=value)
+    check_steps(
+        reward=reward,
+        value=value,
+        next_value=next_value,
+        terminated=terminated,
+        truncated=truncated,
+    )
     reward, value, next_value = at_least_float32(reward, value, next_value)
     returns = lambda_returns(
         reward, next_value, terminated, truncated, gamma=gamma, lam=lam

@@ -6,6 +6,7 @@ their arrays is wrong.
 
 from __future__ import annotations
 
+import inspect
 import operator
 import typing
 from collections.abc import Callable, Mapping
@@ -18,8 +19,24 @@ import numpy as np
 from pgjax.types import Array, Numeric
 
 
+def check_arrays(**arrays: Array) -> None:
+    """Raises TypeError for a list or tuple, which JAX takes for no array."""
+    for name, array in arrays.items():
+        if isinstance(array, list | tuple):
+            raise TypeError(
+                f"{name} must be an array, got a {type(array).__name__}; write "
+                f"jnp.asarray({name})"
+            )
+
+
 def check_same_shape(**arrays: Array) -> None:
-    """Raises ValueError, with every name and shape, unless all shapes are equal."""
+    """Raises unless all are arrays of one shape.
+
+    Raises:
+      TypeError: for a list or tuple, naming it.
+      ValueError: for other shapes, with every name and shape.
+    """
+    check_arrays(**arrays)
     shapes = {name: jnp.shape(array) for name, array in arrays.items()}
     if len(set(shapes.values())) != 1:
         listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -31,7 +48,7 @@ def check_steps(**arrays: Array) -> None:
 
     Raises:
       ValueError: for a shape that does not fit.
-      TypeError: for a `terminated` or `truncated` that is not boolean.
+      TypeError: for a list, or a `terminated` or `truncated` that is not boolean.
     """
     check_same_shape(**arrays)
     name, first = next(iter(arrays.items()))
@@ -60,6 +77,28 @@ def check_broadcasts(reward: Array, **coefficients: Numeric) -> None:
                 f"steps' {jnp.shape(reward)} axis by axis; pass a scalar, or axes of "
                 "size 1, such as (1, N) for one number per environment"
             )
+
+
+def check_takes(function: Callable, arguments: str, example: str, name: str) -> None:
+    """Raises TypeError unless a function can be called with so many arguments.
+
+    Args:
+      function: what a user gave.
+      arguments: their names, such as "returns, weight, value".
+      example: of such a function.
+      name: of the function.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # one that does not say
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is called with ({arguments}), as {example} is, and this one takes "
+            f"{signature}: {error}"
+        ) from None
 
 
 def check_is(kind: Any, example: str, **arguments: Any) -> None:

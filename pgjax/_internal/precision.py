@@ -35,6 +35,9 @@ def working_dtype(*arrays: Any) -> Any:
     >>> print(working_dtype(jnp.bfloat16(1.0), jnp.int32(1)))
     float32
     """
+    for x in arrays:
+        if isinstance(x, list | tuple):
+            raise TypeError(f"an array is needed, got a {type(x).__name__}: {x!r:.60}")
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(*arrays)
         if not jnp.issubdtype(dtype, jnp.floating):

@@ -14,6 +14,7 @@ from pgjax._internal.checks import (
     check_choice,
     check_flags,
     check_not_negative,
+    check_takes,
     check_unit_interval,
 )
 from pgjax._internal.collectives import named, takes_axis_name
@@ -114,6 +115,7 @@ def reinforce(
         raise ValueError(
             f"baseline must be a function, such as pg.leave_one_out, got {baseline!r}"
         )
+    check_takes(baseline, "returns, weight, value", "pg.leave_one_out", name="baseline")
 
     value_fn = value_of(network)
 

@@ -1,9 +1,12 @@
 """The `pgjax` command, and from Python `pg.app.train`: files, screens, processes.
 
+`pg.app.presets` and `pg.app.preset` tell the settings that have a name.
+
 The library knows nothing of it.
 """
 
 from pgjax.app.errors import UsageError
+from pgjax.app.settings.presets import preset, presets
 from pgjax.app.training import Run, train
 
-__all__ = ["Run", "UsageError", "train"]
+__all__ = ["Run", "UsageError", "preset", "presets", "train"]

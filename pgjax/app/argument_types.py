@@ -30,20 +30,13 @@ def reader_of(option: Any, *, grid: bool) -> Any:
     """What turns the text of an option into its value."""
     readers = {int: count, bool: yes_or_no}
     read = readers.get(option.type, option.type)
-    if (grid or option.many) and option.several:
+    if option.several and (grid or option.many or option.type is int):
 
         def read_tuple(text: str) -> tuple:
             return tuple(read(part) for part in text.split(","))
 
         read_tuple.__name__ = f"{option.type.__name__},..."
         return read_tuple
-    if option.several and option.type is int:  # 64 64, and 64,64 as in a grid
-
-        def read_some(text: str) -> Any:
-            return tuple(map(read, text.split(","))) if "," in text else read(text)
-
-        read_some.__name__ = read.__name__
-        return read_some
     if not option.optional or option.type is str:
         return read
 

@@ -317,20 +317,23 @@ def _add_option(
             help=argparse.SUPPRESS,
         )
     elif default not in (None, ()):
-        shown = " ".join(map(str, default)) if option.several else default
+        shown = default
+        if option.several:
+            shown = ("," if option.type is int else " ").join(map(str, default))
         text += f" (default: {shown})" if "default" not in text else ""
     elif option.optional and "none" not in text and "default" not in text:
         text += " (default: none)"
     named = option.choices or option.type is str
     metavar = None if named else option.type.__name__.upper()
-    if several and option.several:
+    widths = option.several and option.type is int  # 64,64 is one value
+    if option.several and (several or widths):
         metavar = f"{metavar},{metavar}"
     group.add_argument(
         flag,
         type=reader_of(option, grid=several),
         choices=option.choices or None,
         metavar="YES/NO" if option.type is bool else metavar,
-        nargs="+" if option.several or several else None,
+        nargs="+" if several or (option.several and not widths) else None,
         help=text.removesuffix(", without default"),
     )
 
@@ -338,22 +341,44 @@ def _add_option(
 def _about_unknown(unknown: list[str], parser: Parser, named: Named | None) -> str:
     """Whose option it is, where it is one of another algorithm; or which was meant."""
     from pgjax import algorithms
-    from pgjax.app.settings.signature_options import algorithm_options, nearest
+    from pgjax.app.settings.signature_options import (
+        algorithm_options,
+        familiar,
+        nearest,
+    )
 
     flag = unknown[0].partition("=")[0]
     name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-    owners = [x for x in algorithms.__all__ if name in algorithm_options(x)]
+    everyone = {x for a in algorithms.__all__ for x in algorithm_options(a)}
+    meant = name if name in everyone else familiar(name)
+    owners = [x for x in algorithms.__all__ if meant in algorithm_options(x)]
     told = f"unrecognized arguments: {' '.join(unknown)}"
     if not flag.startswith("--"):
         before = _flag_before(unknown[0], named.rest if named else [])
+        if before == "--hidden":
+            return f"{told}; --hidden has one value here: layers are written as 32,32"
         return f"{told}; {before} has one value here" if before else told
-    if named is not None and owners:
+    if named is not None and owners and meant != name:
+        who = _listed(owners)
+        if named.algorithm not in owners:
+            verb = "has" if len(owners) == 1 else "have"
+            return f"{told}; it is {_flag(meant)}, which {who} {verb}"
+    elif named is not None and owners:
         verb = "has" if len(owners) == 1 else "have"
-        who = " and ".join(owners)
+        who = _listed(owners)
         return f"{named.algorithm} has no option {flag}, which {who} {verb}"
     names = {action.dest for action in parser._actions}
-    meant = nearest(name, names)
-    return f"{told}; perhaps --{meant.replace('_', '-')} is meant" if meant else told
+    found = nearest(name, names)
+    return f"{told}; perhaps {_flag(found)} is meant" if found else told
+
+
+def _listed(names: list[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _flag_before(word: str, words: list[str]) -> str | None:

@@ -37,11 +37,23 @@ class Run(NamedTuple):
         return self.directory / "metrics.csv"
 
     @property
+    def evaluations(self) -> pathlib.Path:
+        """The table of evaluations while training, if it was given `eval_every`."""
+        return self.directory / "evaluations.csv"
+
+    @property
     def trained(self) -> list[Any]:
         """Its groups of agents, with `config`, `experiment`, `agents` and `params`."""
         from pgjax.app.play.evaluate_run import load
 
         return list(load(self.directory))
+
+    @property
+    def best(self) -> list[Any]:
+        """The same with the best parameters, if it was given `eval_every`."""
+        from pgjax.app.play.evaluate_run import load
+
+        return list(load(self.directory, "best"))
 
 
 def train(
@@ -100,6 +112,7 @@ def train(
     """
     from pgjax.app.prepare_jax import prepare_jax
     from pgjax.app.runs.progress import begin_again
+    from pgjax.app.settings.spelling import spelled_as_python
 
     given = {**locals()}
     own = {k: x for k, x in inspect.signature(train).parameters.items() if k in given}
@@ -115,7 +128,8 @@ def train(
     settings = {name: as_plain(x) for name, x in settings.items()}
     prepare_jax()
     begin_again()
-    directory, code = run_command("train", {**options, **settings})
+    with spelled_as_python():
+        directory, code = run_command("train", {**options, **settings})
     if code >= 128:
         raise KeyboardInterrupt(f"stopped; pgjax.app.train(resume={str(directory)!r})")
     return Run(directory)
@@ -160,6 +174,7 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
     """
     from pgjax.app.runs import run
     from pgjax.app.settings.config_file import read_config
+    from pgjax.app.settings.spelling import spelled_as_file
 
     left = dict(given)
     execution = Execution(**_taken(left, *Execution._fields))
@@ -176,18 +191,20 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
         return pathlib.Path(resumed), run.resume(pathlib.Path(resumed), left, execution)
     own = _taken(left, "out", "agents_at_once")
     recorded: dict[str, Any] = {}
-    asked = left
+    asked, in_file = left, set[str]()
     if path := left.pop("config", None):
         file = read_config(pathlib.Path(path))
         asked, recorded = _with_file(file, left)
         if "log" not in given:
             execution = execution._replace(log=file.log)
         own.setdefault("agents_at_once", file.agents_at_once)
+        in_file = {*file.settings, "log", "algorithm", "preset"}
     about = {"algorithm": "reinforce", "preset": "default"}
     algorithm, preset = (
         asked.pop(name, recorded.pop(name, about[name])) for name in about
     )
-    return run.start(algorithm, preset, asked, execution, recorded=recorded, **own)
+    with spelled_as_file(pathlib.Path(path or ""), in_file, set(given)):
+        return run.start(algorithm, preset, asked, execution, recorded=recorded, **own)
 
 
 def _taken(given: dict[str, Any], *names: str) -> dict[str, Any]:

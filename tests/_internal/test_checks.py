@@ -185,3 +185,50 @@ def test_scalars_that_are_traced_become_floats():
 def test_scalars_are_scalars():
     with pytest.raises(ValueError, match=r"^x must be one number.*pg.sweep"):
         as_scalars(x=jnp.ones(2))
+
+
+STEPS, NO = jnp.ones(3), jnp.zeros(3, bool)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda x: pg.gae(x, STEPS, STEPS, NO, NO, gamma=0.9, lam=0.9), "reward"),
+        (lambda x: pg.gae(STEPS, STEPS, x, NO, NO, gamma=0.9, lam=0.9), "next_value"),
+        (
+            lambda x: pg.gae(STEPS, STEPS, STEPS, x, NO, gamma=0.9, lam=1.0),
+            "terminated",
+        ),
+        (lambda x: pg.discounted_returns(x, NO, NO, gamma=0.9), "reward"),
+        (lambda x: pg.policy_gradient_loss(STEPS, x), "advantage"),
+        (lambda x: pg.grpo_advantages(x, group_size=3), "an array"),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_is_no_array(call, name, kind):
+    with pytest.raises(TypeError, match=rf"{name}.* got a {kind.__name__}"):
+        call(kind([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "takes"),
+    [
+        (lambda returns: returns, r"\(returns\)"),
+        (lambda returns, weight: returns, r"\(returns, weight\)"),
+        (lambda: 0.0, r"\(\)"),
+        (lambda returns, weight, value, more: 0.0, r"\(returns, weight, value, more\)"),
+    ],
+)
+def test_a_baseline_that_takes_other_arguments_is_told(baseline, takes):
+    says = rf"baseline is called with \(returns, weight, value\).* takes {takes}: "
+    with pytest.raises(TypeError, match=says):
+        pg.reinforce(pg.mlp_policy(ENV, (4,)), optax.adam(0.1), baseline=baseline)
+
+
+def test_a_baseline_may_take_more_that_has_a_default():
+    for baseline in (
+        lambda returns, weight, value=None, axis_name=None: returns,
+        lambda *everything: everything[0],
+        lambda returns, *others, **named: returns,
+    ):
+        pg.reinforce(pg.mlp_policy(ENV, (4,)), optax.adam(0.1), baseline=baseline)

@@ -204,7 +204,7 @@ def test_stopping_when_solved_freezes_each_agent_at_its_own_update(tmp_path):
         (["--learning-rate", "0"], "--learning-rate must be"),
         (["--learning-rate", "inf"], "--learning-rate must be"),
         (["--learning-rate", "fast"], "invalid float value: 'fast'"),
-        (["--hidden", "64", "0"], "--hidden must be at least 1, got 0"),
+        (["--hidden", "64,0"], "--hidden must be at least 1, got 0"),
         (["--entropy-coefficient", "-1"], "--entropy-coefficient must be 0 or more"),
         (["--baseline", "best"], "invalid choice: 'best'"),
         (["--reduction", "max"], "invalid choice: 'max'"),
@@ -354,9 +354,9 @@ def _exit_code(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["ppo", "--lam", "0.5", "--hidden", "8", "8"],
-        ["--lam", "0.5", "--hidden", "8", "8", "ppo"],
-        ["--hidden", "8", "8", "--lam", "0.5", "ppo", "--env", "CartPole-v1"],
+        ["ppo", "--lam", "0.5", "--hidden", "8,8"],
+        ["--lam", "0.5", "--hidden", "8,8", "ppo"],
+        ["--hidden", "8,8", "--lam", "0.5", "ppo", "--env", "CartPole-v1"],
     ],
 )
 def test_the_algorithm_may_stand_anywhere(arguments, monkeypatch):
@@ -366,7 +366,7 @@ def test_the_algorithm_may_stand_anywhere(arguments, monkeypatch):
     )
     assert main(["train", *arguments]) == 0
     ((algorithm, _, given, _),) = seen
-    assert (algorithm, given["hidden"], given["lam"]) == ("ppo", [8, 8], 0.5)
+    assert (algorithm, given["hidden"], given["lam"]) == ("ppo", (8, 8), 0.5)
 
 
 def test_no_arguments_are_told_what_is_missing(capsys):

@@ -66,9 +66,9 @@ def test_a_run_goes_on_from_python(tmp_path):
     assert [row["seed"] for row in again.summary["agents"]] == [0, 1, 2]
     with pytest.raises(UsageError, match="is complete: there is nothing to resume"):
         pg.app.train(resume=out, quiet=True)
-    with pytest.raises(UsageError, match=r"--algorithm ppo \(the run: reinforce\)"):
+    with pytest.raises(UsageError, match=r"algorithm ppo \(the run: reinforce\)"):
         pg.app.train("ppo", resume=out)
-    with pytest.raises(UsageError, match="was started, without --config"):
+    with pytest.raises(UsageError, match="was started, without config"):
         pg.app.train(resume=out, config="a.toml")
 
 
@@ -161,20 +161,20 @@ def test_numbers_of_numpy_and_jax_are_numbers(asked, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"devices": "2"}, "--devices must be an integer, got '2'"),
-        ({"devices": 1.5}, "--devices must be an integer, got 1.5"),
-        ({"agents_at_once": "2"}, "--agents-at-once must be an integer, got '2'"),
+        ({"devices": "2"}, "devices must be an integer, got '2'"),
+        ({"devices": 1.5}, "devices must be an integer, got 1.5"),
+        ({"agents_at_once": "2"}, "agents_at_once must be an integer, got '2'"),
         ({"checkpoint_every": "a"}, "checkpoint_every must be int or float, got 'a'"),
-        ({"log": "paper"}, "--log must be one of none, parquet, .*, got 'paper'"),
+        ({"log": "paper"}, "log must be one of none, parquet, .*, got 'paper'"),
         ({"log": 3}, "log must be tuple or list, got 3"),
         ({"out": 5}, "out must be str, got 5"),
         ({"quiet": "yes"}, "quiet must be bool, got 'yes'"),
         ({"preset": ["a"]}, "preset must be str"),
         ({"algorithm": 3}, "algorithm must be str, got 3"),
-        ({"env_options": {3: 4}}, "--env-options takes names and plain values, got 3"),
-        ({"env_options": {"a": {1, 2}}}, "--env-options takes names and plain"),
-        ({"hidden": {4}}, "--hidden must be ints"),
-        ({"seeds": True}, "--seeds must be int, got True"),
+        ({"env_options": {3: 4}}, "env_options takes names and plain values, got 3"),
+        ({"env_options": {"a": {1, 2}}}, "env_options takes names and plain"),
+        ({"hidden": {4}}, "hidden must be ints"),
+        ({"seeds": True}, "seeds must be int, got True"),
     ],
 )
 def test_what_python_cannot_ask_for_is_told(given, says, tmp_path):
@@ -198,24 +198,28 @@ def test_help_has_the_defaults_of_the_file(tmp_path, capsys):
     [
         ("gamma =", "run.toml is damaged: it is not TOML"),
         (b"\xff", "run.toml is damaged: it is not TOML"),
-        ("gama = 0.5", "no option --gama of reinforce: perhaps --gamma is meant"),
-        ("gamma = 2.0", "--gamma must be in [0, 1], got 2.0"),
-        ("gamma = '0.5'", "--gamma must be float, got '0.5'"),
-        ("steps = [1, 2]", "--steps has one value in a run"),
+        ("gama = 0.5", "run.toml: no option gama of reinforce: perhaps gamma is meant"),
+        ("gamma = 2.0", "run.toml: gamma must be in [0, 1], got 2.0"),
+        ("gamma = '0.5'", "run.toml: gamma must be float, got '0.5'"),
+        ("steps = [1, 2]", "run.toml: steps has one value in a run"),
+        ("hidden = [4, [5], 4]", "run.toml: hidden has 4 twice: give it once"),
         ("env = ['CartPole-v1']", "env must be a name, got ['CartPole-v1']"),
-        ("env_options = {a = 2020-01-01}", "--env-options takes names and plain"),
+        (
+            "env_options = {a = 2020-01-01}",
+            "run.toml: env_options takes names and plain",
+        ),
         ("devices = 2", "run.toml: --devices is a flag, and no setting of a file"),
-        ("agents-at-once = 0", "--agents-at-once must be at least 1"),
+        ("agents-at-once = 0", "run.toml: agents_at_once must be at least 1"),
         ("num_envs = 4\nnum-envs = 5", "run.toml has num_envs twice"),
         ("[ppo]\ngamma = 0.5", "run.toml has a table [ppo]: settings stand by"),
-        ("algoritm = 'ppo'", "perhaps --algorithm is meant"),
-        ("lr = 0.1", "perhaps --learning-rate is meant"),
+        ("algoritm = 'ppo'", "perhaps algorithm is meant"),
+        ("lr = 0.1", "no option lr of reinforce: perhaps learning_rate is meant"),
         ("algorithm = 'best'", "unknown algorithm 'best'"),
         ("algorithm = 3", "algorithm must be a name, got 3"),
         ("preset = 'best'", "unknown preset 'best' of reinforce"),
         ("log = 3", "log must be names of loggers, got 3"),
-        ("log = ['paper']", "--log must be one of none, parquet"),
-        ("num_steps = 8", "--num-steps would do nothing"),
+        ("log = ['paper']", "run.toml: log must be one of none, parquet"),
+        ("num_steps = 8", "run.toml: num_steps would do nothing"),
     ],
 )
 def test_a_file_that_cannot_be_is_told(content, says, tmp_path, capsys):
@@ -260,6 +264,17 @@ def test_the_algorithm_is_found_wherever_it_stands(words, algorithm, rest):
         (["train", "--learn", "1"], "--learn 1; perhaps --learning-rate is meant"),
         (["bench", "--qick"], "perhaps --quick is meant"),
         (["train", "--lr", "0.1"], "perhaps --learning-rate is meant"),
+        (["train", "ppo", "--gae-lambda", "1"], "perhaps --lam is meant"),
+        (["train", "--gae-lambda", "1"], "it is --lam, which a2c, ppo and trpo have"),
+        (["train", "ppo", "--ent-coef", "1"], "perhaps --entropy-coefficient is meant"),
+        (["train", "--total-timesteps", "1e6"], "perhaps --steps is meant"),
+        (["sweep", "--n-envs", "4", "8"], "perhaps --num-envs is meant"),
+        (["train", "--net-arch", "64"], "perhaps --hidden is meant"),
+        (["train", "--clip-range", "0.1"], "it is --clip, which ppo has"),
+        (
+            ["train", "--hidden", "32", "32"],
+            "one value here: layers are written as",
+        ),
         (["train", "ppo", "--gae_lambda", "0.1"], "perhaps --lam is meant"),
         (["sweep", "ppo", "--seeds", "2", "4"], "4; --seeds has one value here"),
         (["train", "--gamma", "0.1", "0.2"], "0.2; --gamma has one value here"),
@@ -290,12 +305,12 @@ def test_switches_are_named_by_their_function(words):
 
 def test_widths_and_switches_are_written_alike_in_both_commands():
     _, given = read(["train", "--hidden", "32,16", "--no-shared-torso"])
-    assert given == {"hidden": [(32, 16)], "shared_torso": False}
+    assert given == {"hidden": (32, 16), "shared_torso": False}
     assert split("reinforce", given)[0]["hidden"] == (32, 16)
-    _, given = read(["train", "--hidden", "32", "16"])
-    assert split("reinforce", given)[0]["hidden"] == [32, 16]
     _, given = read(["sweep", "--hidden", "32,16", "--no-shared-torso"])
     assert given == {"hidden": [(32, 16)], "shared_torso": False}
+    _, given = read(["sweep", "--hidden", "32", "16,16"])
+    assert split("reinforce", given)[1]["hidden"] == [(32,), (16, 16)]
     _, given = read(["sweep", "--shared-torso", "yes", "no"])
     assert given == {"shared_torso": [True, False]}
 

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from pgjax.app.shown_names import in_a_figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 FEWEST = 4  # seeds, for a band to be drawn
 
 
@@ -31,16 +31,21 @@ def learning_curve(
     path: pathlib.Path | BinaryIO,
     env_steps: Sequence[np.ndarray],
     recent_return: Sequence[np.ndarray],
+    evaluations: Sequence[np.ndarray] = (),
     *,
     title: str,
     solved_return: float | None,
 ) -> None:
     """Draws each seed's mean return of its last 100 episodes, their mean and its band.
 
+    And the mean over seeds of their evaluations, where there are some.
+
     Args:
       path: the PNG to write.
       env_steps: for each seed, environment steps at each update.
       recent_return: for each seed, the mean return of its last 100 episodes.
+      evaluations: (2, points) of each seed: environment steps, and the mean return of
+        its greedy policy.
       title: what was trained on what.
       solved_return: the level that counts as solved, if there is one.
     """
@@ -48,11 +53,15 @@ def learning_curve(
     axes = figure.add_subplot()
     many = len(env_steps) > 1
     look: dict = {"alpha": 0.35, "linewidth": 0.8} if many else {"linewidth": 1.5}
+    if evaluations and not many:
+        axes.plot([], [], color=BLUE, label="training", **look)
     for steps, returns in zip(env_steps, recent_return, strict=True):
         axes.plot(steps, returns, color=BLUE, **look)
     if many:
         axes.plot([], [], color=BLUE, label=f"{len(env_steps)} seeds", **look)
         _mean_and_band(axes, env_steps, recent_return)
+    if evaluations:
+        _mean_of_evaluations(axes, evaluations)
     if solved_return is not None:
         axes.axhline(solved_return, color=GREY, linestyle="--", linewidth=0.9)
         axes.annotate(
@@ -73,7 +82,7 @@ def learning_curve(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if many:
+    if many or evaluations:
         axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
     save(figure, path, format="png")
 
@@ -104,3 +113,23 @@ def _mean_and_band(
         )
         label += ", 95% interval"
     axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)
+
+
+def _mean_of_evaluations(axes: Axes, evaluations: Sequence[np.ndarray]) -> None:
+    """The mean over seeds, wherever one was evaluated.
+
+    A seed that stopped early keeps its last value.
+    """
+    steps = np.unique(np.concatenate([steps for steps, _ in evaluations]))
+    first = max(steps[0] for steps, _ in evaluations)
+    grid = steps[steps >= first]
+    curves = [np.interp(grid, *one) for one in evaluations]
+    label = "evaluation, greedy"
+    if len(evaluations) > 1:
+        label += f", mean of {len(evaluations)}"
+    together = all(np.array_equal(one[0], steps) for one in evaluations)
+    marked = together and len(grid) <= 60
+    look: dict = {"marker": "o", "markersize": 2.5} if marked else {}
+    axes.plot(
+        grid, np.mean(curves, axis=0), color=GREEN, linewidth=1.4, label=label, **look
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ class Sample(NamedTuple):
     curves: Curves
     settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
     conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
+    evaluated: Evaluated | None = None  # while training; None without --eval-every
 
 
 class Curves(NamedTuple):
@@ -48,6 +50,50 @@ class Curves(NamedTuple):
 
     env_steps: np.ndarray  # (K,)
     recent_return: np.ndarray  # (n, K) mean return of the last 100 episodes
+
+
+class Evaluated(NamedTuple):
+    """What evaluations while training came to, of the n agents of a sample.
+
+    An agent reached the threshold (the mean return of an evaluation was
+    `solved_return`, or more, for the first time) after more than `threshold_after`
+    environment steps, and by `threshold_by`: nobody looked within. Where it never did,
+    `threshold_by` is infinite, and `threshold_after` is its last evaluation.
+    """
+
+    threshold_after: (
+        np.ndarray
+    )  # (n,) 0: before the first evaluation; NaN: no threshold
+    threshold_by: np.ndarray  # (n,)
+    best_env_steps: np.ndarray  # (n,) of the evaluation with the highest mean, or NaN
+    best_return: np.ndarray  # (n,) as `Sample.greedy`, of the policy of that evaluation
+
+
+def evaluated(rows: list[dict[str, Any]]) -> Evaluated | None:
+    """What evaluations while training came to; None of a run without.
+
+    Args:
+      rows: of agents, in summary.json.
+    """
+    names = {"best_evaluation", "best_greedy_return"}
+    if not all(names <= row.keys() for row in rows):
+        return None
+
+    def column(number: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
+        return np.array([number(row) for row in rows], float)  # NaN for None
+
+    def threshold(row: dict[str, Any], end: str) -> float | None:
+        if "steps_to_threshold" not in row:
+            return None
+        found = row["steps_to_threshold"][end]
+        return np.inf if found is None else found
+
+    return Evaluated(
+        column(lambda row: threshold(row, "after")),
+        column(lambda row: threshold(row, "by")),
+        column(lambda row: (row["best_evaluation"] or {}).get("env_steps")),
+        column(lambda row: row["best_greedy_return"]["mean"]),
+    )
 
 
 def load_samples(directory: pathlib.Path) -> list[Sample]:
@@ -145,6 +191,7 @@ def _sample(
         env_steps=last_steps(rows),
         solved_return=solved_return,
         curves=_on_a_grid(agents),
+        evaluated=evaluated(rows),
     )
 
 

@@ -19,6 +19,7 @@ from pgjax.app.runs.files import misfit_told
 from pgjax.app.runs.params import load_params
 from pgjax.app.runs.progress import Reporter
 from pgjax.app.runs.results import (
+    BEST_PARAMS,
     CONFIG,
     PARAMS,
     check_results,
@@ -33,6 +34,7 @@ from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.shown_names import one_line
 
+Which = Literal["last", "best"]  # of an agent's parameters
 _EPISODES = "take fewer --episodes".format  # what to do where memory runs out
 
 
@@ -45,13 +47,25 @@ class Trained(NamedTuple):
     params: Any  # leaves (S, ...)
 
 
-def load(run: pathlib.Path) -> list[Trained]:
+def load(run: pathlib.Path, which: Which = "last") -> list[Trained]:
     """The groups of a run, with the parameters of all agents.
 
+    Args:
+      run: its directory.
+      which: those after the last update, or of the evaluation while training that had
+        the highest mean return (the earliest of several).
+
     Raises:
-      UsageError: if it is no run, has not been trained, or is damaged.
+      UsageError: if it is no run, has not been trained, is damaged, or has not kept the
+        best.
     """
-    record, path = run_record.load_record(run), run / PARAMS
+    name = {"last": PARAMS, "best": BEST_PARAMS}[which]
+    record, path = run_record.load_record(run), run / name
+    if which == "best" and record.request.settings.get("eval_every") is None:
+        raise UsageError(
+            f"{run} has not kept the best: train it with --eval-every N, or take "
+            "--which last"
+        )
     if not record.batches and record.request.grid:
         raise UsageError(
             f"{run} is a sweep of a version before 0.2.0, which alone can read its "
@@ -63,7 +77,7 @@ def load(run: pathlib.Path) -> list[Trained]:
     shapes = [_shapes(*pair) for pair in zip(groups, experiments, strict=True)]
     several = len(groups) > 1
     params = load_params(path, shapes if several else shapes[0])
-    check_results(run, load_summary(run, list(record.request.grid)), CONFIG, PARAMS)
+    check_results(run, load_summary(run, list(record.request.grid)), CONFIG, name)
     return [
         Trained(group.config, experiment, group.agents, of)
         for group, experiment, of in zip(
@@ -147,6 +161,7 @@ def evaluate(
     backend: Literal["gymnax", "gymnasium"] = "gymnax",
     episodes: int = 100,
     seed: int = 0,
+    which: Which = "last",
 ) -> int:
     """Plays complete episodes with every agent of a run, and prints a table.
 
@@ -157,10 +172,11 @@ def evaluate(
       backend: where to play, as trained or in the real Gymnasium.
       episodes: for each agent.
       seed: of the episodes.
+      which: its last policies, or the best that --eval-every has found.
     """
     check_int("episodes", episodes)
     check_int("seed", seed)
-    groups = load(pathlib.Path(run))
+    groups = load(pathlib.Path(run), which)
     if backend == "gymnax":
         for group in groups:
             size = len(group.agents.seeds)
@@ -169,8 +185,8 @@ def evaluate(
     config = groups[0].config
     table = Table(
         title=one_line(
-            f"{config.algorithm} on {config.env}, {backend}: returns of {episodes} "
-            "complete episodes"
+            f"{config.algorithm} on {config.env}, {backend}, {which} policies: returns "
+            f"of {episodes} complete episodes"
         ),
         title_justify="left",
     )
@@ -256,6 +272,7 @@ def render(
     agent: int | None = None,
     where: dict | None = None,
     seed: int = 0,
+    which: Which = "last",
 ) -> int:
     """Plays one episode of a run's agent in the real Gymnasium, and writes it as a GIF.
 
@@ -265,6 +282,7 @@ def render(
       agent: the agent's seed (default: the run's first).
       where: its settings in the run's grid, such as learning_rate=0.01.
       seed: of the episode.
+      which: its last policy, or the best that --eval-every has found.
     """
     from pgjax.app.play.gif import write_gif
 
@@ -272,7 +290,7 @@ def render(
     if agent is not None:
         check_int("agent", agent)
     directory = pathlib.Path(run)
-    group, number, params = choose(load(directory), agent, where or {})
+    group, number, params = choose(load(directory, which), agent, where or {})
     path = pathlib.Path(out) if out else directory / "policy.gif"
     if path.suffix != ".gif":
         raise UsageError(f"--out must end in .gif, got {path}")

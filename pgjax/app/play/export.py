@@ -24,6 +24,7 @@ def export(
     agent: int | None = None,
     where: dict | None = None,
     sampled: bool = False,
+    which: evaluate_run.Which = "last",
 ) -> int:
     """Writes a run's greedy policy as serialized StableHLO, and says how to use it.
 
@@ -37,12 +38,13 @@ def export(
       agent: the agent's seed (default: the run's first).
       where: its settings in the run's grid, such as learning_rate=0.01.
       sampled: draw actions from the policy; it then takes a seed before observations.
+      which: its last policy, or the best that --eval-every has found.
     """
     if agent is not None:
         check_int("agent", agent)
     directory = pathlib.Path(run)
     group, seed, params = evaluate_run.choose(
-        evaluate_run.load(directory), agent, where or {}
+        evaluate_run.load(directory, which), agent, where or {}
     )
     experiment = group.experiment
     name = f"policy-seed{seed}"

@@ -3,6 +3,8 @@
 batches/NNN/checkpoints/  the whole state of their training
 batches/NNN/metrics.csv   a row per agent, by its place in the batch, and logged update
 batches/NNN/params.npz    their parameters, when training was stopped or complete
+batches/NNN/params_best.npz, evaluations.csv   with --eval-every: the best of each, and
+                          a row per evaluation
 batches/NNN/rows.json     written last: a row per agent, what they were trained with,
                           and the checksums of the other files
 batches/damaged-NNN/      one that was not what was written, set aside, trained again
@@ -19,8 +21,18 @@ from typing import Any, NamedTuple
 
 from pgjax.app.errors import DamagedFileError, MissingFileError, UsageError
 from pgjax.app.runs.files import checksum, read_json, write_signed
-from pgjax.app.runs.json_shapes import NUMBER, OBJECT, check_shape, or_null
-from pgjax.app.runs.results import AGENT, FILES, METRICS, PARAMS, check_files
+from pgjax.app.runs.json_shapes import NUMBER, OBJECT, check_shape, optional, or_null
+from pgjax.app.runs.results import (
+    AGENT,
+    BEST_PARAMS,
+    EVALUATIONS,
+    FILES,
+    METRICS,
+    PARAMS,
+    TABLES_AND_PARAMS,
+    check_files,
+)
+from pgjax.app.settings.config import LATER
 
 BATCHES, ROWS, CHECKPOINTS = "batches", "rows.json", "checkpoints"
 
@@ -43,10 +55,37 @@ class Store(NamedTuple):
         return self.directory / PARAMS
 
     @property
+    def best_params(self) -> pathlib.Path:
+        """The best of its parameters."""
+        return self.directory / BEST_PARAMS
+
+    @property
+    def evaluations(self) -> pathlib.Path:
+        """Its table of evaluations while training."""
+        return self.directory / EVALUATIONS
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The files of results that it has in any case."""
+        evaluated = self.settings["config"].get("eval_every") is not None
+        return (PARAMS, BEST_PARAMS) if evaluated else (PARAMS,)
+
+    @property
     def has_checkpoints(self) -> bool:
         """Whether training can go on where it was."""
         found = (self.directory / CHECKPOINTS).glob("*")
         return any(path.name.isdigit() for path in found)
+
+
+class Spent(NamedTuple):
+    """Seconds that processes have spent on a run, one after the other."""
+
+    age: float = 0.0  # since each was started
+    compiling: float = 0.0  # what training needs
+
+    def at_least(self, other: Spent) -> Spent:
+        """The later of two."""
+        return Spent(*map(max, self, other))
 
 
 class Finished(NamedTuple):
@@ -54,13 +93,16 @@ class Finished(NamedTuple):
 
     rows: list[dict[str, Any]]  # of its agents, as `summary.agent_rows`
     seconds: float  # spent training, by all processes that did
-    age: float  # from the start of those processes to the end of training
+    # Until then, by all processes, for the whole run.
+    age: float
+    compiling: float = 0.0
+    evaluating: float = 0.0  # seconds of evaluations while training, of this batch
 
 
 def write_finished(store: Store, finished: Finished) -> None:
     """Says that a batch is finished; its other files are there already."""
-    paths = [path for path in (store.metrics, store.params) if path.exists()]
-    files = {path.name: checksum(path) for path in paths}
+    paths = [store.directory / name for name in TABLES_AND_PARAMS]
+    files = {path.name: checksum(path) for path in paths if path.exists()}
     record = {"settings": store.settings, **finished._asdict(), "files": files}
     write_signed(store.directory / ROWS, record)
 
@@ -80,29 +122,35 @@ def load_finished(store: Store) -> Finished | None:
         return None
     agent = {**AGENT, "diverged": or_null(OBJECT)}
     shape = {"settings": OBJECT, "rows": [agent], "files": FILES}
-    check_shape(path, record, shape | {"seconds": NUMBER, "age": NUMBER})
+    shape |= {"seconds": NUMBER, "age": NUMBER}
+    shape |= dict.fromkeys(("compiling", "evaluating"), optional(NUMBER))
+    check_shape(path, record, shape)
     then, now = (_without_steps(x) for x in (record["settings"], store.settings))
     if then != now:
         raise DamagedFileError(path, "it is of other settings, or another run")
     if [row["seed"] for row in record["rows"]] != store.seeds:
         told = f"it has {len(record['rows'])} agents, and not the {len(store.seeds)} of"
         raise DamagedFileError(path, f"{told} this batch")
-    if record["settings"] != store.settings:  # its tables may have grown by now
+    steps = (x["config"]["steps"] for x in (record["settings"], store.settings))
+    if len(set(steps)) > 1:  # its tables may have grown by now
         return None
-    if PARAMS not in record["files"]:
-        raise DamagedFileError(path, f"it lists no {PARAMS}")
+    for name in store.needed:
+        if name not in record["files"]:
+            raise DamagedFileError(path, f"it lists no {name}")
     again = "the batch must be trained again"
-    check_files(store.directory, record["files"], (METRICS, PARAMS), remedy=again)
-    return Finished(record["rows"], record["seconds"], record["age"])
+    check_files(store.directory, record["files"], TABLES_AND_PARAMS, remedy=again)
+    spent = (record.get(name, 0.0) for name in ("compiling", "evaluating"))
+    return Finished(record["rows"], record["seconds"], record["age"], *spent)
 
 
-def age_of(store: Store) -> float:
-    """Seconds from the start of a run to the end of a batch; 0 if it has none."""
+def spent_until(store: Store) -> Spent:
+    """What a run had taken at the end of a batch; nothing if it has none."""
     try:
-        age = read_json(store.directory / ROWS)["age"]
-        return float(age) if age >= 0 else 0.0
-    except (UsageError, KeyError, TypeError):
-        return 0.0
+        record = read_json(store.directory / ROWS)
+        age, compiling = record["age"], record.get("compiling", 0.0)
+        return Spent(max(0.0, float(age)), max(0.0, float(compiling)))
+    except (UsageError, AttributeError, KeyError, TypeError, ValueError):
+        return Spent()
 
 
 def _without_steps(settings: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +158,7 @@ def _without_steps(settings: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config, dict):
         return settings
     config = {name: x for name, x in config.items() if name != "steps"}
-    return settings | {"config": config}
+    return settings | {"config": LATER | config}
 
 
 def set_aside(store: Store) -> pathlib.Path:

@@ -26,6 +26,7 @@ from pgjax._internal.meshes import (
 )
 from pgjax.app.errors import UsageError
 from pgjax.app.packages import import_late
+from pgjax.app.runs.chunks import has_solved, until_it_stops
 from pgjax.app.runs.hosts import fetch, place, several
 from pgjax.app.runs.signals import wait
 from pgjax.app.settings.build import Experiment
@@ -33,8 +34,12 @@ from pgjax.app.settings.config import Config
 from pgjax.app.settings.grid import Agents
 from pgjax.app.settings.limits import check_compiled
 from pgjax.app.settings.sizes import block_size
-from pgjax.train import RECENT, recent_return
+from pgjax.evaluate import play as games_of
 from pgjax.types import AxisName
+
+# Numbers that keys of evaluations are folded from a seed's with: apart from each other,
+# and from every key that training splits off it.
+AT_THE_END, WHILE_TRAINING = 2**32 - 1, 2**32 - 2
 
 
 class Slots(NamedTuple):
@@ -73,8 +78,11 @@ class Programs(NamedTuple):
     """The compiled programs of a run; they take and give arrays in slots."""
 
     init: Callable[[Any, Any], Any]
-    chunk: Callable[[Any, Any, Any], tuple[Any, Any]]
-    evaluate: Callable[..., tuple[Any, Any]]  # compiled when it is first called
+    chunk: Callable[..., tuple[Any, Any]]  # of work, states, what is left, and values
+    # Compiled when they are first called.
+    evaluate: Callable[..., tuple[Any, Any]]  # the final evaluation
+    play: Callable[..., tuple[Any, Any]]  # an evaluation while training
+    keep: Callable[[Any, Any, Any], Any]  # of some agents new parameters, or old ones
     slots: Slots
     inputs: tuple[Any, dict[str, Any]]  # seeds and values, placed on the devices
     by_agent: NamedSharding
@@ -93,6 +101,11 @@ class Programs(NamedTuple):
     def fill_states(self, states: Any) -> Any:
         """Leaves (S, ...) of agents, placed in their slots."""
         return jax.tree.map(place, self.slots.fill(states), self.by_state)
+
+    def fill_params(self, params: Any) -> Any:
+        """The same of their parameters alone."""
+        by_params = self.by_state.learner.params
+        return jax.tree.map(place, self.slots.fill(params), by_params)
 
 
 def compile_programs(
@@ -127,7 +140,7 @@ def compile_programs(
             f"over devices, and {config.algorithm} does not declare sums_over_devices; "
             "leave it out"
         )
-    init, chunk, evaluate = _functions(config, experiment, axis_name)
+    init, chunk, evaluate, play = _functions(config, experiment, axis_name)
     by_agent = NamedSharding(mesh, AGENTS)
     inputs = _inputs(agents, slots, by_agent)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), inputs)
@@ -156,7 +169,7 @@ def compile_programs(
         # Tracing holds Python's lock and compiling does not, so the long compilation
         # is under way before the short one is traced.
         jitted = jax.jit(chunks, donate_argnums=1, out_shardings=(by_state, everywhere))
-        training = pool.submit(jitted.lower(work, state, inputs[1]).compile)
+        training = pool.submit(jitted.lower(work, state, work, inputs[1]).compile)
         # It runs once: the less there is to compile, the better.
         fast: Any = {"xla_backend_optimization_level": 0}
         starts = over_mesh(jax.vmap(init_share), mesh, out_specs=specs)
@@ -169,49 +182,60 @@ def compile_programs(
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown(wait=False)
+
     # Evaluation is compiled when it is called: to compile it while training goes on
     # takes as much time from training as it saves.
-    played = over_active(evaluate, mesh, block=block)
-    evaluation = jax.jit(played, out_shardings=(by_agent, everywhere))
+    def played(fn: Callable) -> Callable:
+        whole = over_active(fn, mesh, block=block)
+        return jax.jit(whole, out_shardings=(by_agent, everywhere))
+
+    keep = jax.jit(jax.vmap(_choose), out_shardings=by_state.learner.params)
     seconds = time.perf_counter() - start
     return Programs(
-        *needed, evaluation, slots, inputs, by_agent, by_state, like, seconds
+        init=needed[0],
+        chunk=needed[1],
+        evaluate=played(evaluate),
+        play=played(play),
+        keep=keep,
+        slots=slots,
+        inputs=inputs,
+        by_agent=by_agent,
+        by_state=by_state,
+        like=like,
+        seconds=seconds,
     )
 
 
 def _functions(
     config: Config, experiment: Experiment, axis_name: AxisName
-) -> tuple[Callable, Callable, Callable]:
-    """What one agent does: its start, a chunk of updates, and its evaluation."""
+) -> tuple[Callable, Callable, Callable, Callable]:
+    """What one agent does: its start, a chunk of updates, and two evaluations.
+
+    At the end, and while it trains.
+    """
     env, rollout, algorithm, make_algorithm = experiment
-    num_updates = None if rollout.complete_episodes else config.num_updates
+    length = config.chunk_length(complete_episodes=rollout.complete_episodes)
 
     def init(seed: Any, values: Any, axis_name: AxisName = None) -> Any:
         algorithm, key = make_algorithm(values), jax.random.key(seed)
         return pg.init_train_state(key, rollout, algorithm, axis_name=axis_name)
 
-    def chunk(state: Any, values: Any) -> tuple[Any, Any]:
+    def chunk(state: Any, left: Any, values: Any) -> tuple[Any, Any]:
         algorithm = make_algorithm(values)
 
-        def step(state: Any, _: None) -> tuple[Any, Any]:
-            going = ~_stops(config, state, num_updates)
-            new_state, metrics = pg.train_step(
+        def step(state: Any) -> tuple[Any, Any]:
+            state, metrics = pg.train_step(
                 state, rollout, algorithm, axis_name=axis_name
             )
-            wrong = jnp.where(going, pg.diverged(new_state, metrics), 0)
-            going &= wrong == 0  # otherwise it stays what it was, for good
-            metrics |= {"going": going, "diverged": wrong}
-            return _where(going, new_state, state), metrics
+            return state, metrics | {"diverged": pg.diverged(state, metrics)}
 
-        complete = rollout.complete_episodes
-        length = config.chunk_length(complete_episodes=complete)
-        return jax.lax.scan(step, state, length=length)
+        stops = partial(has_solved, config)
+        return until_it_stops(step, state, left, stops=stops, length=length)
 
     def evaluate(state: tuple, seed: Any, params: Any) -> tuple[tuple, Any]:
-        # Apart from every key that training has used.
-        key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+        key = jax.random.fold_in(jax.random.key(seed), AT_THE_END)
 
-        def play(key: Any, greedy: Any) -> Any:
+        def returns_of(key: Any, greedy: Any) -> Any:
             episodes = config.eval_episodes
             policy = algorithm.policy
             return pg.evaluate(
@@ -219,9 +243,20 @@ def _functions(
             )[0]
 
         greedy = jnp.array([True, False])
-        return state, jax.vmap(play)(jax.random.split(key), greedy)
+        return state, jax.vmap(returns_of)(jax.random.split(key), greedy)
 
-    return init, chunk, evaluate
+    def play(state: tuple, seed: Any, params: Any, update: Any) -> tuple[tuple, Any]:
+        key = jax.random.fold_in(jax.random.key(seed), WHILE_TRAINING)
+        key = jax.random.fold_in(key, update)  # other episodes in each evaluation
+        games = games_of(env, algorithm.policy, config.eval_episodes, True, key, params)
+        names = "returns", "lengths", "truncated"
+        return state, {name: getattr(games, name) for name in names}
+
+    return init, chunk, evaluate, play
+
+
+def _choose(which: Any, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(which, new, old), new, old)
 
 
 def _inputs(
@@ -236,19 +271,3 @@ def _inputs(
 
 def _resized(x: jax.ShapeDtypeStruct, size: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
-
-
-def _stops(config: Config, state: Any, num_updates: int | None) -> Any:
-    """Whether an agent is done, to the update: by the stopping rule or its budget."""
-    done = jnp.bool_(False)
-    if num_updates is not None:
-        # Which may be beyond an int32; see `build`.
-        done |= state.num_updates.astype(jnp.uint32) >= jnp.uint32(num_updates)
-    if config.until_solved and config.solved_return is not None:
-        solved = recent_return(state) > config.solved_return
-        done |= solved & (state.num_episodes >= RECENT)
-    return done
-
-
-def _where(active: Any, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda new, old: jnp.where(active, new, old), new, old)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,16 +17,18 @@ import numpy as np
 
 from pgjax._internal.meshes import axis_of_envs, check_replicas
 from pgjax.app.runs import hosts
-from pgjax.app.runs.batches import CHECKPOINTS, Store
+from pgjax.app.runs.agent_loggers import Agent
+from pgjax.app.runs.batches import CHECKPOINTS, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs
+from pgjax.app.runs.evaluating import Evaluating, unless_stopped
+from pgjax.app.runs.evaluations import Evaluations
 from pgjax.app.runs.files import digest
-from pgjax.app.runs.loggers import Loggers, open_loggers
+from pgjax.app.runs.loggers import Kept, Loggers, open_loggers
 from pgjax.app.runs.progress import Progress, plural
 from pgjax.app.runs.run_checkpoints import Checkpoints
-from pgjax.app.runs.signals import wait
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings import plan
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.config import Config, to_settings
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents, Group
 
@@ -39,6 +40,15 @@ class Training(NamedTuple):
     log: TrainingLog
     seconds: float  # spent training, by all processes that did, one after the other
     stopped: int  # the signal that stopped it before it was complete; 0 for none
+    before: Spent  # by processes before this one
+    logger: Loggers  # open until the stack is closed that was given
+    evaluations: Evaluations | None = None  # while training
+    best_params: Any = None  # as `params`, of the best of these
+
+    @property
+    def evaluating(self) -> float:
+        """Seconds spent on evaluations while training, by all processes."""
+        return 0.0 if self.evaluations is None else self.evaluations.seconds
 
 
 class Saved(NamedTuple):
@@ -47,6 +57,7 @@ class Saved(NamedTuple):
     state: Any  # leaves (S, ...)
     log: dict[str, np.ndarray]
     metrics_bytes: Any  # of metrics.csv
+    evaluating: Any = ()  # as `Evaluating.to_save`, and "bytes" of evaluations.csv
 
 
 def train(
@@ -57,8 +68,10 @@ def train(
     store: Store,
     *,
     run: pathlib.Path,
+    stack: contextlib.ExitStack,
     begin: Callable[[], None],
-    age: float,
+    before: Spent,
+    compile_seconds: float,
     progress: Progress,
     received: list[int],
     tell: Callable[[str], None],
@@ -73,8 +86,10 @@ def train(
       execution: how it is carried out.
       store: where it is recorded.
       run: the directory of the whole, for what has a place per agent.
+      stack: what it closes stays open: the loggers.
       begin: called once it is sure to go on.
-      age: seconds that other processes have spent on the run before.
+      before: what other processes have spent on the run, as far as it is known.
+      compile_seconds: that this one has spent.
       progress: is told after every chunk.
       received: signals; with one in it, training stops after the chunk.
       tell: says how it goes.
@@ -91,21 +106,24 @@ def train(
         settings=store.settings,
     )
     config = group.config
-    with contextlib.ExitStack() as stack:
-        stack.callback(checkpoints.close)
+    with contextlib.closing(checkpoints):
         saved = load(config, agents, programs, checkpoints)
         if saved is not None:
             tell(f"going on after {plural(int(saved.log['updates'].max()), 'update')}")
+            compiling = float(checkpoints.notes.get("compile_seconds", 0.0))
+            before = before.at_least(Spent(float(saved.log["age"]), compiling))
         elif store.metrics.exists():
             tell("there is no checkpoint yet: starting from the beginning")
         loggers = open_loggers(
             execution.log,
             store.directory,
             run=run,
-            agents=names_of(agents),
+            agents=described(group, agents),
             position=0 if saved is None else int(saved.metrics_bytes),
             sha256=checkpoints.notes.get("metrics_sha256"),
+            evaluations=_kept_of_evaluations(config, saved, checkpoints.notes),
             warn=warn,
+            tell=tell,
         )
         logger = hosts.on_first(lambda: stack.enter_context(loggers)) or Loggers()
         hosts.on_first(begin)
@@ -118,7 +136,8 @@ def train(
             received,
             checkpoints,
             saved,
-            age=age,
+            before=before,
+            compile_seconds=compile_seconds,
         )
         hosts.on_first(checkpoints.close)  # nobody leaves before all is on disk
         return training
@@ -134,11 +153,39 @@ def trained_with(group: Group, agents: Agents, log: Sequence[str]) -> dict[str, 
     return {"config": config, "log": list(log), "agents": digest(who)}
 
 
-def names_of(agents: Agents) -> list[str]:
-    """A name for each, of its settings and seed."""
+def described(group: Group, agents: Agents) -> list[Agent]:
+    """The agents of a batch: a name for each, of what sets it apart, and all settings.
+
+    Args:
+      group: whose settings they share.
+      agents: who they are.
+    """
     labels = [[f"{name}={x}" for x in of] for name, of in agents.labels.items()]
     labels.append([f"seed={seed}" for seed in agents.seeds])
-    return [",".join(of).replace("/", "-") for of in zip(*labels, strict=True)]
+    names = [",".join(of).replace("/", "-") for of in zip(*labels, strict=True)]
+    about = {"algorithm": group.config.algorithm, "preset": group.config.preset}
+    shared = about | to_settings(group.config)
+    shared.pop("seeds")
+    return [
+        Agent(
+            name,
+            shared
+            | {setting: float(of[i]) for setting, of in agents.values.items()}
+            | {"seed": int(agents.seeds[i])},
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _kept_of_evaluations(
+    config: Config, saved: Saved | None, notes: Mapping[str, Any]
+) -> Kept | None:
+    """How much of evaluations.csv was written when a checkpoint was, with `notes`."""
+    if config.eval_every is None:
+        return None
+    if saved is None:
+        return Kept()
+    return Kept(int(saved.evaluating["bytes"]), notes.get("evaluations_sha256"))
 
 
 def load(
@@ -150,7 +197,14 @@ def load(
       CheckpointError: if it is of another format, or of other settings.
     """
     log = TrainingLog(config, len(agents.seeds)).to_arrays()
-    like = Saved(programs.like, log, np.int64(0))
+    evaluating: Any = ()
+    if config.eval_every is not None:
+        evaluating = {
+            "log": Evaluations(config, len(agents.seeds)).to_arrays(),
+            "best": programs.like.learner.params,
+            "bytes": np.int64(0),
+        }
+    like = Saved(programs.like, log, np.int64(0), evaluating)
     return hosts.tree_from_first(lambda: checkpoints.latest(like), like)
 
 
@@ -164,7 +218,8 @@ def train_agents(
     checkpoints: Checkpoints,
     saved: Saved | None = None,
     *,
-    age: float = 0.0,
+    before: Spent,
+    compile_seconds: float,
 ) -> Training:
     """Trains agents, writing their metrics as it goes.
 
@@ -177,39 +232,56 @@ def train_agents(
       received: signals; with one in it, training stops after the chunk.
       checkpoints: are written now and then, and when training stops.
       saved: where to go on.
-      age: seconds that other processes have spent before.
+      before: what other processes have spent on the run.
+      compile_seconds: that this one has spent.
     """
-    log, slots = TrainingLog(config, len(agents.seeds), age=age), programs.slots
+    log, slots = TrainingLog(config, len(agents.seeds), age=before.age), programs.slots
+    evaluating = Evaluating(config, programs, received)
     if saved is None:
         state = programs.init(*programs.inputs)
+        evaluating.start(state.learner.params)
     else:
         state = programs.fill_states(saved.state)
         log.load(saved.log)
+        evaluating.load(saved.evaluating)
 
     def save() -> None:
-        states = slots.real(state)
-        record = Saved(states, log.to_arrays(), np.int64(logger.position()))
-        notes = {"metrics_sha256": logger.sha256()}
+        states, evaluated = slots.real(state), evaluating.to_save()
+        notes = {
+            "metrics_sha256": logger.sha256(),
+            "compile_seconds": before.compiling + compile_seconds,
+        }
+        if evaluated:
+            size, notes["evaluations_sha256"] = logger.kept_of_evaluations()
+            evaluated["bytes"] = np.int64(size)
+        arrays = log.to_arrays(), np.int64(logger.position()), evaluated
+        record = Saved(states, *arrays)
         hosts.on_first(lambda: checkpoints.save(log.chunks, record, notes))
 
     def tell_progress() -> None:
+        evaluations = evaluating.evaluations
         progress.update(
             steps=int(log.env_steps.sum()),
+            training_seconds=log.seconds - evaluating.seconds,
             done=log.done(),
             num_agents=len(agents.seeds),
             mean_return=log.mean_return(),
+            evaluated=np.nan if evaluations is None else evaluations.latest_return(),
             num_solved=log.num_solved(),
         )
 
     stopped = 0
     tell_progress()  # where it begins
+    evaluating.evaluate_due(log, state.learner.params, logger)  # if it was given up
     while log.active.any() and not stopped:
         state, metrics = programs.chunk(
-            programs.fill(log.work), state, programs.inputs[1]
+            *(programs.fill(log.work), state, programs.fill(evaluating.left(log))),
+            programs.inputs[1],
         )
         who = np.flatnonzero(log.active)
         metrics = {name: x[who] for name, x in slots.real(metrics).items()}
         logger.write(log.add(who, metrics))
+        evaluating.evaluate_due(log, state.learner.params, logger)
         tell_progress()
         first_due = hosts.is_first() and checkpoints.due()
         stopped, due = hosts.largest((received or [0])[0], int(first_due))
@@ -218,8 +290,19 @@ def train_agents(
     save()
     if axis_of_envs(programs.by_agent.mesh) is not None:
         check_replicas(state.learner.params)
+    if not stopped and not evaluating.evaluate_last(log, state.learner.params, logger):
+        stopped = received[0]
     params = slots.real(state.learner.params)
-    return Training(params, log, log.seconds, stopped)
+    return Training(
+        params,
+        log,
+        log.seconds - evaluating.seconds,
+        stopped,
+        before,
+        logger,
+        evaluating.evaluations,
+        evaluating.best_params(params),
+    )
 
 
 def evaluate_agents(
@@ -243,11 +326,6 @@ def evaluate_agents(
         lambda x: hosts.place(x, programs.by_agent), slots.fill(params)
     )
     arguments = everyone, (), programs.inputs[0], params
-    if hosts.several():
-        returns = slots.real(programs.evaluate(*arguments)[1])
-    else:  # in a thread, so that signals are heard while it is compiled and run
-        pool = ThreadPoolExecutor(max_workers=1)
-        played = pool.submit(lambda: slots.real(programs.evaluate(*arguments)[1]))
-        pool.shutdown(wait=False)
-        returns = wait(played, received)
-    return returns
+    return unless_stopped(
+        lambda: slots.real(programs.evaluate(*arguments)[1]), received
+    )

@@ -8,18 +8,14 @@ apart: a row, a directory or a run of its own for each.
 from __future__ import annotations
 
 import contextlib
-import csv
-import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, NamedTuple, Protocol
 
 from pgjax.app import packages
 from pgjax.app.errors import UsageError
-from pgjax.app.runs.files import write_whole
+from pgjax.app.runs.agent_loggers import Agent, TensorBoardLogger, WandbLogger
+from pgjax.app.runs.evaluations import COLUMNS as EVALUATION_COLUMNS
 from pgjax.app.runs.metrics_writer import PLACE, CsvLogger, Rows
 
 # What each needs; an extra of the logger's name brings it. Parquet is written of the
@@ -30,15 +26,20 @@ PACKAGES = {
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
 }
-_COUNTS = (PLACE, "update", "env_steps", "episodes")  # not curves of their own
 MOST_AGENTS = 128  # that may each have a file or a run of its own
 
 
 class Logger(Protocol):
     """What is told of the metrics."""
 
-    def write(self, rows: Rows) -> None:
-        """Takes in a chunk's rows: a row for each agent and logged update."""
+    def write(self, rows: Rows, *, beside: bool = False) -> None:
+        """Takes in a chunk's rows: a row for each agent and logged update.
+
+        Or other rows, which stand `beside` those of the same steps.
+        """
+
+    def end(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Takes in what each agent came to, once they are evaluated."""
 
     def close(self) -> None:
         """Writes what is left."""
@@ -81,39 +82,58 @@ def open_loggers(
     directory: pathlib.Path,
     *,
     run: pathlib.Path,
-    agents: Sequence[str],
+    agents: Sequence[Agent],
     position: int = 0,
     sha256: str | None = None,
+    evaluations: Kept | None = None,
     warn: Callable[[str], None] = print,
+    tell: Callable[[str], None] = print,
 ) -> Iterator[Loggers]:
     """All loggers of a run as one, closed at the end of the block.
 
     Args:
       names: which, beside metrics.csv; ("none",) for none, not even that.
-      directory: of the batch, for its table.
+      directory: of the batch, for its tables.
       run: for what holds a thing per agent.
-      agents: their names.
+      agents: who they are.
       position: where a run goes on: bytes of metrics.csv that count; 0 for a new one.
       sha256: of those; None where it is not known.
-      warn: says that metrics.csv was changed, or that another logger failed and is
-        done without.
+      evaluations: the same of evaluations.csv; None where there is no such table.
+      warn: says that a table was changed, or that another logger failed and is done
+        without.
+      tell: says where else to look.
 
     Raises:
-      UsageError: if metrics.csv is not there up to that position.
-      OSError: if metrics.csv cannot be written.
+      UsageError: if a table is not there up to its position.
+      OSError: if a table cannot be written.
     """
     made: dict[str, Callable[[], Logger]] = {
         "tensorboard": lambda: TensorBoardLogger(run, agents, resumed=position > 0),
-        "wandb": lambda: WandbLogger(run, agents),
+        "wandb": lambda: WandbLogger(run, agents, tell),
     }
     if "none" in names:
         yield Loggers()
         return
-    table = CsvLogger(directory / "metrics.csv", position, sha256=sha256, warn=warn)
-    with contextlib.closing(table):
-        others = {name: made[name] for name in dict.fromkeys(names) if name in made}
-        with contextlib.closing(Loggers(table, others, warn)) as loggers:
-            yield loggers
+    others = {name: made[name] for name in dict.fromkeys(names) if name in made}
+    with contextlib.ExitStack() as stack:
+        table = CsvLogger(directory / "metrics.csv", position, sha256=sha256, warn=warn)
+        stack.enter_context(contextlib.closing(table))
+        evaluated = None
+        if evaluations is not None:
+            path = directory / "evaluations.csv"
+            evaluated = CsvLogger(
+                path, *evaluations, warn=warn, first=EVALUATION_COLUMNS
+            )
+            stack.enter_context(contextlib.closing(evaluated))
+        loggers = Loggers(table, others, warn, evaluated)
+        yield stack.enter_context(contextlib.closing(loggers))
+
+
+class Kept(NamedTuple):
+    """What counts of a table where a run goes on."""
+
+    position: int = 0  # bytes; 0 for a new one
+    sha256: str | None = None  # of those; None where it is not known
 
 
 class Loggers:
@@ -123,6 +143,7 @@ class Loggers:
       table: of metrics.csv, which the run stands on: where it fails, the run does.
       others: what makes the others, by their names; one that fails is done without.
       warn: says so.
+      evaluations: of evaluations.csv, on which it stands as well.
     """
 
     def __init__(
@@ -130,8 +151,9 @@ class Loggers:
         table: CsvLogger | None = None,
         others: Mapping[str, Callable[[], Logger]] | None = None,
         warn: Callable[[str], None] = print,
+        evaluations: CsvLogger | None = None,
     ):
-        self._table, self._warn = table, warn
+        self._table, self._warn, self._evaluations = table, warn, evaluations
         self._others: dict[str, Logger] = {}
         for name, make in (others or {}).items():
             with self._failure_told(name):
@@ -141,9 +163,27 @@ class Loggers:
         """Takes in a chunk's rows."""
         if self._table is not None:
             self._table.write(rows)
+        self._write_others(rows, beside=False)
+
+    def write_evaluations(self, rows: Rows) -> None:
+        """Takes in the rows of evaluations while training."""
+        if self._evaluations is not None:
+            self._evaluations.write(rows)
+        places = (PLACE, "update", "env_steps")
+        names = {x: x if x in places else f"evaluations/{x}" for x in rows}
+        names.pop("num_episodes")  # always the same
+        self._write_others({name: rows[x] for x, name in names.items()}, beside=True)
+
+    def _write_others(self, rows: Rows, *, beside: bool) -> None:
         for name, logger in list(self._others.items()):
             with self._failure_told(name):
-                logger.write(rows)
+                logger.write(rows, beside=beside)
+
+    def end(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Takes in what each agent came to."""
+        for name, logger in list(self._others.items()):
+            with self._failure_told(name):
+                logger.end(results)
 
     def position(self) -> int:
         """Bytes of metrics.csv, all of them on disk; 0 where there is none."""
@@ -152,6 +192,11 @@ class Loggers:
     def sha256(self) -> str | None:
         """Of those; None where there is no metrics.csv."""
         return None if self._table is None else self._table.sha256()
+
+    def kept_of_evaluations(self) -> Kept:
+        """The same of evaluations.csv."""
+        table = self._evaluations
+        return Kept() if table is None else Kept(table.position(), table.sha256())
 
     def close(self) -> None:
         """Writes what is left."""
@@ -167,127 +212,3 @@ class Loggers:
             self._others.pop(name, None)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             self._warn(f"--log {name} failed, and is done without: {reason}")
-
-
-def copy_to_parquet(directory: pathlib.Path, labels: Sequence[str]) -> None:
-    """Writes metrics.parquet from metrics.csv, a batch of rows at a time.
-
-    Args:
-      directory: of both.
-      labels: columns of text.
-    """
-    from pyarrow import csv as tables
-    from pyarrow import float32, int64, parquet, string
-
-    path = directory / "metrics.csv"
-    with path.open(newline="") as file:
-        columns = next(csv.reader(file), [])
-    if not columns:
-        return
-    types = dict.fromkeys(columns, float32())
-    counts = "seed", "update", "env_steps", "episodes"
-    types |= dict.fromkeys(counts, int64()) | dict.fromkeys(labels, string())
-    options = tables.ConvertOptions(column_types=types)
-
-    def write(file: Any) -> None:
-        batches = tables.open_csv(path, convert_options=options)
-        with parquet.ParquetWriter(file, batches.schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-
-    write_whole(directory / "metrics.parquet", write)
-
-
-class _PerAgent:
-    """Curves of each agent by itself, under its name."""
-
-    def __init__(self, agents: Sequence[str]):
-        self._agents = agents
-        self._sinks: dict[str, Any] = {}
-
-    def write(self, rows: Rows) -> None:
-        apart = [name for name in rows if name not in _COUNTS]
-        for i, number in enumerate(rows[PLACE]):
-            agent = self._agents[number]
-            env_steps = int(rows["env_steps"][i])
-            if agent not in self._sinks:
-                self._sinks[agent] = self._open(agent, env_steps)
-            values = {name: float(rows[name][i]) for name in apart}
-            known = {name: x for name, x in values.items() if np.isfinite(x)}
-            self._tell(self._sinks[agent], known, env_steps)
-
-    def _open(self, agent: str, env_steps: int) -> Any:
-        raise NotImplementedError
-
-    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
-        raise NotImplementedError
-
-
-class TensorBoardLogger(_PerAgent):
-    """RUN/tensorboard, a directory per agent, by environment steps."""
-
-    def __init__(self, run: pathlib.Path, agents: Sequence[str], *, resumed: bool):
-        super().__init__(agents)
-        self._directory, self._resumed = run / "tensorboard", resumed
-
-    def _open(self, agent: str, env_steps: int) -> Any:
-        from tensorboardX import SummaryWriter
-
-        directory = self._directory / agent
-        if self._resumed:  # what comes after the checkpoint is written anew
-            suffix = f".{env_steps}"  # its name is otherwise the second it is made in
-            return SummaryWriter(
-                str(directory), purge_step=env_steps, filename_suffix=suffix
-            )
-        shutil.rmtree(directory, ignore_errors=True)
-        return SummaryWriter(str(directory))
-
-    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
-        for name, value in values.items():
-            sink.add_scalar(name, value, env_steps)
-
-    def close(self) -> None:
-        """Closes every agent's file."""
-        for sink in self._sinks.values():
-            sink.close()
-
-
-def rename_curves(run: pathlib.Path, names: Mapping[str, str]) -> None:
-    """Gives the directories of agents whose grid has grown their new names."""
-    for before, now in names.items():
-        directory = run / "tensorboard" / before
-        if before != now and directory.is_dir():
-            directory.rename(directory.with_name(now))
-
-
-class WandbLogger(_PerAgent):
-    """A Weights & Biases run per agent, in a group that is named after the run.
-
-    Offline unless the environment's WANDB_MODE says otherwise; `wandb sync` sends it.
-    What was interrupted leaves its runs beside those of the process that goes on.
-    """
-
-    def __init__(self, run: pathlib.Path, agents: Sequence[str]):
-        super().__init__(agents)
-        self._run = run
-
-    def _open(self, agent: str, env_steps: int) -> Any:
-        import wandb
-
-        mode: Any = os.environ.get("WANDB_MODE", "offline")
-        return wandb.init(
-            project="pgjax",
-            group=self._run.name,
-            name=agent,
-            dir=str(self._run),
-            mode=mode,
-            reinit="create_new",
-        )
-
-    def _tell(self, sink: Any, values: dict[str, float], env_steps: int) -> None:
-        sink.log({**values, "env_steps": env_steps}, step=env_steps)
-
-    def close(self) -> None:
-        """Finishes every agent's run."""
-        for sink in self._sinks.values():
-            sink.finish()

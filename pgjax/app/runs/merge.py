@@ -40,8 +40,9 @@ def merge_metrics(
     labels: Sequence[Sequence[Any]],
     names: Sequence[str],
     *,
-    every: int,
+    every: int = 1,
     diverged: Collection[int] = (),
+    first: Sequence[str] = COLUMNS,
 ) -> None:
     """One table of several; cells that a part has no column for are empty.
 
@@ -54,14 +55,15 @@ def merge_metrics(
       names: the columns that tell agents apart.
       every: updates from one row to the next; the last of an agent is kept, too.
       diverged: agents whose last row is kept only if it is one of those.
+      first: the columns that come first, after the names.
 
     Raises:
       DamagedFileError: for a table that is none.
     """
     headers = [_header(part.path) for part in parts]
     found = set(itertools.chain.from_iterable(headers)) - {PLACE}
-    columns = [x for x in COLUMNS if x in found] + sorted(found - set(COLUMNS))
-    first = _line([*names, *columns])
+    columns = [x for x in first if x in found] + sorted(found - set(first))
+    top = _line([*names, *columns])
     starts = [_line(of).removesuffix(_END) + b"," for of in labels]
 
     def rows() -> Iterator[tuple[int, bytes]]:
@@ -73,7 +75,7 @@ def merge_metrics(
     sizes = np.zeros(len(labels), np.int64)
     for place, row in rows():
         sizes[place] += len(starts[place]) + len(row)
-    ends = len(first) + np.cumsum(sizes)
+    ends = len(top) + np.cumsum(sizes)
     positions = (ends - sizes).tolist()
 
     def write(out: BinaryIO) -> None:
@@ -87,7 +89,7 @@ def merge_metrics(
                 positions[place] += len(data)
             held.clear()
 
-        out.write(first)
+        out.write(top)
         for place, row in rows():
             held[place] += starts[place] + row
             size += len(row)

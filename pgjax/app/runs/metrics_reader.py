@@ -1,4 +1,4 @@
-"""metrics.csv, row by row: whatever its size, memory holds what a plot can show."""
+"""Tables of a run, row by row: whatever its size, memory holds what a plot can show."""
 
 from __future__ import annotations
 
@@ -46,23 +46,27 @@ class _Thinned:
 
 
 def read_curves(
-    path: pathlib.Path, names: Sequence[str], agents: Collection[Agent]
+    path: pathlib.Path,
+    names: Sequence[str],
+    agents: Collection[Agent],
+    column: str = "recent_return",
 ) -> dict[Agent, np.ndarray]:
     """The learning curve of each agent that finished an episode.
 
     Args:
-      path: of metrics.csv.
+      path: of metrics.csv, or evaluations.csv.
       names: the settings of the grid, which are columns.
       agents: who may be in it.
+      column: what is plotted: by default the mean return of the last 100 episodes.
 
     Returns:
-      (2, points) each: environment steps, and the mean return of the last 100 episodes.
+      (2, points) each: environment steps, and what is plotted.
 
     Raises:
       UsageError: naming the file, and the line that is damaged.
     """
     curves: dict[Agent, _Thinned] = {}
-    columns = [*names, "seed", "env_steps", "recent_return"]
+    columns = [*names, "seed", "env_steps", column]
     for line, (*agent, steps, recent) in _rows(path, columns):
         if tuple(agent) not in agents:
             told = " ".join(agent)
@@ -74,17 +78,17 @@ def read_curves(
             raise DamagedFileError(path, f"line {line} has env_steps out of order")
         curve.steps = float(steps)
         if recent:
-            curve.add(float(steps), _finite(path, line, recent))
+            curve.add(float(steps), _finite(path, line, column, recent))
     return {agent: curve.points() for agent, curve in curves.items() if curve.seen}
 
 
-def _finite(path: pathlib.Path, line: int, cell: str) -> float:
+def _finite(path: pathlib.Path, line: int, column: str, cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DamagedFileError(path, f"line {line} has recent_return {cell!r}")
+        raise DamagedFileError(path, f"line {line} has {column} {cell!r}")
     return value
 
 

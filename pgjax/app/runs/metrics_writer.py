@@ -1,4 +1,4 @@
-"""The metrics.csv of a batch as it is written: a run's own record, chunk by chunk."""
+"""The tables of a batch as they are written: a run's own record, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,16 +36,19 @@ class CsvLogger:
       sha256: of those; None where it is not known.
       warn: says that it is of something else: they are kept all the same, and what
         reads them will see.
+      first: the columns that come first, after the agent's.
     """
 
     def __init__(
         self,
         path: pathlib.Path,
         position: int = 0,
-        *,
         sha256: str | None = None,
+        *,
         warn: Callable[[str], None] = print,
+        first: Sequence[str] = COLUMNS,
     ):
+        self._first = first
         size = path.stat().st_size if path.is_file() else 0
         if size < position:
             raise UsageError(
@@ -73,7 +76,7 @@ class CsvLogger:
 
     def write(self, rows: Rows) -> None:
         """Appends rows."""
-        columns, text = columns_of(rows), io.StringIO(newline="")
+        columns, text = columns_of(rows, self._first), io.StringIO(newline="")
         writer = csv.writer(text)
         if self._new:
             writer.writerow(columns)
@@ -95,9 +98,9 @@ class CsvLogger:
             self._file.close()
 
 
-def columns_of(rows: Rows) -> list[str]:
+def columns_of(rows: Rows, first: Sequence[str] = COLUMNS) -> list[str]:
     """The table's columns, in order: the known ones first."""
-    known = PLACE, *COLUMNS
+    known = PLACE, *first
     return [*known, *sorted(set(rows) - set(known))]
 
 

@@ -13,16 +13,22 @@ from typing import Any
 import numpy as np
 
 from pgjax.app.runs.batches import Finished, Store
+from pgjax.app.runs.evaluations import COLUMNS as EVALUATION_COLUMNS
 from pgjax.app.runs.files import write_whole
-from pgjax.app.runs.loggers import copy_to_parquet
 from pgjax.app.runs.merge import Part, Share, merge_metrics, merge_params
 from pgjax.app.runs.metrics_reader import read_curves
+from pgjax.app.runs.parquet import PARQUET, copy_to_parquet
 from pgjax.app.runs.progress import Reporter
-from pgjax.app.runs.results import CURVE, METRICS, PARAMS, write_summary
+from pgjax.app.runs.results import (
+    BEST_PARAMS,
+    CURVE,
+    EVALUATIONS,
+    METRICS,
+    PARAMS,
+    write_summary,
+)
 from pgjax.app.runs.summary import print_points, print_summary, summarize, title_of
 from pgjax.app.settings.plan import Plan
-
-PARQUET = "metrics.parquet"
 
 
 def put_together(
@@ -50,17 +56,36 @@ def put_together(
             _merge_metrics(run, plan, parts, finished)
         if "parquet" in plan.request.log:
             with reporter.failure_told(f"{run / PARQUET} was not written"):
-                copy_to_parquet(run, plan.names)
-    if all(store.params.exists() for store in stores):
-        shares: list[list[Share]] = [[] for _ in plan.groups]
-        firsts = np.cumsum([0, *(len(g.agents.seeds) for g in plan.groups)])
-        for batch, store in pairs:
-            places = batch.places - firsts[batch.group]
-            shares[batch.group].append(Share(store.params, places))
-        merge_params(shares, run / PARAMS)
+                copy_to_parquet(run, labels_of(plan))
+    rounds = [Part(s.evaluations, b.places) for b, s in pairs if s.evaluations.exists()]
+    if rounds:
+        with reporter.failure_told(f"{run / EVALUATIONS} was not written"):
+            names, each = _labels(plan)
+            columns = EVALUATION_COLUMNS
+            merge_metrics(rounds, run / EVALUATIONS, each, names, first=columns)
+            if "parquet" in plan.request.log:
+                copy_to_parquet(run, labels_of(plan), EVALUATIONS)
+    _put_params_together(run / PARAMS, plan, [s.params for s in stores])
+    if plan.groups[0].config.eval_every is not None:
+        best = [store.best_params for store in stores]
+        _put_params_together(run / BEST_PARAMS, plan, best)
     if not plan.names:
         with reporter.failure_told(f"{run / CURVE} was not drawn"):
             draw_learning_curve(run, plan)
+
+
+def _put_params_together(
+    whole: pathlib.Path, plan: Plan, paths: Sequence[pathlib.Path]
+) -> None:
+    """Makes one file of those of the batches, once all are there."""
+    if not all(path.exists() for path in paths):
+        return
+    shares: list[list[Share]] = [[] for _ in plan.groups]
+    firsts = np.cumsum([0, *(len(g.agents.seeds) for g in plan.groups)])
+    for batch, path in zip(plan.batches, paths, strict=True):
+        places = batch.places - firsts[batch.group]
+        shares[batch.group].append(Share(path, places))
+    merge_params(shares, whole)
 
 
 def _merge_metrics(
@@ -69,9 +94,7 @@ def _merge_metrics(
     parts: Sequence[Part],
     finished: Sequence[Finished | None],
 ) -> None:
-    labels = labels_of(plan)
-    names = list(labels)
-    each = list(zip(*labels.values(), strict=True))
+    names, each = _labels(plan)
     every = plan.groups[0].config.log_every
     diverged = {
         int(place)
@@ -80,6 +103,12 @@ def _merge_metrics(
         if row["diverged"]
     }
     merge_metrics(parts, run / METRICS, each, names, every=every, diverged=diverged)
+
+
+def _labels(plan: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The names of what tells agents apart, and the values of each agent."""
+    labels = labels_of(plan)
+    return list(labels), list(zip(*labels.values(), strict=True))
 
 
 def labels_of(plan: Plan) -> dict[str, list[Any]]:
@@ -96,7 +125,6 @@ def write_outcome(
     run: pathlib.Path,
     plan: Plan,
     finished: Sequence[Finished],
-    compile_seconds: float,
     *,
     quiet: bool,
 ) -> int:
@@ -106,7 +134,6 @@ def write_outcome(
       run: its directory.
       plan: what it did.
       finished: what each batch came to.
-      compile_seconds: spent compiling.
       quiet: whether to print nothing.
 
     Returns:
@@ -117,9 +144,10 @@ def write_outcome(
     summary = summarize(
         config,
         rows,
-        compile_seconds=compile_seconds,
+        compile_seconds=max(batch.compiling for batch in finished),
         train_seconds=sum(batch.seconds for batch in finished),
         wall_seconds=max(batch.age for batch in finished),
+        evaluating_seconds=sum(batch.evaluating for batch in finished),
     )
     write_summary(run, summary)
     if not quiet and plan.names:
@@ -157,9 +185,13 @@ def draw_learning_curve(run: pathlib.Path, plan: Plan) -> None:
         return
     env_steps, recent = zip(*drawn, strict=True)
     title, level = title_of(config), config.solved_return
+    evaluations = []
+    if (run / EVALUATIONS).exists():
+        table, column = run / EVALUATIONS, "mean_return"
+        evaluations = list(read_curves(table, (), set(everyone), column).values())
     write_whole(
         run / CURVE,
         lambda file: learning_curve(
-            file, env_steps, recent, title=title, solved_return=level
+            *(file, env_steps, recent, evaluations), title=title, solved_return=level
         ),
     )

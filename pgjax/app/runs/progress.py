@@ -1,22 +1,20 @@
-"""Progress of a run: a live line on a terminal, plain lines in a log, or nothing."""
+"""What the user sees of a run while it trains."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich import progress as rich_progress
-from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from pgjax.app import output
 from pgjax.app.errors import UsageError
+from pgjax.app.runs.progress_displays import Display, open_display
 from pgjax.app.shown_names import one_line
 
-LOG_SECONDS = 5.0  # between two lines, where there is no terminal
 _started = time.perf_counter() - time.process_time()
 
 
@@ -65,19 +63,24 @@ class Progress(Protocol):
         self,
         *,
         steps: int,
+        training_seconds: float,
         done: float,
         num_agents: int,
         mean_return: float,
         num_solved: int | None,
+        evaluated: float = math.nan,
     ) -> None:
         """Tells the state of things.
 
         Args:
           steps: environment steps so far, over all agents.
+          training_seconds: spent on them, without compiling and evaluation.
           done: share of the work that is done, in [0, 1].
           num_agents: how many agents there are.
           mean_return: mean over agents of their recent return; NaN if none has one.
           num_solved: agents that have solved the task; None if it has no such level.
+          evaluated: mean over agents of their last evaluation while training; NaN for
+            none.
         """
 
 
@@ -115,66 +118,48 @@ class Reporter:
         self.console.print(f"{done} in {seconds(time.perf_counter() - start)}")
 
     @contextmanager
-    def training(self, total_steps: int) -> Iterator[Progress]:
+    def training(self) -> Iterator[Progress]:
         """Shows the progress of training, until the end of the block."""
-        if not self._live:
-            yield _TrainingProgress(self.console, total_steps, None)
-            return
-        columns = (
-            BarColumn(bar_width=10),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _Facts(),
-        )
-        with rich_progress.Progress(*columns, console=self.console) as bar:
-            yield _TrainingProgress(self.console, total_steps, bar)
+        with open_display(self.console) as display:
+            yield _TrainingProgress(display)
 
 
 class _TrainingProgress:
     """The line that tells steps, speed, mean return, solved agents and time to go."""
 
-    def __init__(
-        self, console: Console, total: int, bar: rich_progress.Progress | None
-    ):
-        self._console, self._total, self._bar = console, total, bar
-        self._task = bar.add_task("train", total=total, facts="") if bar else None
-        self._began: tuple[float, int, float] | None = None  # time, steps, share
-        self._last_line = time.perf_counter()
+    def __init__(self, display: Display):
+        self._display = display
+        # When it began: the clock, steps, seconds of training, and the share done.
+        self._began: tuple[float, int, float, float] | None = None
 
     def update(
         self,
         *,
         steps: int,
+        training_seconds: float,
         done: float,
         num_agents: int,
         mean_return: float,
         num_solved: int | None,
+        evaluated: float = math.nan,
     ) -> None:
         now = time.perf_counter()
         if self._began is None:  # compiling is over, and what was resumed is not new
-            self._began = now, steps, done
-        start, steps_before, done_before = self._began
-        elapsed = max(now - start, 1e-9)
-        facts = [
-            f"{count(steps)} env steps",
-            f"{count((steps - steps_before) / elapsed)} steps/s",
-        ]
+            self._began = now, steps, training_seconds, done
+        start, steps_before, seconds_before, done_before = self._began
+        facts = [f"{count(steps)} env steps"]
+        if steps > steps_before:
+            speed = (steps - steps_before) / max(
+                training_seconds - seconds_before, 1e-9
+            )
+            facts.append(f"{count(speed)} steps/s")
         if mean_return == mean_return:  # not NaN
             facts.append(f"return {mean_return:.4g}")
+        if evaluated == evaluated:
+            facts.append(f"greedy {evaluated:.4g}")
         if num_solved is not None:
             facts.append(f"solved {num_solved}/{num_agents}")
         if done_before < done < 1:
-            left = elapsed * (1 - done) / (done - done_before)
+            left = (now - start) * (1 - done) / (done - done_before)
             facts.append(f"ETA {seconds(left)}")
-        line = " · ".join(facts)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done * self._total, facts=line)
-        elif now - self._last_line >= LOG_SECONDS or done >= 1:
-            self._last_line = now
-            self._console.print(f"{done:4.0%} · {line}", soft_wrap=True)
-
-
-class _Facts(ProgressColumn):
-    """The facts, cut to one line."""
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields["facts"], no_wrap=True, overflow="ellipsis")
+        self._display.show(done, " · ".join(facts))

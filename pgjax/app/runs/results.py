@@ -17,8 +17,10 @@ from pgjax.app.runs.files import checksum, read_json, write_signed
 from pgjax.app.runs.json_shapes import (
     COUNT,
     NUMBER,
+    OBJECT,
     SCALAR,
     TEXT,
+    Value,
     check_shape,
     each,
     optional,
@@ -27,19 +29,29 @@ from pgjax.app.runs.json_shapes import (
 
 CONFIG, METRICS, PARAMS = "config.json", "metrics.csv", "params.npz"
 SUMMARY, CURVE = "summary.json", "learning_curve.png"
+# Of a run with evaluations while training.
+EVALUATIONS, BEST_PARAMS = "evaluations.csv", "params_best.npz"
+TABLES_AND_PARAMS = METRICS, PARAMS, EVALUATIONS, BEST_PARAMS
 FILES = each({"bytes": COUNT, "sha256": TEXT})
+_BEST = Value(
+    "an object with env_steps and mean",
+    lambda x: OBJECT.holds(x) and COUNT.holds(x.get("env_steps")) and "mean" in x,
+)
 # What is read of each agent, beside the settings of a sweep's grid.
 AGENT = {
     "seed": COUNT,
     "env_steps": COUNT,
     "steps_to_solve": or_null(NUMBER),
     "greedy_return": {"mean": or_null(NUMBER)},
+    "best_evaluation": optional(or_null(_BEST)),
+    "best_greedy_return": optional({"mean": or_null(NUMBER)}),
+    "steps_to_threshold": optional({"after": COUNT, "by": or_null(COUNT)}),
 }
 
 
 def write_summary(directory: pathlib.Path, summary: dict[str, Any]) -> None:
     """Writes the summary of a run or a sweep, all of whose results are there."""
-    paths = [directory / name for name in (CONFIG, METRICS, PARAMS)]
+    paths = [directory / name for name in (CONFIG, *TABLES_AND_PARAMS)]
     files = {path.name: checksum(path) for path in paths if path.exists()}
     write_signed(directory / SUMMARY, summary | {"files": files})
 

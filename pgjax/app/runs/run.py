@@ -14,12 +14,13 @@ from typing import Any
 
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import host_loop, run_record
+from pgjax.app.runs.agent_loggers import Agent, rename_curves
 from pgjax.app.runs.batches import CHECKPOINTS, ROWS, Store
 from pgjax.app.runs.checkpoint_metadata import check_newest
 from pgjax.app.runs.devices import least_width
 from pgjax.app.runs.files import misfit_told
 from pgjax.app.runs.hosts import from_first, several
-from pgjax.app.runs.loggers import check_loggers, rename_curves
+from pgjax.app.runs.loggers import check_loggers
 from pgjax.app.runs.new_directory import new_directory
 from pgjax.app.runs.progress import Reporter
 from pgjax.app.runs.results import CONFIG, SUMMARY
@@ -97,7 +98,8 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
 
         def begin() -> None:
             run_record.note_resumed(run, plan)
-            rename_curves(run, renamed)
+            with Reporter().failure_told("curves keep the names that they had"):
+                rename_curves(run, plan.request.log, _renamed(plan, renamed))
 
         execution = execution._replace(log=plan.request.log)
         return Session(run, plan, execution).run(begin)
@@ -141,13 +143,29 @@ def _to_go_on(
             _check_goes_on(run, store, more_steps=more_steps)
         # Before anything is compiled.
         check_newest(store.directory / CHECKPOINTS, store.settings)
-    for told in _roundings(before, plan, execution.devices):
-        Reporter().warn(f"{run}: {told}")
+    if _were_alone(before, plan, execution.devices):
+        Reporter().warn(
+            f"{run}: agents are kept as they were trained, alone on their device: in a "
+            "run made at once they differ, by rounding at first"
+        )
     renamed: dict[str, str] = {}
     for old, new in zip(before.batches, plan.batches, strict=False):
-        names = (host_loop.names_of(x.agents) for x in (old, new))
+        names = (
+            [agent.name for agent in host_loop.described(of.groups[x.group], x.agents)]
+            for of, x in ((before, old), (plan, new))
+        )
         renamed |= dict(zip(*names, strict=True))
     return request._asdict(), plan.ranges, plan.agents_at_once, renamed
+
+
+def _renamed(plan: Plan, names: Mapping[str, str]) -> dict[str, Agent]:
+    """Agents with another name than before, by that."""
+    agents = {
+        agent.name: agent
+        for batch in plan.batches
+        for agent in host_loop.described(plan.groups[batch.group], batch.agents)
+    }
+    return {old: agents[new] for old, new in names.items() if old != new}
 
 
 def _plan_of(run: pathlib.Path) -> Plan:
@@ -187,9 +205,8 @@ def _check_goes_on(run: pathlib.Path, store: Store, *, more_steps: bool) -> None
         )
 
 
-def _roundings(before: Plan, now: Plan, num_devices: int | None) -> list[str]:
-    """Where agents of an extended run differ from those of one made at once."""
-    told: dict[str, None] = {}
+def _were_alone(before: Plan, now: Plan, num_devices: int | None) -> bool:
+    """Whether agents would have shared their device in a run made at once."""
     for batch, again in zip(before.batches, now.batches, strict=False):
         groups = before.groups[batch.group], now.groups[again.group]
         width, wider = (
@@ -197,14 +214,5 @@ def _roundings(before: Plan, now: Plan, num_devices: int | None) -> list[str]:
             for group in groups
         )
         if width < wider:
-            told["agents are kept as they were trained, alone on their device"] = None
-        experiment = now.experiments[again.group]
-        complete = experiment.algorithm.complete_episodes
-        length, longer = (
-            group.config.chunk_length(complete_episodes=complete) for group in groups
-        )
-        if complete and length < longer:
-            told[f"agents have stopped after chunks of {length} updates"] = None
-    return [
-        f"{x}: in a run made at once they differ, by rounding at first" for x in told
-    ]
+            return True
+    return False

@@ -2,12 +2,14 @@
 
     "algorithm", "preset", "settings", "grid"    what `pgjax train --config` reads
     "batches"                                    who trains side by side
-    "log", "command", "started", "versions", "python", "devices", "resumed"
+    "log", "command", "started", "versions", "python", "git", "devices", "resumed"
 
 Beside it in the run's directory are
 
     metrics.csv         a row per agent and logged update
     params.npz          the parameters of all agents, one array per leaf, agents first
+    params_best.npz     with --eval-every, the best of each
+    evaluations.csv     likewise, a row per agent and evaluation while training
     summary.json        what each agent came to; see `pgjax.app.runs.results`
     learning_curve.png  of a run without a grid
     batches/            all that going on needs; see `pgjax.app.runs.batches`
@@ -42,7 +44,9 @@ from pgjax.app.runs.json_shapes import (
     optional,
     or_null,
 )
-from pgjax.app.runs.results import CONFIG, CURVE, METRICS, PARAMS, SUMMARY
+from pgjax.app.runs.results import CONFIG, CURVE, SUMMARY, TABLES_AND_PARAMS
+from pgjax.app.runs.revisions import revisions
+from pgjax.app.settings.config import LATER
 from pgjax.app.settings.plan import Plan, Ranges
 from pgjax.app.settings.request import Request
 from pgjax.app.settings.signature_options import algorithm_factory
@@ -70,7 +74,7 @@ def note_resumed(run: pathlib.Path, plan: Plan) -> None:
     before = load_record(run)
     (run / SUMMARY).unlink(missing_ok=True)  # of the training before
     if before.batches != plan.ranges or before.request.grid != plan.request.grid:
-        for name in (METRICS, PARAMS, CURVE):  # of other agents
+        for name in (*TABLES_AND_PARAMS, CURVE):  # of other agents
             (run / name).unlink(missing_ok=True)
     record = before.content | _asked(plan)
     record["resumed"] = [*record.get("resumed", ()), _circumstances()]
@@ -122,6 +126,7 @@ def _circumstances() -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "python": platform.python_version(),
+        "git": revisions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
 
@@ -145,6 +150,7 @@ _RECORD = {
     "started": optional(TEXT),
     "versions": optional(each(or_null(TEXT))),
     "python": optional(TEXT),
+    "git": optional(OBJECT),
     "devices": optional([TEXT]),
     "log": optional([TEXT]),
     "resumed": optional([OBJECT]),
@@ -198,6 +204,7 @@ def read_record(path: pathlib.Path) -> Record:
         return _record_before(path, content)
     check_shape(path, content, _REQUEST)
     request = Request(*(content[name] for name in Request._fields))
+    request = request._replace(settings=LATER | request.settings)
     with misfit_told(path):
         _check_axes(request)
     return Record(request, content["batches"], content["agents_at_once"], content)
@@ -222,7 +229,7 @@ def _record_before(path: pathlib.Path, content: dict[str, Any]) -> Record:
         config = content["groups"][0] if is_sweep else content["config"]
         options = config["algorithm_options"]
         own = "algorithm", "preset", "algorithm_options"
-        settings = {k: x for k, x in config.items() if k not in own} | options
+        settings = LATER | {k: x for k, x in config.items() if k not in own} | options
         settings = {name: x for name, x in settings.items() if name not in grid}
         if over := settings.pop("advantage_normalization", None):
             settings["normalize_advantage"] = over != "none"

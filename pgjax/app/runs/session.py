@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import pathlib
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -13,16 +15,18 @@ from jax.sharding import Mesh
 from pgjax._internal.meshes import ENV
 from pgjax.app.errors import DamagedFileError
 from pgjax.app.runs import batches, host_loop
-from pgjax.app.runs.batches import BATCHES, Finished, Store
+from pgjax.app.runs.batches import BATCHES, Finished, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs, compile_programs
 from pgjax.app.runs.devices import choose_mesh, least_width
+from pgjax.app.runs.evaluation_table import cost_told
 from pgjax.app.runs.hosts import from_first, is_first, on_first, several
 from pgjax.app.runs.outcome import put_together, write_outcome
 from pgjax.app.runs.params import save_params
 from pgjax.app.runs.progress import Progress, Reporter, count, plural
 from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
-from pgjax.app.runs.summary import agent_rows, title_of
+from pgjax.app.runs.summary import add_evaluations, agent_rows, title_of
 from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.grid import Agents
 from pgjax.app.settings.limits import check_run, what_to_lower
 from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.plan import Batch, Plan
@@ -58,7 +62,7 @@ class Session:
         self._finished: list[Finished | None] = []
         self._programs: dict[tuple[int, int], Programs] = {}
         self._compile_seconds = 0.0
-        self._age = 0.0  # of the run, before this process
+        self._before = Spent()  # by other processes
         largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
         for group, size in largest.items():
             config, experiment = plan.groups[group].config, plan.experiments[group]
@@ -73,7 +77,10 @@ class Session:
         self._begin = begin
         with noted(*ENDING) as received:
             self._tell(self._title())
-            self._age = from_first(lambda: max(map(batches.age_of, self._stores)))
+            config = self._plan.groups[0].config
+            if config.eval_every is not None:
+                self._tell(cost_told(config, self._plan.experiments[0]))
+            self._before = Spent(*from_first(self._spent_before))
             self._finished = [self._found(store) for store in self._stores]
             left = [x for x in self._plan.batches if self._finished[x.number] is None]
             if left:
@@ -91,6 +98,9 @@ class Session:
                 return stopped.code
             on_first(self._begin_once)
             return from_first(self._finish)
+
+    def _spent_before(self) -> Spent:
+        return reduce(Spent.at_least, map(batches.spent_until, self._stores), Spent())
 
     def _begin_once(self) -> None:
         begin, self._begin = self._begin, lambda: None
@@ -161,9 +171,8 @@ class Session:
 
     def _train_all(self, received: Received) -> None:
         plan = self._plan
-        steps = plan.groups[0].config.steps  # the same of all
         from_first(lambda: (self._run / BATCHES).mkdir(exist_ok=True))
-        with self._reporter.training(plan.num_agents * steps) as progress:
+        with self._reporter.training() as progress:
             share = _Share(progress, plan.num_agents)
             for batch in plan.batches:
                 finished = self._finished[batch.number]
@@ -171,10 +180,20 @@ class Session:
                     with exhaustion_told(partial(self._saved, batch)):
                         finished = self._train(batch, share, received)
                     self._finished[batch.number] = finished
-                share.add(finished.rows)
+                share.add(finished)
 
     def _train(self, batch: Batch, share: _Share, received: Received) -> Finished:
         """Trains and evaluates a batch, and records what it came to."""
+        with contextlib.ExitStack() as stack:  # closes what keeps its metrics
+            return self._train_within(stack, batch, share, received)
+
+    def _train_within(
+        self,
+        stack: contextlib.ExitStack,
+        batch: Batch,
+        share: _Share,
+        received: Received,
+    ) -> Finished:
         store, agents = self._stores[batch.number], batch.agents
         programs = self._compiled(batch, received)
         from_first(lambda: store.directory.mkdir(exist_ok=True))
@@ -185,33 +204,55 @@ class Session:
             self._execution,
             store,
             run=self._run,
+            stack=stack,
             begin=self._begin_once,
-            age=self._age,
+            before=self._before,
+            compile_seconds=self._compile_seconds,
             progress=share,
             received=received,
             tell=self._tell,
             warn=self._reporter.warn,
         )
+        self._before = training.before
         on_first(lambda: save_params(store.params, training.params))
+        if training.evaluations is not None:
+            on_first(lambda: save_params(store.best_params, training.best_params))
         if training.stopped:
             steps = count(share.steps_before + training.log.env_steps.sum())
             told = f"stopped after {steps} env steps, and saved"
             raise _StoppedError(128 + training.stopped, told)
-        received.say = received.say and STOPPING
-        try:
-            returns = host_loop.evaluate_agents(
-                agents, programs, training.params, received
-            )
-        except KeyboardInterrupt as interrupt:
-            told = "stopped before the evaluation was done; all training is saved"
-            raise _StoppedError(exit_code(interrupt), told) from None
-        received.say = received.say and FINISHING
-        rows = agent_rows(agents, training.log, returns)
-        finished = Finished(rows, training.seconds, training.log.age)
+        rows = self._rows(agents, programs, training, received)
+        training.logger.end(rows)
+        spent = self._before.compiling + self._compile_seconds, training.evaluating
+        finished = Finished(rows, training.seconds, training.log.age, *spent)
         on_first(lambda: batches.write_finished(store, finished))
         if not self._plan.names:
             self._tell_diverged(finished)
         return finished
+
+    def _rows(
+        self,
+        agents: Agents,
+        programs: Programs,
+        training: host_loop.Training,
+        received: Received,
+    ) -> list[dict[str, Any]]:
+        """Evaluates agents that are trained: a row of the summary for each."""
+
+        def returns_of(params: Any) -> Any:
+            return host_loop.evaluate_agents(agents, programs, params, received)
+
+        received.say = received.say and STOPPING
+        try:
+            rows = agent_rows(agents, training.log, returns_of(training.params))
+            if training.evaluations is not None:
+                best = returns_of(training.best_params)
+                add_evaluations(rows, training.evaluations, best)
+        except KeyboardInterrupt as interrupt:
+            told = "stopped before the evaluation was done; all training is saved"
+            raise _StoppedError(exit_code(interrupt), told) from None
+        received.say = received.say and FINISHING
+        return rows
 
     def _tell_diverged(self, finished: Finished) -> None:
         for row in finished.rows:
@@ -231,9 +272,7 @@ class Session:
         """Writes the results of all; returns the exit code."""
         self._put_together()
         finished = [x for x in self._finished if x is not None]
-        return write_outcome(
-            self._run, self._plan, finished, self._compile_seconds, quiet=self._quiet
-        )
+        return write_outcome(self._run, self._plan, finished, quiet=self._quiet)
 
     def _saved(self, batch: Batch) -> str:
         """What is left where memory ran out, and what to do."""
@@ -265,9 +304,12 @@ class _Share:
     def __init__(self, progress: Progress, num_agents: int):
         self._progress, self._num_agents = progress, num_agents
         self.steps_before = self._agents = self._solved = 0
+        self._seconds = 0.0
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
+    def add(self, finished: Finished) -> None:
         """Counts a batch that is finished."""
+        rows = finished.rows
+        self._seconds += finished.seconds
         self._agents += len(rows)
         self.steps_before += sum(row["env_steps"] for row in rows)
         self._solved += sum(row["steps_to_solve"] is not None for row in rows)
@@ -276,18 +318,22 @@ class _Share:
         self,
         *,
         steps: int,
+        training_seconds: float,
         done: float,
         num_agents: int,
         mean_return: float,
         num_solved: int | None,
+        evaluated: float = math.nan,
     ) -> None:
         """Tells how far the present batch is."""
         self._progress.update(
             steps=self.steps_before + steps,
+            training_seconds=self._seconds + training_seconds,
             done=(self._agents + done * num_agents) / self._num_agents,
             num_agents=self._num_agents,
             mean_return=mean_return,
             num_solved=None if num_solved is None else self._solved + num_solved,
+            evaluated=evaluated,
         )
 
 

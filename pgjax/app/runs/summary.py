@@ -14,11 +14,28 @@ from pgjax.app.analysis import intervals
 from pgjax.app.analysis.samples import last_steps
 from pgjax.app.analysis.score_tables import FEW
 from pgjax.app.play.list_environments import TWINS
+from pgjax.app.runs.evaluation_table import print_evaluations
+from pgjax.app.runs.evaluations import Evaluations
+from pgjax.app.runs.parquet import PARQUET
 from pgjax.app.runs.progress import count, seconds
+from pgjax.app.runs.results import (
+    BEST_PARAMS,
+    CURVE,
+    EVALUATIONS,
+    METRICS,
+    PARAMS,
+    SUMMARY,
+)
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
 from pgjax.app.settings.grid import Agents
 from pgjax.app.shown_names import as_argument, one_line
+
+# Files of a run for people to look at, those that are there.
+RESULTS = (
+    *(CURVE, METRICS, PARQUET, EVALUATIONS, SUMMARY, PARAMS, BEST_PARAMS),
+    *("tensorboard", "wandb"),
+)
 
 
 def agent_rows(
@@ -45,6 +62,26 @@ def agent_rows(
         }
         for i in range(len(agents.seeds))
     ]
+
+
+def add_evaluations(
+    rows: list[dict[str, Any]], evaluations: Evaluations, returns: np.ndarray
+) -> None:
+    """Adds to the rows of S agents what their evaluations while training came to.
+
+    Args:
+      rows: as of `agent_rows`.
+      evaluations: of the agents.
+      returns: (S, 2, episodes) of the final evaluation of the best parameters, greedy
+        and sampled; those of agents that were never evaluated do not count.
+    """
+    for i, row in enumerate(rows):
+        own = evaluations.row(i)
+        known = own["best_evaluation"] is not None
+        greedy, sampled = returns[i] if known else np.full_like(returns[i], np.nan)
+        row |= own
+        row |= {"best_greedy_return": spread(greedy)}
+        row |= {"best_sampled_return": spread(sampled)}
 
 
 def print_points(
@@ -93,13 +130,14 @@ def print_points(
         + ("" if each >= FEW else f", which is too narrow with fewer than {FEW}"),
         soft_wrap=True,
     )
+    if config.eval_every is not None:
+        print_evaluations(config, summary, names)
     console.print(
         f"{seconds(summary['wall_seconds'])} in all: compiling "
         f"{seconds(summary['compile_seconds'])}, training "
         f"{seconds(summary['train_seconds'])} "
         f"({count(summary['env_steps'])} env steps)\n"
-        f"results in {one_line(directory)} (metrics.csv, summary.json, params.npz)\n"
-        f"next: pgjax report {as_argument(directory)}",
+        f"{_results(directory)}\nnext: pgjax report {as_argument(directory)}",
         soft_wrap=True,
     )
 
@@ -140,17 +178,21 @@ def summarize(
     compile_seconds: float,
     train_seconds: float,
     wall_seconds: float,
+    evaluating_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """The content of summary.json."""
-    return {
+    summary = {
         "solved_return": config.solved_return,
         "eval_episodes": config.eval_episodes,
         "env_steps": sum(row["env_steps"] for row in rows),
         "compile_seconds": round(compile_seconds, 3),
         "train_seconds": round(train_seconds, 3),
         "wall_seconds": round(wall_seconds, 3),
-        "agents": rows,
     }
+    if config.eval_every is not None:
+        summary["eval_every"] = config.eval_every
+        summary["evaluating_seconds"] = round(evaluating_seconds, 3)
+    return summary | {"agents": rows}
 
 
 def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) -> None:
@@ -179,6 +221,8 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
         table.add_row(*cells)
     console = output.console()
     console.print(table)
+    if config.eval_every is not None:
+        print_evaluations(config, summary, ())
     wall, compiling = summary["wall_seconds"], summary["compile_seconds"]
     training = summary["train_seconds"]
     speed = summary["env_steps"] / max(training, 1e-9)
@@ -195,7 +239,15 @@ def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) ->
     again = as_argument(run)
     render = f"    pgjax render {again}" if config.env in TWINS else ""
     console.print(
-        f"results in {one_line(run)} (learning_curve.png, metrics.csv, summary.json)\n"
-        f"next: pgjax evaluate {again}{render}",
-        soft_wrap=True,
+        f"{_results(run)}\nnext: pgjax evaluate {again}{render}", soft_wrap=True
     )
+
+
+def _results(run: pathlib.Path) -> str:
+    """Where the results are, and how to send those that are to be sent."""
+    names = [name for name in RESULTS if (run / name).exists()]
+    told = f"results in {one_line(run)} ({', '.join(names)})"
+    offline = next(run.glob("wandb/offline-run-*"), None)
+    if offline is None:
+        return told
+    return f"{told}\nto send them: wandb sync {as_argument(run)}/wandb/offline-run-*"

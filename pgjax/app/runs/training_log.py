@@ -125,6 +125,12 @@ class TrainingLog:
         return self.last_work * self.active
 
     @property
+    def left(self) -> np.ndarray:
+        """(S,) int32: environment steps to go; of more, as many as it can count."""
+        left = np.clip(self._config.steps - self.env_steps, 0, np.iinfo(np.int32).max)
+        return left.astype(np.int32)
+
+    @property
     def seconds(self) -> float:
         """Time spent training, in all processes."""
         return self._seconds_before + time.perf_counter() - self._start

@@ -39,6 +39,10 @@ OF_ONE_ENV = {
 }
 
 
+# Settings that runs of 0.2 may have been recorded without, and what those runs did.
+LATER: dict[str, Any] = {"eval_every": None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that determines what a training run computes.
@@ -55,13 +59,12 @@ class Config:
       env_options: options of the environment itself, such as num_joints=7.
       seeds: number of agents, trained side by side.
       seed: seed of the first agent; the others follow it.
-      steps: environment steps per agent; it stops at the first update past them, or
-        with complete episodes, the first chunk.
+      steps: environment steps per agent; it ends with the update that reaches them.
       env_devices: devices that share the environments of an agent; another number of
         them draws other random numbers.
       num_envs: environments per agent; with complete episodes, one episode each.
       num_steps: steps per environment and update; unused with complete episodes.
-      hidden: widths of the hidden layers.
+      hidden: widths of the hidden layers, such as 64,64.
       activation: activation of the hidden layers.
       initializer: initialisation of the layers.
       shared_torso: let actor and critic share all but their last layers.
@@ -78,8 +81,12 @@ class Config:
         episodes exceeds this; `pgjax envs` lists the usual ones.
       until_solved: stop an agent once it has solved the task.
       log_every: updates from one row of the metrics to the next.
-      updates_per_chunk: updates between two looks at the clock, the files and Ctrl-C.
-      eval_episodes: episodes of the final evaluation, for each agent.
+      updates_per_chunk: updates between two looks at the clock, the files and Ctrl-C;
+        they change no agent's numbers.
+      eval_episodes: episodes of an evaluation, for each agent.
+      eval_every: environment steps of an agent from one evaluation of its greedy policy
+        to the next, the last update among them (default: only the final evaluation);
+        the best is kept in params_best.npz.
       algorithm_options: the algorithm's own settings, by name.
     """
 
@@ -111,6 +118,7 @@ class Config:
     log_every: int = 1
     updates_per_chunk: int = 10
     eval_episodes: int = 100
+    eval_every: int | None = None
     algorithm_options: dict = field(default_factory=dict)
 
     @property

@@ -10,6 +10,7 @@ from pgjax.app.errors import DamagedFileError, UsageError
 from pgjax.app.runs.files import opened
 from pgjax.app.runs.run_record import read_record
 from pgjax.app.settings.ranges import check_int
+from pgjax.app.settings.spelling import spelled_as_file
 
 # Arguments of `train` that say where and how, and not what.
 _FLAGS = frozenset(
@@ -78,5 +79,6 @@ def _of_toml(path: pathlib.Path) -> ConfigFile:
     if not isinstance(log, list) or not all(isinstance(x, str) for x in log):
         raise UsageError(f"{path}: log must be names of loggers, got {log!r}")
     if at_once is not None:
-        check_int("agents_at_once", at_once)
+        with spelled_as_file(path, ["agents_at_once"]):
+            check_int("agents_at_once", at_once)
     return ConfigFile(settings, log, at_once)

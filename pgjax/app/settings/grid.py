@@ -28,6 +28,7 @@ ONE_VALUE = frozenset(
         "log_every",
         "updates_per_chunk",
         "eval_episodes",
+        "eval_every",
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pathlib
 import tomllib
 from typing import Any
@@ -13,6 +14,39 @@ DEFAULT_ENV = "CartPole-v1"
 PRESETS: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
     pathlib.Path(__file__).with_name("presets.toml").read_text(encoding="utf-8")
 )
+
+
+def presets() -> dict[str, dict[str, dict[str, Any]]]:
+    """The settings that have a name, by algorithm and name, as presets.toml has them.
+
+    "general" is what every other one of its algorithm starts from. The rest are
+    defaults; `preset` has both together.
+
+    >>> print(*presets()["trpo"])
+    general CartPole-v1
+    """
+    return copy.deepcopy(PRESETS)
+
+
+def preset(algorithm: str = "reinforce", name: str = "default") -> dict[str, Any]:
+    """Every setting that `pg.app.train(algorithm, preset=name)` trains with.
+
+    Args:
+      algorithm: the name of one in `pgjax.algorithms`.
+      name: of a preset; "default" for that of CartPole-v1, or else "general".
+
+    Returns:
+      Settings by name, as JSON has them: the run's and the algorithm's own.
+
+    Raises:
+      UsageError: for a name that is not known.
+
+    >>> print(preset("reinforce", "article")["hidden"])
+    [128]
+    """
+    from pgjax.app.settings.config import make_config, to_settings
+
+    return to_settings(make_config(algorithm, name, {}))
 
 
 def choose_preset(

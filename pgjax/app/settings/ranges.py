@@ -21,6 +21,7 @@ AGENTS = 2**20  # each has a row in the summary
 _INTS = {
     "steps": (1, 2**62),  # environment steps are counted in int64
     "log_every": (1, 2**62),
+    "eval_every": (1, 2**62),
     "seed": (0, 2**31 - 1),
     "agent": (0, 2**31 - 1),
     "seeds": (1, AGENTS),

@@ -100,26 +100,27 @@ def _in_order(algorithm: str, axes: dict[str, Any]) -> dict[str, Any]:
 def split(
     algorithm: str, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Settings with one value, and those with several, each value once.
+    """Settings with one value, and those with several.
 
     Raises:
-      UsageError: for several values of what a whole run has one of.
+      UsageError: for several values of what a whole run has one of, and for a value
+        that is there twice.
     """
     options = config_fields() | algorithm_options(algorithm)
     one, grid = {}, {}
     for name, value in given.items():
         option = options.get(name)
-        values = _values(option, value)
+        values = _values(name, option, value)
         if values is None:
             one[name] = _plain(option, value)
         elif not values:
             raise UsageError(f"{flag(name)} needs a value")
         elif len(values) == 1:
-            one[name] = _plain(option, values[0])
+            one[name] = values[0]
         elif name in ONE_VALUE:
             raise UsageError(f"{flag(name)} has one value in a run, got {values}")
         else:
-            grid[name] = [_plain(option, x) for x in values]
+            grid[name] = values
     return one, grid
 
 
@@ -127,6 +128,10 @@ def _plain(option: Option | None, value: Any) -> Any:
     """A value as it is meant: 3e5 is a count; "none" is none, as a file says it."""
     if option is None:
         return value
+    if option.several and not isinstance(value, list | tuple):  # of one layer
+        value = (value,)
+    if option.several:
+        return tuple(_plain(option._replace(several=False), x) for x in value)
     if option.type is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if option.type is float and isinstance(value, int) and not isinstance(value, bool):
@@ -134,18 +139,24 @@ def _plain(option: Option | None, value: Any) -> Any:
     return None if option.optional and value == "none" else value
 
 
-def _values(option: Option | None, value: Any) -> list[Any] | None:
-    """The values in a list of them, each once; None for what is one value itself."""
+def _values(name: str, option: Option | None, value: Any) -> list[Any] | None:
+    """The values in a list of them, as they are meant; None for one value itself.
+
+    Raises:
+      UsageError: for one that is there twice.
+    """
     if not isinstance(value, list | tuple):
         return None
-    if option is not None and option.several:
-        if not any(isinstance(x, list | tuple) for x in value):
-            return None
-        value = [tuple(x) if isinstance(x, list | tuple) else x for x in value]
+    layers = option is not None and option.several  # of which a list is one value
+    if layers and not any(isinstance(x, list | tuple) for x in value):
+        return None
     found: list[Any] = []
-    for x in value:  # True and 1 are equal, and not the same
-        if not any(x == y and type(x) is type(y) for y in found):
-            found.append(x)
+    for x in (_plain(option, x) for x in value):  # True and 1 are equal, not the same
+        if any(x == y and type(x) is type(y) for y in found):
+            again = _shown([x])
+            or_layers = f", or {again},{again} for more layers" if layers else ""
+            raise UsageError(f"{flag(name)} has {again} twice: give it once{or_layers}")
+        found.append(x)
     return found
 
 
@@ -266,7 +277,7 @@ def _told(name: str, value: Any, now: Any, more: str = "") -> str:
 def _shown(value: Any) -> str:
     values = value if isinstance(value, list | tuple) else [value]
     return " ".join(
-        "-".join(map(str, x)) if isinstance(x, list | tuple) else str(x) for x in values
+        ",".join(map(str, x)) if isinstance(x, list | tuple) else str(x) for x in values
     )
 
 

@@ -34,33 +34,65 @@ class Option(NamedTuple):
         return f"{name} or none" if self.optional else name
 
 
-# What other libraries call a setting.
+# What Stable-Baselines3, CleanRL, PureJaxRL, Spinning Up and others call a setting.
 _MEANT = {
-    "lr": "learning_rate",
-    "total_timesteps": "steps",
-    "timesteps": "steps",
-    "num_seeds": "seeds",
-    "n_envs": "num_envs",
-    "n_steps": "num_steps",
-    "n_epochs": "num_epochs",
-    "update_epochs": "num_epochs",
-    "ent_coef": "entropy_coefficient",
-    "vf_coef": "value_coefficient",
-    "gae_lambda": "lam",
-    "lambda": "lam",
-    "clip_range": "clip",
-    "clip_eps": "clip",
-    "max_grad_norm": "max_gradient_norm",
+    name: setting
+    for setting, names in {
+        "learning_rate": "lr pi_lr alpha step_size",
+        "anneal_learning_rate": "anneal_lr lr_schedule",
+        "adam_epsilon": "eps adam_eps epsilon",
+        "max_gradient_norm": "max_grad_norm grad_clip clip_grad_norm gradient_clip",
+        "steps": "total_timesteps timesteps num_timesteps max_timesteps total_steps "
+        "n_timesteps total_env_steps env_steps",
+        "seeds": "num_seeds n_seeds",
+        "num_envs": "n_envs num_env nenvs envs num_workers",
+        "num_steps": "n_steps nsteps rollout_length rollout_steps horizon "
+        "steps_per_epoch",
+        "num_epochs": "n_epochs update_epochs epochs noptepochs",
+        "num_minibatches": "n_minibatches nminibatches batch_size minibatch_size",
+        "entropy_coefficient": "ent_coef ent_coeff entropy_coef entropy_coeff",
+        "value_coefficient": "vf_coef value_coef value_loss_coef vf_loss_coeff",
+        "lam": "gae_lambda lambda lambda_ td_lambda",
+        "gamma": "discount discount_factor",
+        "clip": "clip_range clip_eps clip_coef clip_ratio clip_param",
+        "value_clip": "clip_range_vf clip_vloss vf_clip_param",
+        "target_kl": "kl_target",
+        "max_kl": "delta",
+        "cg_iterations": "cg_max_steps cg_iters",
+        "damping": "cg_damping damping_coeff",
+        "max_backtracks": "line_search_max_iter backtrack_iters",
+        "normalize_advantage": "norm_adv normalize_adv normalize_advantages",
+        "normalize_observations": "norm_obs normalize_obs",
+        "scale_rewards": "norm_reward norm_rewards normalize_rewards",
+        "hidden": "net_arch hidden_sizes hidden_size hid hidden_dim layers",
+        "activation": "activation_fn",
+        "env": "env_id env_name environment gym_id task",
+        "env_options": "env_kwargs",
+        "time_limit": "max_episode_steps max_ep_len max_episode_length",
+        "solved_return": "reward_threshold",
+        "eval_episodes": "n_eval_episodes num_eval_episodes",
+        "log_every": "log_interval",
+        "log": "track wandb tensorboard tensorboard_log logger",
+        "out": "output output_dir log_dir logdir save_dir exp_name run_name",
+        "quiet": "verbose",
+        "algorithm": "algo",
+    }.items()
+    for name in names.split()
 }
+
+
+def familiar(name: str) -> str:
+    """The setting that other libraries call so; the name itself where none does."""
+    return _MEANT.get(name, name)
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
     """Which name may have been meant by one that is not known."""
+    if _MEANT.get(name) in known:
+        return _MEANT[name]
     longer = [x for x in known if x.startswith(name)]
     if len(longer) == 1:
         return longer[0]
-    if _MEANT.get(name) in known:
-        return _MEANT[name]
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 

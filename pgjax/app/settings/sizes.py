@@ -35,6 +35,7 @@ class Sizes(NamedTuple):
     complete: bool  # whether rollouts are of complete episodes
     ends: tuple[int, int]  # numbers that a network takes, and that it gives
     of_bench: bool = False  # whose settings are others than those of a run
+    keeps_best: bool = False  # whether the best parameters are kept beside the last
     # In bytes; 0 until they are measured.
     learner: int = 0  # of an agent
     env: int = 0  # state and observation
@@ -78,6 +79,7 @@ def sizes_of(config: Config, experiment: Experiment) -> Sizes:
         num_epochs=options.get("num_epochs", 0) if shuffles else 0,
         complete=complete,
         ends=ends_of(env),
+        keeps_best=config.eval_every is not None,
     )
 
 
@@ -101,8 +103,9 @@ def measured(
         return state, (batch, episodes)
 
     state, experience = jax.eval_shape(collect, key)
+    best = _bytes(state.learner.params) if sizes.keeps_best else 0
     return sizes._replace(
-        learner=_bytes(state) - _bytes(state.rollout_state),
+        learner=_bytes(state) - _bytes(state.rollout_state) + best,
         env=bytes_of_env(env),
         sample=-(-_bytes(experience) // sizes.samples),
     )

@@ -18,6 +18,7 @@ from pgjax.app.runs import hosts
 TINY = ["--seeds", "4", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0"]
 TRAIN = ["train", "reinforce", *TINY, *CHUNKED, "--steps", "6000"]
+TRAIN += ["--eval-every", "1500"]
 SWEEP = ["sweep", "a2c", *TINY, *CHUNKED, "--num-steps", "8", "--preset", "general"]
 SWEEP += ["--learning-rate", "0.001", "0.01", "--steps", "320"]
 PATIENCE = 240  # seconds; a process that hangs fails the test

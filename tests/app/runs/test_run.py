@@ -164,6 +164,11 @@ EXTENSIONS = {
         [["--baseline", "none", "leave_one_out"]],
         [*RATE, "--seeds", "3", "--baseline", "none", "leave_one_out"],
     ),
+    "steps, from less than a chunk": (
+        [*RATE, "--seeds", "3", "--steps", "8", "--updates-per-chunk", "10"],
+        [["--steps", "900"]],
+        [*RATE, "--seeds", "3", "--steps", "900", "--updates-per-chunk", "10"],
+    ),
     "all, one after the other": (
         [*RATES, "--seeds", "3"],
         [["--seeds", "4"], ["--steps", "900"], MORE_RATES, ["--hidden", "4", "5,5"]],
@@ -190,31 +195,38 @@ def test_a_run_that_is_extended_is_the_run_made_at_once(case, tmp_path, capsys):
     assert ours["grid"] == theirs["grid"]
 
 
-@pytest.mark.parametrize(
-    ("before", "more", "says"),
-    [
-        (
-            ["--seeds", "1"],
-            ["--seeds", "3"],
-            "agents are kept as they were trained, alone",
-        ),
-        (
-            ["--seeds", "3", "--steps", "8", "--updates-per-chunk", "10"],
-            ["--steps", "900"],
-            "agents have stopped after chunks of 4 updates: in a run made at once",
-        ),
-    ],
-)
-def test_where_an_extended_run_has_other_numbers_is_told(
-    before, more, says, tmp_path, capsys
-):
+def test_where_an_extended_run_has_other_numbers_is_told(tmp_path, capsys):
     run = str(tmp_path / "run")
-    constant = ["--no-anneal-learning-rate", "--quiet"]
-    arguments = ["train", "reinforce", *SIZES, *STEPS, *constant, *before]
+    constant = ["--no-anneal-learning-rate", "--quiet", "--seeds", "1"]
+    arguments = ["train", "reinforce", *SIZES, *STEPS, *constant]
     assert main([*arguments, "--out", run]) == 0
-    assert main(["train", "--resume", run, *more, "--quiet"]) == 0
+    assert main(["train", "--resume", run, "--seeds", "3", "--quiet"]) == 0
     (told,) = capsys.readouterr().err.splitlines()
-    assert says in told
+    assert "agents are kept as they were trained, alone" in told
+
+
+@pytest.mark.parametrize("rule", ["budget", "solved"])
+def test_the_length_of_a_chunk_changes_nothing(rule, tmp_path):
+    """Each agent ends with the update that reaches its budget, or solves the task."""
+    command = ["train", "reinforce", *SIZES, "--seeds", "3", "--quiet"]
+    if rule == "solved":
+        command += ["--steps", "40000", "--solved-return", "20", "--until-solved"]
+    else:
+        command += ["--steps", "400", "--no-anneal-learning-rate"]
+    runs = {length: tmp_path / length for length in ("1", "7", "1000")}
+    for length, run in runs.items():
+        chunks = ["--updates-per-chunk", length, "--out", str(run)]
+        assert main([*command, *chunks]) == 0
+    for other in ("7", "1000"):
+        assert differences(runs["1"], runs[other]) == []
+        assert summary_of(runs["1"]) == summary_of(runs[other])
+    agents = pd.read_csv(runs["1"] / "metrics.csv").groupby("seed").env_steps
+    if rule == "budget":
+        assert (agents.nth(-1) >= 400).all()
+        assert (agents.nth(-2) < 400).all()
+    else:
+        assert agents.last().nunique() > 1
+        assert (agents.last() < 40000).all()
 
 
 @pytest.mark.parametrize("algorithm", ["a2c", "ppo", "trpo"])
@@ -277,12 +289,12 @@ def test_what_an_extension_cannot_be_is_told_before_anything_is_touched(
 ):
     before = {x: x.read_bytes() for x in small.rglob("*") if x.is_file()}
     for given, says in (
-        ({"num_steps": [32, 64]}, "--num-steps would do nothing"),
-        ({"seeds": True}, "--seeds must be int, got True"),
-        ({"steps": "500"}, "--steps must be int, got '500'"),
-        ({"foo": 3}, "no option --foo of reinforce"),
-        ({"env_options": {"a": {1, 2}}}, "--env-options"),
-        ({"agents_at_once": 2.5}, "--agents-at-once must be an integer, got 2.5"),
+        ({"num_steps": [32, 64]}, "num_steps would do nothing"),
+        ({"seeds": True}, "seeds must be int, got True"),
+        ({"steps": "500"}, "steps must be int, got '500'"),
+        ({"foo": 3}, "no option foo of reinforce"),
+        ({"env_options": {"a": {1, 2}}}, "env_options"),
+        ({"agents_at_once": 2.5}, "agents_at_once must be an integer, got 2.5"),
     ):
         with pytest.raises(UsageError, match=says):
             extended(small, **given)

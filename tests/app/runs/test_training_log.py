@@ -57,6 +57,14 @@ def test_an_agent_past_its_steps_stops_and_the_other_goes_on():
     assert log.env_steps.tolist() == [1200, 10]
 
 
+def test_what_is_left_of_a_budget_is_counted_as_far_as_a_device_can():
+    log = make_log(steps=3 * 2**31)
+    assert log.left.tolist() == [2**31 - 1] * 2
+    log.env_steps[:] = 3 * 2**31 - 7, 3 * 2**31 + 1
+    assert log.left.tolist() == [7, 0]
+    assert log.left.dtype == np.int32
+
+
 def test_solving_needs_a_hundred_episodes_and_is_noted_once():
     log = make_log()
     # Above the level at the first update, with 60 episodes; then with 120.

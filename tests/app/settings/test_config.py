@@ -3,13 +3,11 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 import pgjax as pg
 from pgjax import init_train_state, train_step
 from pgjax.app.errors import UsageError
-from pgjax.app.runs.compiled_programs import _stops
 from pgjax.app.settings.build import build
 from pgjax.app.settings.config import (
     from_settings,
@@ -181,15 +179,3 @@ def test_the_learning_rate_falls_to_zero_where_a_run_ends(
         given = sizes | {"anneal_learning_rate": flag}
         build(make_config(algorithm, "general", given))
     assert annealed == [{"env_steps": env_steps}]
-
-
-@pytest.mark.parametrize("so_far", [2**31 - 2, 2**31, 2**32 - 2])
-def test_a_run_of_many_updates_stops_at_its_last(so_far):
-    steps = 32 * (so_far + 1)
-    given = {"num_envs": 4, "num_steps": 8, "steps": steps, "until_solved": False}
-    config = make_config("a2c", "general", given)
-    _, rollout, learner, _ = build(config)
-    state = init_train_state(KEY, rollout, learner)
-    for done in (0, 1):
-        counted = state._replace(num_updates=jnp.uint32(so_far + done))
-        assert bool(_stops(config, counted, config.num_updates)) == bool(done)

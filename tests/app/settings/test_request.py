@@ -18,12 +18,27 @@ def request_of(algorithm="reinforce", **given):
 def test_a_list_is_a_grid_and_a_tuple_of_widths_is_none():
     one, grid = split(
         "ppo",
-        {"hidden": (8, 8), "gamma": [0.9, 0.99, 0.9], "clip": [0.2], "seeds": 3.0},
+        {"hidden": (8, 8), "gamma": [0.9, 0.99], "clip": [0.2], "seeds": 3.0},
     )
     assert one == {"hidden": (8, 8), "clip": 0.2, "seeds": 3}
     assert grid == {"gamma": [0.9, 0.99]}
-    one, grid = split("ppo", {"hidden": [[8], [8, 8]], "num_epochs": [1, 2.0]})
+    one, grid = split("ppo", {"hidden": [8, [8, 8]], "num_epochs": [1, 2.0]})
     assert (one, grid) == ({}, {"hidden": [(8,), (8, 8)], "num_epochs": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"gamma": [0.9, 0.99, 0.9]}, "--gamma has 0.9 twice: give it once"),
+        ({"hidden": [32, (16, 16), (32,)]}, "--hidden has 32 twice"),
+        ({"hidden": [(16, 16), [16, 16]]}, "--hidden has 16,16 twice"),
+        ({"num_epochs": [4, 4.0]}, "--num-epochs has 4 twice"),
+        ({"max_gradient_norm": [None, "none"]}, "--max-gradient-norm has None twice"),
+    ],
+)
+def test_a_value_that_is_there_twice_is_refused(given, says):
+    with pytest.raises(UsageError, match=says):
+        split("ppo", given)
 
 
 def test_true_is_not_one():
@@ -96,7 +111,7 @@ def test_more_is_taken():
             r"--learning-rate 0.1 \(the run: 0.1 0.2; to add one, give all",
         ),
         ({"learning_rate": [0.1, 0.3]}, "give those to add with all of these, 0.2 too"),
-        ({"hidden": [(5,), (8, 8)]}, r"--hidden 5 8-8 \(the run: 4;"),
+        ({"hidden": [(5,), (8, 8)]}, r"--hidden 5 8,8 \(the run: 4;"),
         ({"gamma": [0.99, 0.5]}, "has one --gamma, 0.99, compiled into its program"),
         ({"surprise": [1, 2]}, "no option --surprise of reinforce"),
         ({"baseline": ["leave_one_out", "best"]}, "--baseline must be one of"),

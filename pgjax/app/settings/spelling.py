@@ -1,0 +1,80 @@
+"""Settings in messages, as a person wrote them: as flags, in Python, or in a file.
+
+Messages are written for the shell; from Python and from a TOML file the same ones come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+from collections.abc import Collection, Iterator
+
+from pgjax.app.errors import UsageError
+
+# A flag, which may turn something off, and a number after it. Not in a path or quotes.
+_FLAG = re.compile(
+    r"(?<![\w/.'\"-])--(?P<no>no-)?(?P<name>[a-z][a-z0-9_-]*)"
+    r"(?P<value> [-+]?\d[\w+-]*(?:\.\d[\w+-]*)?(?![\w,.]*,\d))?"
+)
+
+
+@contextlib.contextmanager
+def spelled_as_python() -> Iterator[None]:
+    """Errors name settings as arguments."""
+    try:
+        yield
+    except UsageError as error:
+        error.args = (as_python(str(error)),)
+        raise
+
+
+@contextlib.contextmanager
+def spelled_as_file(
+    path: pathlib.Path, names: Collection[str], flags: Collection[str] = ()
+) -> Iterator[None]:
+    """Errors about what stands in a TOML file name settings as it does, and the file.
+
+    Args:
+      path: the file.
+      names: of its settings.
+      flags: of settings that were given as such, beside it.
+    """
+    try:
+        yield
+    except UsageError as error:
+        told = str(error)
+        mentioned = {x["name"].replace("-", "_") for x in _FLAG.finditer(told)}
+        if mentioned & set(names) - set(flags):
+            error.args = (f"{path}: {as_file(told, flags)}",)
+        raise
+
+
+def as_python(text: str) -> str:
+    """A message with arguments in place of flags.
+
+    >>> print(as_python("--num-envs 2 is too few: take --num-envs 4, or --no-clip"))
+    num_envs=2 is too few: take num_envs=4, or clip=False
+    """
+    return _FLAG.sub(lambda found: _assigned(found, "=", "False"), text)
+
+
+def as_file(text: str, flags: Collection[str]) -> str:
+    """A message with settings as a TOML file has them, but for those given as flags.
+
+    >>> print(as_file("--seeds 2 and --seed must be positive", ["seed"]))
+    seeds = 2 and --seed must be positive
+    """
+
+    def change(found: re.Match) -> str:
+        name = found["name"].replace("-", "_")
+        return found[0] if name in flags else _assigned(found, " = ", "false")
+
+    return _FLAG.sub(change, text)
+
+
+def _assigned(found: re.Match, equals: str, off: str) -> str:
+    name, value = found["name"].replace("-", "_"), found["value"] or ""
+    if found["no"]:
+        return f"{name}{equals}{off}{value}"
+    return f"{name}{equals}{value[1:]}" if value else name

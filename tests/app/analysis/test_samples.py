@@ -1,0 +1,80 @@
+"""What evaluations while training came to, as the tables and figures take it."""
+
+import json
+
+import numpy as np
+import pytest
+from test_compare import write_run
+
+from pgjax.app.analysis.samples import evaluated, load_samples
+from pgjax.app.cli import main
+
+
+def row(seed, best, threshold, final):
+    found = {"seed": seed, "best_evaluation": best}
+    found |= {"best_greedy_return": {"mean": final}}
+    return found | ({} if threshold is None else {"steps_to_threshold": threshold})
+
+
+BEST = {"env_steps": 500, "mean": 480.0}
+ROWS = [
+    row(3, BEST, {"after": 100, "by": 200}, 470.0),
+    row(4, {"env_steps": 900, "mean": 90.0}, {"after": 900, "by": None}, 80.0),
+    row(5, None, {"after": 0, "by": None}, None),  # it has diverged
+]
+
+
+def test_an_agent_that_never_came_there_is_one_by_infinity():
+    found = evaluated(ROWS)
+    assert found.threshold_after.tolist() == [100, 900, 0]
+    assert found.threshold_by.tolist() == [200, np.inf, np.inf]
+    np.testing.assert_equal(found.best_env_steps, [500, 900, np.nan])
+    np.testing.assert_equal(found.best_return, [470.0, 80.0, np.nan])
+
+
+def test_a_run_without_evaluations_or_without_a_level_says_nothing_of_them():
+    assert evaluated([{"seed": 3}]) is None
+    found = evaluated([row(3, BEST, None, 470.0)])
+    np.testing.assert_equal(found.threshold_by, [np.nan])
+    assert found.best_return.tolist() == [470.0]
+
+
+@pytest.fixture
+def run(tmp_path):
+    agents = [((), seed, 300.0, None) for seed in (5, 4, 3)]
+    return write_run(tmp_path / "run", agents)
+
+
+def edit(run, change):
+    summary = json.loads((run / "summary.json").read_text())
+    change(summary["agents"])
+    (run / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_sample_has_them_in_the_order_of_its_seeds(run):
+    assert load_samples(run)[0].evaluated is None
+
+    def add(agents):
+        for agent in agents:
+            agent |= ROWS[agent["seed"] - 3]
+
+    edit(run, add)
+    (sample,) = load_samples(run)
+    assert sample.seeds.tolist() == [3, 4, 5]
+    assert sample.evaluated.threshold_by.tolist() == [200, np.inf, np.inf]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"best_evaluation": 3},
+        {"best_evaluation": {"env_steps": -1, "mean": 0.0}},
+        {"best_greedy_return": {}},
+        {"steps_to_threshold": {"after": "x", "by": None}},
+        {"steps_to_threshold": {"after": 1}},
+    ],
+)
+def test_what_is_none_of_them_is_damage(damage, run, capsys):
+    edit(run, lambda agents: agents[0].update(ROWS[0] | {"seed": 5} | damage))
+    assert main(["compare", str(run)]) == 2
+    assert "summary.json is damaged" in capsys.readouterr().err
