@@ -35,7 +35,8 @@ from experiments.gradient_variance import (
     on_cartpole,
 )
 from experiments.gradients import BASELINES
-from pgjax.app.analysis import comparison_figures, intervals
+from pgjax.app.analysis import comparison_figures, intervals, survival
+from pgjax.app.analysis.bootstrap import Interval
 from pgjax.app.analysis.samples import Curves, Sample
 from pgjax.app.machine import about_this_machine
 
@@ -175,7 +176,7 @@ def reference_sample(name: str) -> Sample:
     return sample(arm, f"article's code, {LABELS[name].split(' (')[0]}")
 
 
-def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> intervals.Interval:
+def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> Interval:
     """Median steps to solve of a over that of b, with its bootstrap interval."""
     rng = np.random.default_rng(seed)
     x, y = (np.nan_to_num(s.steps_to_solve, nan=np.inf) for s in (a, b))
@@ -184,18 +185,14 @@ def ratio_of_medians(a: Sample, b: Sample, seed: int = 0) -> intervals.Interval:
         return np.median(rng.choice(x, (4000, len(x))), axis=1)
 
     low, high = np.quantile(medians(x) / medians(y), [0.025, 0.975])
-    return intervals.Interval(
-        float(np.median(x) / np.median(y)), float(low), float(high)
-    )
+    return Interval(float(np.median(x) / np.median(y)), float(low), float(high))
 
 
 def log_rank(a: Sample, b: Sample) -> float:
     """The log-rank test's p-value; NaN where nobody has solved the task."""
     if not np.isfinite([*a.steps_to_solve, *b.steps_to_solve]).any():
         return float("nan")
-    return intervals.log_rank(
-        a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
-    )
+    return log_rank(a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps)
 
 
 def report(out: pathlib.Path) -> None:
@@ -300,7 +297,7 @@ def _solving(own: Sample) -> str:
     return f"{_median(own)}, {solved} of {len(own.seeds)} solved"
 
 
-def _interval(x: intervals.Interval) -> str:
+def _interval(x: Interval) -> str:
     return f"{x.estimate:,.0f} [{x.low:,.0f}, {x.high:,.0f}]"
 
 
@@ -309,7 +306,7 @@ def _p(x: float) -> str:
 
 
 def _median(own: Sample) -> str:
-    return _interval(intervals.survival(own.steps_to_solve, own.env_steps).median)
+    return _interval(survival.survival(own.steps_to_solve, own.env_steps).median)
 
 
 def draw_returns(path: pathlib.Path, arms: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import pgjax as pg
@@ -28,6 +29,14 @@ class RandomActions(NamedTuple):
         return jax.random.uniform(
             key, shape, minval=self.space.low, maxval=self.space.high
         )
+
+    def log_prob(self, action: Any) -> Any:
+        """(num,) that of any action."""
+        if isinstance(self.space, pg.Discrete):
+            return jnp.full(self.num, -np.log(self.space.n))
+        width = jnp.log(jnp.asarray(self.space.high) - jnp.asarray(self.space.low))
+        volume = jnp.broadcast_to(width, self.space.shape).sum()
+        return jnp.full(self.num, 1.0) * -volume
 
     def mode(self) -> Any:
         """There is no best action: any."""

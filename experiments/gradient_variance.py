@@ -26,7 +26,7 @@ import pgjax as pg
 from experiments.common import quick_and_out
 from experiments.gradients import BASELINES, Moments, gradient_moments, recorder
 from experiments.mdps import GAMMA, MDP, chain, exact, make_env, random_mdp
-from pgjax.app.analysis import intervals as statistics
+from pgjax.app.analysis.bootstrap import Interval, bootstrap
 from pgjax.app.analysis.comparison_figures import COLOURS
 from pgjax.app.machine import about_this_machine
 from pgjax.train import recent_return
@@ -177,13 +177,13 @@ def on_cartpole(
 
 def against_none(
     rows: list[dict[str, Any]], *, episodes: int
-) -> dict[str, list[statistics.Interval]]:
+) -> dict[str, list[Interval]]:
     """Each baseline's noise over that without one, stage by stage.
 
     Ratios of means over agents, whose intervals are from a bootstrap of agents: the
     same agents above and below, since all baselines are tried on the same policies.
     """
-    found: dict[str, list[statistics.Interval]] = {}
+    found: dict[str, list[Interval]] = {}
     of = {
         (row["updates"], row["baseline"]): np.array(row["variance"])
         for row in rows
@@ -191,11 +191,11 @@ def against_none(
     }
     for (stage, name), variance in of.items():
         pairs = np.stack([variance, of[stage, "none"]], axis=1)  # (agents, 2)
-        estimates = statistics.bootstrap(lambda x: x.mean(1), pairs)
+        estimates = bootstrap(lambda x: x.mean(1), pairs)
         low, high = np.quantile(estimates[:, 0] / estimates[:, 1], [0.025, 0.975])
         ratio = pairs[:, 0].mean() / pairs[:, 1].mean()
         found.setdefault(name, []).append(
-            statistics.Interval(float(ratio), float(low), float(high))
+            Interval(float(ratio), float(low), float(high))
         )
     return found
 

@@ -24,6 +24,7 @@ from experiments.common import quick_and_out
 from experiments.gradient_variance import LABELS
 from pgjax.app.analysis import comparison_figures, intervals
 from pgjax.app.analysis.samples import Sample, load_samples
+from pgjax.app.analysis.survival import survival
 from pgjax.app.machine import about_this_machine
 
 RESULTS = pathlib.Path("experiments/results/learning_rates")
@@ -69,7 +70,7 @@ def _point(sample: Sample) -> dict:
         "greedy_return_iqm": iqm,
         "solved": int(np.isfinite(sample.steps_to_solve).sum()),
         "median_steps_to_solve": _finite(
-            intervals.survival(sample.steps_to_solve, sample.env_steps).median.estimate
+            survival(sample.steps_to_solve, sample.env_steps).median.estimate
         ),
     }
 
@@ -124,7 +125,7 @@ def _solved(sample: Sample) -> tuple[float, float, float]:
 
 def _steps(sample: Sample) -> tuple[float, float, float]:
     """In thousands; an interval that has no upper end goes up to the budget."""
-    median = intervals.survival(sample.steps_to_solve, sample.env_steps).median
+    median = survival(sample.steps_to_solve, sample.env_steps).median
     if not np.isfinite(median.estimate):  # fewer than half have solved it
         return np.nan, np.nan, np.nan
     high = min(median.high, sample.env_steps.max())

@@ -51,11 +51,16 @@ def as_argument(path: Any) -> str:
     return quoted(f"./{text}" if text.startswith("-") else text)
 
 
-def in_a_figure(text: Any) -> str:
-    """A name as matplotlib draws it: no formula, and not left out of a legend."""
+def in_a_figure(text: Any, *, longest: int = LONGEST_DRAWN) -> str:
+    """A name as matplotlib draws it: no formula, and not left out of a legend.
+
+    Args:
+      text: a name.
+      longest: characters, beyond which its middle is left out.
+    """
     text = one_line(text)
-    if len(text) > LONGEST_DRAWN:
-        half = LONGEST_DRAWN // 2 - 1
+    if len(text) > longest:
+        half = longest // 2 - 1
         text = f"{text[:half]} … {text[-half:]}"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text

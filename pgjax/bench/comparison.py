@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pgjax.app.analysis import intervals
-from pgjax.app.analysis.intervals import Interval
+from pgjax.app.analysis.bootstrap import Interval, bootstrap
 from pgjax.bench.processes import Repetition
 
 FEWEST = 6  # rounds that an interval can be drawn from
@@ -82,7 +81,7 @@ def ratio(speeds: np.ndarray) -> Interval:
     estimate = float(of_medians(speeds[None])[0])
     if len(speeds) < FEWEST:
         return Interval(estimate, -math.inf, math.inf)
-    low, high = np.quantile(intervals.bootstrap(of_medians, speeds), (0.025, 0.975))
+    low, high = np.quantile(bootstrap(of_medians, speeds), (0.025, 0.975))
     return Interval(estimate, float(low), float(high))
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from pgjax.app.analysis import comparison_figures, report
+from pgjax.app.analysis import figures, report
 from pgjax.app.cli import main
 from pgjax.app.play import evaluate_run
 from pgjax.app.runs import run as runs
@@ -65,9 +65,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(evaluate_run, "_play_gymnax", play)
     monkeypatch.setattr(evaluate_run, "load", load_once)
     monkeypatch.setattr(
-        comparison_figures, "figure_of", lambda fill, samples: str(samples)
+        figures, "chosen", lambda samples, **_: {"settings": lambda: str(samples)}
     )
-    monkeypatch.setattr(report, "_svg", lambda figure: figure)
+    monkeypatch.setattr(report, "_svg", lambda figure, name: figure)
 
 
 CHECKPOINT = "batches/000/checkpoints/1/_CHECKPOINT_METADATA"

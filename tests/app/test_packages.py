@@ -54,7 +54,6 @@ def damage(request, monkeypatch):
 LATE = [
     ("orbax.checkpoint", ()),
     ("matplotlib.axes", ("pgjax.app.analysis.learning_curve",)),
-    ("scipy.special", ("pgjax.app.analysis.learning_curve",)),
 ]
 
 

@@ -14,13 +14,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pgjax.app import output, shown_names
-from pgjax.app.analysis import (
-    compare,
-    comparison_figures,
-    samples,
-    score_tables,
-)
+from pgjax.app import output, shown_names, tables
+from pgjax.app.analysis import figures, samples
+from pgjax.app.analysis.learning_curve import save
 from pgjax.app.cli import main
 from pgjax.app.runs.progress import Reporter
 
@@ -59,8 +55,8 @@ def test_a_name_is_printed_as_it_is(name):
     shown = shown_names.one_line(name)
     console = output.console(file=io.StringIO(), width=400)
     console.print(f"results in {shown}", soft_wrap=True)
-    table = compare._rich(score_tables.Table(shown, [shown], [[shown]], shown))
-    console.print(table)
+    columns = [tables.Column("name", shown, left=True)]
+    tables.print_table(tables.Table(name, columns, [[name]], [name]), console)
     assert console.file.getvalue().count(shown) == 5
     assert shown.isprintable()
 
@@ -111,24 +107,23 @@ def sample(name):
 
 @pytest.mark.parametrize("name", ["_hidden", "$x^$", "$\\frac$ _", "政策"])
 def test_every_figure_shows_every_name(name, tmp_path, recwarn):
-    both = [sample(name), sample(f"{name}2")]
-    for title, fill in comparison_figures.chosen(both).items():
-        figure = comparison_figures.figure_of(fill, both)
-        (legend,) = [axes.get_legend() for axes in figure.axes]
+    both = [sample(name), sample(f"{name}2")._replace(env=name)]
+    for title, draw in figures.chosen(both).items():
+        figure = draw()
+        (legend,) = figure.legends
         labels = [text.get_text().replace(r"\$", "$") for text in legend.get_texts()]
         assert [label.strip() for label in labels] == [f"{name} (2)", f"{name}2 (2)"]
-        comparison_figures.draw(tmp_path / f"{title}.png", fill, both)
+        save(figure, tmp_path / f"{title}.png")
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
 @pytest.mark.parametrize("name", ["_a", "$b$", "c d"])
 def test_swept_settings_are_drawn_as_they_are(name):
-    swept = [sample("x")._replace(settings={"rate": x, "env": name}) for x in "12"]
-    figure = comparison_figures.figure_of(
-        comparison_figures.chosen(swept)["settings"], swept
-    )
-    (text,) = figure.axes[0].get_legend().get_texts()
-    assert text.get_text().replace(r"\$", "$") == f"env {name}"
+    swept = [sample("x")._replace(settings={name: x}) for x in ("1", name)]
+    (axes,) = figures.chosen(swept)["settings"]().axes
+    texts = [axes.get_xlabel(), *(x.get_text() for x in axes.get_xticklabels())]
+    shown = [text.replace(r"\$", "$").strip() for text in texts]
+    assert shown == [name.replace("_", " ").strip(), "1", name]
 
 
 def test_what_is_waited_for_is_no_markup():

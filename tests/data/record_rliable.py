@@ -21,6 +21,13 @@ OTHERS = {
     "skewed": 500 - rng.gamma(0.9, 60, 64),
     "few": rng.normal(0.5, 1, 9),
 }
+# (agents, tasks) normalised scores of two methods.
+TASKS = np.column_stack(
+    [rng.normal(0.9, 0.2, 12), 1.1 - rng.gamma(0.7, 0.3, 12), rng.normal(0.4, 0.1, 12)]
+)
+OTHER_TASKS = np.column_stack(
+    [rng.normal(0.8, 0.2, 12), 1.1 - rng.gamma(0.9, 0.3, 12), rng.normal(0.5, 0.1, 12)]
+)
 PACKAGES = ("rliable", "arch", "numpy", "scipy", "pandas")
 
 
@@ -61,10 +68,42 @@ def case(name):
     }
 
 
+def across():
+    """All numbers of one method on several tasks, and of it against another."""
+    x, y = np.round(TASKS, 4), np.round(OTHER_TASKS, 4)
+    names = "iqm", "mean", "median", "optimality_gap"
+
+    def all_four(scores):
+        return np.array(
+            [getattr(metrics, f"aggregate_{name}")(scores) for name in names]
+        )
+
+    estimates, intervals = library.get_interval_estimates(
+        {"x": x}, all_four, reps=20_000, random_state=np.random.RandomState(0)
+    )
+    levels = np.array([0.3, 0.6, 0.9, 1.05])
+    profile, band = library.create_performance_profile({"x": x}, levels, reps=20_000)
+    return {
+        "x": x.tolist(),
+        "y": y.tolist(),
+        **{name: float(estimates["x"][i]) for i, name in enumerate(names)},
+        **{
+            f"{name}_interval": intervals["x"][:, i].tolist()
+            for i, name in enumerate(names)
+        },
+        "probability_of_improvement": float(metrics.probability_of_improvement(x, y)),
+        "levels": levels.tolist(),
+        "profile": np.ravel(profile["x"]).tolist(),
+        "profile_low": np.ravel(band["x"][0]).tolist(),
+        "profile_high": np.ravel(band["x"][1]).tolist(),
+    }
+
+
 if __name__ == "__main__":
     record = {
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "cases": [case(name) for name in SAMPLES],
+        "across": across(),
     }
     path = Path(__file__).parent / "rliable.json"
     path.write_text(json.dumps(record, indent=1) + "\n")

@@ -5,88 +5,135 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-import rich.table
-from rich import box
-
-from pgjax.app import output
-from pgjax.app.analysis import score_tables
-from pgjax.app.analysis.samples import Sample, load_samples
-from pgjax.app.errors import UsageError
+from pgjax.app import output, tables
+from pgjax.app.analysis import curve_table, environments, ranking, score_tables
+from pgjax.app.analysis.ranking import SortBy
+from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.selection import baseline, load_all
 from pgjax.app.shown_names import one_line
+from pgjax.app.table_formats import write
+from pgjax.app.tables import FEW_DOZEN, Format, Table
 
 
-def compare(runs: Sequence[str], *, out: str | None = None) -> int:
+def compare(
+    runs: Sequence[str],
+    *,
+    where: dict | None = None,
+    sort_by: SortBy | None = None,
+    against: tuple[str, ...] = (),
+    normalize: str | None = None,
+    format: Format = "text",
+    curves: str | None = None,
+    out: str | None = None,
+) -> int:
     """Prints what runs came to, side by side.
 
-    Interquartile means (IQM) of the greedy policies' returns, steps to solve with
-    unsolved agents as censored, and comparisons with the first.
+    Returns of the greedy policies, steps to solve with unsolved agents as censored,
+    comparisons with one of them, and which is best. Runs of several environments are
+    compared by normalised scores as well.
 
     Args:
       runs: directories of runs.
+      where: only those with these settings, such as lam=0.95.
+      sort_by: best first, by this score (default: in the order of the grid).
+      against: what the others are compared with: a run, settings such as lam=0.95, or
+        best (default: the first).
+      normalize: a TOML file with a random and a reference score of each environment, to
+        compare across environments (default: pgjax's own).
+      format: text for people; json, csv or latex, with nothing else on stdout.
+      curves: writes learning curves at common numbers of environment steps into this
+        CSV file, a row per agent and point (default: none).
       out: draws figures into this directory, made if need be (default: none).
 
     Raises:
-      UsageError: for what is no finished run, or runs of several environments.
+      UsageError: for what is no finished run, or cannot be compared.
     """
-    samples = load_all(runs)
-    console = output.console()
-    if differing := score_tables.differences(samples):
-        console.print(differing, soft_wrap=True)
-    console.print(_rich(score_tables.scores(samples, full=False)))
-    if len(samples) > 1:
-        console.print(_rich(score_tables.against_the_first(samples)))
-        console.print(score_tables.caveat(samples), soft_wrap=True)
+    samples = load_all(runs, where)
+    several = len({sample.env for sample in samples}) > 1
+    about: dict[str, str | None] = {}
+    told: list[str] = []
+    if several:
+        found = environments.tables(samples, normalize, against)
+    else:
+        full = format != "text"
+        found, about, told = one_environment(samples, sort_by, against, full=full)
+    if format != "text":
+        write(format, found, about)
+    else:
+        print_all(score_tables.differences(samples), found, told)
+    files = [curve_table.write(pathlib.Path(curves), samples)] if curves else []
     if out is not None:
-        from pgjax.app.analysis import comparison_figures
-
-        directory = pathlib.Path(out)
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in comparison_figures.draw_all(directory, samples):
-            console.print(one_line(path), soft_wrap=True)
+        files += _draw(pathlib.Path(out), samples, normalize, sort_by)
+    if format == "text":
+        for path in files:
+            output.console().print(one_line(path), soft_wrap=True)
     return 0
 
 
-def load_all(runs: Sequence[str]) -> list[Sample]:
-    """The samples of several directories, with names that tell them apart."""
-    resolved = [pathlib.Path(run).resolve() for run in runs]
-    for run, directory in zip(runs, resolved, strict=True):
-        if resolved.count(directory) > 1:
-            raise UsageError(f"{run} is given twice, and would look like twice as much")
-    samples = []
-    for run in runs:
-        own = load_samples(pathlib.Path(run))
-        if len(runs) > 1 and len(own) > 1:
-            own = [s._replace(name=f"{pathlib.Path(run).name}: {s.name}") for s in own]
-        samples += own
-    names = [sample.name for sample in samples]
-    if len(set(names)) < len(names):  # runs of one name in several places
-        paths = [run for run in runs for _ in load_samples(pathlib.Path(run))]
-        samples = [
-            sample._replace(name=sample.name.replace(pathlib.Path(path).name, path, 1))
-            for sample, path in zip(samples, paths, strict=True)
-        ]
-    envs = sorted({sample.env for sample in samples})
-    if len(envs) > 1:
-        raise UsageError(
-            f"returns of {' and '.join(envs)} cannot be compared: pass runs of one "
-            "environment"
-        )
-    return [s._replace(name=one_line(s.name), env=one_line(s.env)) for s in samples]
+def one_environment(
+    samples: Sequence[Sample],
+    sort_by: str | None,
+    against: Sequence[str],
+    *,
+    full: bool = True,
+) -> tuple[list[Table], dict[str, str | None], list[str]]:
+    """Tables of one environment, what else is to be known, and that in words.
+
+    Args:
+      samples: of one environment.
+      sort_by: a score to put them in order by; None to leave them.
+      against: see `selection.baseline`.
+      full: whether the median is there as well.
+    """
+    by = sort_by or "iqm"
+    order = ranking.ranked(samples, by)
+    first = baseline(samples, against, order[0])
+    if sort_by:
+        samples = order
+    found = [score_tables.scores(samples, full=full)]
+    if len(samples) == 1:
+        return found, {}, []
+    found.append(score_tables.against(samples, first))
+    about = {
+        "env": samples[0].env,
+        "best": order[0].name,
+        "best_by": by,
+        "against_name": first.name,
+        "rerun": ranking.rerun(order[0], samples) if order[0].run else None,
+    }
+    return found, about, score_tables.best(samples, by)
 
 
-def _rich(table: score_tables.Table) -> rich.table.Table:
-    shown = rich.table.Table(
-        title=table.title,
-        caption=table.caption,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
+def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> None:
+    """Prints tables for people; of one with many rows, the first few dozen."""
+    console = output.console()
+    if differing:
+        console.print(differing, soft_wrap=True)
+    for table in found:
+        if len(table.rows) > FEW_DOZEN:
+            table = shortened(table)
+        tables.print_table(table, console)
+        console.print()
+    for line in told:
+        console.print(line, soft_wrap=True)
+
+
+def shortened(table: Table) -> Table:
+    """The first few dozen rows of a table, and how many there are."""
+    left = len(table.rows) - FEW_DOZEN
+    note = f"and {left} more rows: --format csv has all, --sort-by has the best first"
+    return table._replace(rows=table.rows[:FEW_DOZEN], notes=[note, *table.notes])
+
+
+def _draw(
+    directory: pathlib.Path,
+    samples: list[Sample],
+    normalize: str | None,
+    sort_by: str | None,
+) -> list[pathlib.Path]:
+    from pgjax.app.analysis import figures
+
+    directory.mkdir(parents=True, exist_ok=True)
+    return figures.draw_all(
+        directory, samples, normalize=normalize, by=sort_by or "iqm"
     )
-    for i, column in enumerate(table.columns):
-        if i == 0:
-            shown.add_column(column, overflow="fold")
-        else:
-            shown.add_column(column, justify="right", no_wrap=True)
-    for row in table.rows:
-        shown.add_row(*row)
-    return shown

@@ -1,170 +1,174 @@
-"""Figures of samples side by side: curves, times to solve, performance profiles."""
+"""Figures of samples side by side: curves, times to solve, performance profiles.
+
+A few samples have a colour and a name; where there are more, the best few have, and the
+others are grey, to be seen and not to be told apart.
+"""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from pgjax.app.analysis import intervals
+from pgjax.app.analysis import aggregates, intervals
+from pgjax.app.analysis.bootstrap import FEWEST
+from pgjax.app.analysis.environments import Method
 from pgjax.app.analysis.learning_curve import GREY, save
 from pgjax.app.analysis.samples import Sample
-from pgjax.app.errors import UsageError, naming
+from pgjax.app.analysis.survival import survival
+from pgjax.app.errors import naming
 from pgjax.app.shown_names import in_a_figure
 
 # Okabe and Ito's palette, without its yellow, which is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-DASHES = ("-", "--", ":")
-Fill = Callable[[Axes, list[Sample]], None]
+NAMED = len(COLOURS)  # samples with a colour and a name, at most
+BEST = 5  # of more
+PALE = "#BBBBBB"
+_WIDE = 84  # characters of a line of a legend
+Fill = Callable[[Axes, Sequence[Sample], Sequence[Sample]], None]
 
 
-def draw_all(directory: pathlib.Path, samples: list[Sample]) -> list[pathlib.Path]:
-    """Draws what can be drawn of the samples; returns the files.
-
-    Raises:
-      UsageError: for more samples than can be told apart.
-    """
-    return [
-        draw(directory / f"{name}.png", fill, samples)
-        for name, fill in chosen(samples).items()
-    ]
-
-
-def chosen(samples: list[Sample]) -> dict[str, Fill]:
-    """What can be drawn of the samples, by name.
-
-    Raises:
-      UsageError: for more samples than can be told apart.
-    """
-    most = len(COLOURS) * len(DASHES)
-    if len(samples) > most:
-        raise UsageError(f"a figure can show {most} runs, and these are {len(samples)}")
-    figures: dict[str, Fill] = {}
-    if any(sample.curves.env_steps.size for sample in samples):
-        figures["learning_curves"] = _curves
-    if any(np.isfinite(sample.steps_to_solve).any() for sample in samples):
-        figures["time_to_solve"] = draw_time_to_solve
-    if any(np.isfinite(sample.greedy).any() for sample in samples):
-        figures["profile"] = _profile
-    if swept(samples):
-        figures["settings"] = _settings
-    return figures
-
-
-def draw(path: pathlib.Path, fill: Fill, samples: list[Sample]) -> pathlib.Path:
-    """Draws one figure with a legend; returns its file."""
+def draw(path: pathlib.Path, fill: Fill, samples: Sequence[Sample]) -> pathlib.Path:
+    """Draws one figure of a few samples, all named; returns its file."""
     with naming(path):
         save(figure_of(fill, samples), path)
     return path
 
 
-def figure_of(fill: Fill, samples: list[Sample]) -> Figure:
-    """One figure with a legend."""
-    figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
-    fill(axes, samples)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        columns = 1 if len(samples) <= 6 else 2
-        axes.legend(framealpha=0.8, edgecolor="none", fontsize=8, ncols=columns)
+def figure_of(
+    fill: Fill, named: Sequence[Sample], others: Sequence[Sample] = ()
+) -> Figure:
+    """One figure, its legend below it.
+
+    Args:
+      fill: draws into the axes.
+      named: samples with a colour and a name, `NAMED` at most.
+      others: samples that are drawn grey.
+    """
+    figure, axes = new_figure()
+    fill(axes, named, others)
+    finish(figure, axes)
     return figure
 
 
-def swept(samples: list[Sample]) -> str | None:
-    """The first setting of a sweep that is a number and has several values."""
-    points = [tuple(sample.settings.items()) for sample in samples]
-    if len(set(points)) < len(points):  # of several sweeps, which may differ elsewhere
-        return None
-    for name in samples[0].settings:
-        values = {sample.settings.get(name) for sample in samples}
-        if len(values) > 1 and all(map(_is_number, values)):
-            return name
-    return None
+def new_figure() -> tuple[Figure, Axes]:
+    """A figure of the usual size, and its axes."""
+    figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
+    return figure, figure.add_subplot()
 
 
-def _is_number(text: str | None) -> bool:
-    try:
-        return text is not None and np.isfinite(float(text))
-    except ValueError:
-        return False
+def finish(figure: Figure, axes: Axes) -> None:
+    """Adds a grid, and the legend below the axes, which grows the figure."""
+    plain(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        short = max(map(len, labels)) <= _WIDE // 2
+        columns = 2 if short and len(labels) > 1 else 1
+        rows = -(-sum(1 + label.count("\n") for label in labels) // columns)
+        figure.set_figheight(4.0 + 0.19 * rows)
+        figure.legend(
+            handles, labels, loc="outside lower left", ncols=columns, fontsize=8,
+            frameon=False,
+        )  # fmt: skip
+
+
+def plain(axes: Axes) -> None:
+    """A light grid, and no box."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _look(i: int) -> dict:
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "linestyle": DASHES[i // len(COLOURS)],
-        "linewidth": 1.6,
-    }
+    return {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.6, "zorder": 3}
 
 
-def _curves(axes: Axes, samples: list[Sample]) -> None:
-    for i, sample in enumerate(samples):
-        steps, returns = sample.curves
+def curves(axes: Axes, named: Sequence[Sample], others: Sequence[Sample]) -> None:
+    """Learning curves: where agents have stopped, dotted and without a band."""
+    everyone = [*named, *others]
+    stopped = False
+    for sample in others:
+        if sample.curves.env_steps.size:
+            iqm = intervals.iqm_curve(sample.curves.recent_return)
+            axes.plot(sample.curves.env_steps, iqm, color=PALE, lw=0.7, zorder=1)
+    for i, sample in enumerate(named):
+        steps, returns = sample.curves[:2]
         if not steps.size:
             continue
-        iqm, low, high = intervals.curve(returns)
-        axes.plot(steps, iqm, label=_label(sample), **_look(i))
-        axes.fill_between(steps, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
-    level = samples[0].solved_return
-    if level is not None:
+        iqm, whole = intervals.iqm_curve(returns), sample.curves.whole
+        axes.plot(steps[:whole], iqm[:whole], label=label_of(sample), **_look(i))
+        if whole < len(steps):
+            stopped = True
+            rest = slice(max(whole - 1, 0), None)
+            axes.plot(steps[rest], iqm[rest], **_look(i) | {"ls": ":"})
+        if len(returns) >= FEWEST:
+            _, low, high = intervals.curve(returns[:, :whole])
+            colour = _look(i)["color"]
+            axes.fill_between(steps[:whole], low, high, color=colour, alpha=0.2, lw=0)
+    for level in {s.solved_return for s in everyone if s.solved_return is not None}:
         axes.axhline(level, color=GREY, ls="--", lw=0.9)
-    axes.set_title(
-        f"{_env(samples)}: IQM over agents, 95% bootstrap band",
-        fontsize=10,
-    )
-    axes.set_xlabel("environment steps per agent")
+    few = min(len(s.curves.recent_return) for s in named) < FEWEST
+    title = "IQM over agents" + ("" if few else ", 95% bootstrap band")
+    axes.set_title(f"{_title(everyone, others)}: {title}", fontsize=10)
+    dotted = "; dotted: some agents have stopped" if stopped else ""
+    axes.set_xlabel(f"environment steps per agent{dotted}")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _profile(axes: Axes, samples: list[Sample]) -> None:
-    samples = [s._replace(greedy=s.greedy[np.isfinite(s.greedy)]) for s in samples]
-    samples = [sample for sample in samples if sample.greedy.size]
-    if not samples:
-        return
-    returns = np.concatenate([sample.greedy for sample in samples])
+def profile(axes: Axes, named: Sequence[Sample], others: Sequence[Sample]) -> None:
+    """The share of agents above each return."""
+    everyone = [s for s in [*named, *others] if s.known.size]
+    returns = np.concatenate([sample.known for sample in everyone])
     spread = max(np.ptp(returns), 1e-6)
     levels = np.linspace(returns.min() - 0.02 * spread, returns.max(), 200)
-    for i, sample in enumerate(samples):
-        share, low, high = intervals.performance_profile(sample.greedy, levels)
-        axes.plot(levels, share, label=_label(sample), **_look(i))
-        axes.fill_between(levels, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
-    axes.set_title(
-        f"{_env(samples)}: performance profile, 95% bootstrap band",
-        fontsize=10,
-    )
+    for sample in others:
+        if sample.known.size:
+            share = (sample.known[:, None] > levels).mean(0)
+            axes.plot(levels, share, color=PALE, lw=0.7, zorder=1)
+    for i, sample in enumerate(named):
+        if not sample.known.size:
+            continue
+        share, low, high = intervals.performance_profile(sample.known, levels)
+        axes.plot(levels, share, label=label_of(sample), **_look(i))
+        if sample.known.size >= FEWEST:
+            colour = _look(i)["color"]
+            axes.fill_between(levels, low, high, color=colour, alpha=0.2, lw=0)
+    axes.set_title(f"{_title(everyone, others)}: performance profile", fontsize=10)
     axes.set_xlabel("return of the greedy policy after training")
     axes.set_ylabel("share of agents above it")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
+def draw_time_to_solve(
+    axes: Axes, named: Sequence[Sample], others: Sequence[Sample] = ()
+) -> None:
     """The share of agents that have solved the task, by environment steps."""
-    levels = {s.solved_return for s in samples} - {None}
-    for i, sample in enumerate(samples):
+    everyone = [*named, *others]
+    levels = {s.solved_return for s in everyone} - {None}
+    for sample in others:
+        if sample.solved_return is not None:
+            steps, solved, _, _ = _solved(sample)
+            axes.step(steps, solved, where="post", color=PALE, lw=0.7, zorder=1)
+    for i, sample in enumerate(named):
         if sample.solved_return is None:
             continue
-        curve = intervals.survival(sample.steps_to_solve, sample.env_steps)
-        end = sample.env_steps.max()
-        steps = np.concatenate([[0.0], curve.steps, [end]])
-        solved, low, high = (
-            1.0 - np.concatenate([[1.0], share, share[-1:] if len(share) else [1.0]])
-            for share in (curve.unsolved, curve.high, curve.low)
-        )
-        axes.step(steps, solved, where="post", label=_label(sample), **_look(i))
-        axes.fill_between(
-            steps, low, high, step="post", color=_look(i)["color"], alpha=0.2, lw=0
-        )
+        steps, solved, low, high = _solved(sample)
+        axes.step(steps, solved, where="post", label=label_of(sample), **_look(i))
+        if len(sample.seeds) >= FEWEST:
+            colour = _look(i)["color"]
+            axes.fill_between(
+                steps, low, high, step="post", color=colour, alpha=0.15, lw=0
+            )
     above = " or ".join(f"{level:g}" for level in sorted(levels))  # type: ignore
     axes.set_title(
-        f"{_env(samples)}: solved (mean of 100 episodes above {above}), "
-        "Kaplan-Meier, 95% band",
+        f"{_title(everyone, others)}: solved (mean of 100 episodes above {above}), "
+        "Kaplan-Meier",
         fontsize=9,
     )
     axes.set_xlabel("environment steps per agent")
@@ -175,41 +179,54 @@ def draw_time_to_solve(axes: Axes, samples: list[Sample]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _settings(axes: Axes, samples: list[Sample]) -> None:
-    """Returns along one setting, a line for each combination of the others."""
-    along = swept(samples)
-    assert along is not None
-    lines: dict[str, list[tuple[float, intervals.Interval]]] = {}
-    for sample in samples:
-        known = sample.greedy[np.isfinite(sample.greedy)]
-        if along in sample.settings and known.size:
-            rest = [
-                f"{name.replace('_', ' ')} {value}"
-                for name, value in sample.settings.items()
-                if name != along
-            ]
-            point = float(sample.settings[along]), intervals.interquartile_mean(known)
-            lines.setdefault(", ".join(rest) or "all seeds", []).append(point)
-    for i, (label, points) in enumerate(lines.items()):
-        points.sort(key=lambda point: point[0])
-        x = [value for value, _ in points]
-        middle, low, high = np.array([interval for _, interval in points]).T
-        axes.plot(x, middle, marker="o", ms=4, label=in_a_figure(label), **_look(i))
-        axes.fill_between(x, low, high, color=_look(i)["color"], alpha=0.2, lw=0)
-    values = [float(sample.settings[along]) for sample in samples]
-    if min(values) > 0 and max(values) / min(values) > 5:
-        axes.set_xscale("log")
-    axes.set_title(f"{_env(samples)}: IQM over agents, 95% bootstrap band")
-    axes.title.set_fontsize(10)
-    axes.set_xlabel(in_a_figure(along.replace("_", " ")))
-    axes.set_ylabel("return of the greedy policy after training")
+def _solved(sample: Sample) -> tuple[np.ndarray, ...]:
+    """Steps, the share that has solved the task from there on, and its ends.
+
+    Before the first agent has, there is no band.
+    """
+    found, end = (
+        survival(sample.steps_to_solve, sample.env_steps),
+        sample.env_steps.max(),
+    )
+    shares = (
+        1.0 - np.concatenate([[1.0], share, share[-1:] if len(share) else [1.0]])
+        for share in (found.unsolved, found.high, found.low)
+    )
+    return np.concatenate([[0.0], found.steps, [end]]), *shares
 
 
-def _label(sample: Sample) -> str:
-    diverged = int(np.isnan(sample.greedy).sum())
-    note = f", {diverged} diverged" if diverged else ""
-    return f"{in_a_figure(sample.name)} ({len(sample.seeds)}{note})"
+def normalized_profile(axes: Axes, methods: Sequence[Method]) -> None:
+    """The share of agents of all environments above each normalised score."""
+    scores = np.concatenate([x for method in methods for x in method.scores])
+    low_end, high_end = min(0.0, scores.min()), max(1.0, scores.max())
+    levels = np.linspace(low_end - 0.02, high_end, 200)
+    for i, method in enumerate(methods[:NAMED]):
+        share, low, high = aggregates.performance_profile(method.scores, levels)
+        number = sum(len(sample.seeds) for sample in method.samples)
+        label = f"{in_a_figure(method.name)} ({number})"
+        axes.plot(levels, share, label=label, **_look(i))
+        if min(map(len, method.scores)) >= FEWEST:
+            colour = _look(i)["color"]
+            axes.fill_between(levels, low, high, color=colour, alpha=0.2, lw=0)
+    envs = in_a_figure(", ".join(sample.env for sample in methods[0].samples))
+    axes.set_title(f"{envs}: performance profile", fontsize=10)
+    axes.set_xlabel("normalised score (0: random actions, 1: reference)")
+    axes.set_ylabel("share of agents above it")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _env(samples: list[Sample]) -> str:
-    return in_a_figure(samples[0].env)
+def label_of(sample: Sample) -> str:
+    """Its name, and how many agents it has; in several lines if it is long."""
+    diverged = f", {sample.num_diverged} diverged" if sample.num_diverged else ""
+    name = in_a_figure(sample.name, longest=2 * _WIDE)
+    text = f"{name} ({len(sample.seeds)}{diverged})"
+    if len(text) <= _WIDE:
+        return text
+    return "\n".join(textwrap.wrap(text, _WIDE, break_on_hyphens=False))
+
+
+def _title(samples: Sequence[Sample], others: Sequence[Sample]) -> str:
+    env = in_a_figure(samples[0].env)
+    if not others:
+        return env
+    return f"{env}, the best {len(samples) - len(others)} of {len(samples)}"

@@ -11,13 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from scipy.special import stdtrit
 
+from pgjax.app.analysis.bootstrap import FEWEST, mean_band
 from pgjax.app.shown_names import in_a_figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-FEWEST = 4  # seeds, for a band to be drawn
+MANY = 36  # seeds, above which single ones are no longer told apart
 
 
 def save(figure: Figure, file: Any, **options: Any) -> None:
@@ -51,15 +51,13 @@ def learning_curve(
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    many = len(env_steps) > 1
-    look: dict = {"alpha": 0.35, "linewidth": 0.8} if many else {"linewidth": 1.5}
-    if evaluations and not many:
-        axes.plot([], [], color=BLUE, label="training", **look)
-    for steps, returns in zip(env_steps, recent_return, strict=True):
-        axes.plot(steps, returns, color=BLUE, **look)
-    if many:
-        axes.plot([], [], color=BLUE, label=f"{len(env_steps)} seeds", **look)
-        _mean_and_band(axes, env_steps, recent_return)
+    if len(env_steps) > MANY:
+        _quantiles(axes, *_on_a_grid(env_steps, recent_return))
+    else:
+        _each(axes, env_steps, recent_return, named=bool(evaluations))
+    if len(env_steps) > 1:
+        grid, curves = _on_a_grid(env_steps, recent_return)
+        _mean_and_band(axes, grid, curves, _first_stop(env_steps))
     if evaluations:
         _mean_of_evaluations(axes, evaluations)
     if solved_return is not None:
@@ -76,43 +74,84 @@ def learning_curve(
             fontsize=8,
         )
     axes.set_title(in_a_figure(title), fontsize=11)
-    axes.set_xlabel("environment steps per seed")
+    stopped = _first_stop(env_steps) < np.inf
+    note = "; dotted: some have stopped" if stopped else ""
+    axes.set_xlabel(f"environment steps per seed{note}")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if many or evaluations:
+    if len(env_steps) > 1 or evaluations:
         axes.legend(framealpha=0.8, edgecolor="none", loc="best", fontsize=8)
     save(figure, path, format="png")
 
 
-def _mean_and_band(
-    axes: Axes, env_steps: Sequence[np.ndarray], recent_return: Sequence[np.ndarray]
+def _each(
+    axes: Axes,
+    env_steps: Sequence[np.ndarray],
+    recent_return: Sequence[np.ndarray],
+    *,
+    named: bool,
 ) -> None:
-    """The mean over seeds on a common grid, with its 95% interval (Student's t).
+    """A line for each seed, which is named if it is the only one, too."""
+    many = len(env_steps) > 1
+    look: dict = {"alpha": 0.35, "linewidth": 0.8} if many else {"linewidth": 1.5}
+    for steps, returns in zip(env_steps, recent_return, strict=True):
+        axes.plot(steps, returns, color=BLUE, **look)
+    if many or named:
+        label = f"{len(env_steps)} seeds" if many else "training"
+        axes.plot([], [], color=BLUE, label=label, **look)
+
+
+def _quantiles(axes: Axes, grid: np.ndarray, curves: np.ndarray) -> None:
+    """What lines would make a solid blob of: where most seeds are, and all."""
+    for share, alpha in ((100, 0.08), (80, 0.13), (50, 0.2)):
+        low, high = np.percentile(curves, [50 - share / 2, 50 + share / 2], axis=0)
+        words = f"the middle {share}%" if share < 100 else "all"
+        label = f"{words} of {len(curves):,} seeds"
+        axes.fill_between(grid, low, high, color=BLUE, alpha=alpha, lw=0, label=label)
+
+
+def _on_a_grid(
+    env_steps: Sequence[np.ndarray], recent_return: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) steps from where all seeds have a value, and (n, K) their returns.
 
     A seed that stopped early keeps its last value.
     """
     grid = np.linspace(
         max(steps[0] for steps in env_steps), max(steps[-1] for steps in env_steps), 200
     )
-    curves = np.stack(
-        [
-            np.interp(grid, steps, returns)
-            for steps, returns in zip(env_steps, recent_return, strict=True)
-        ]
-    )
-    mean = curves.mean(0)
-    quantile = stdtrit(len(curves) - 1, 0.975)
-    half = quantile * curves.std(0, ddof=1) / np.sqrt(len(curves))
-    label = f"mean of {len(curves)} seeds"
+    pairs = zip(env_steps, recent_return, strict=True)
+    return grid, np.stack([np.interp(grid, *pair) for pair in pairs])
+
+
+def _first_stop(env_steps: Sequence[np.ndarray]) -> float:
+    """Steps at which the first seed stopped; infinite if all did as one."""
+    ends = [steps[-1] for steps in env_steps]
+    # And not by an update more or less.
+    return float(min(ends)) if min(ends) < 0.98 * max(ends) else float("inf")
+
+
+def _mean_and_band(
+    axes: Axes, grid: np.ndarray, curves: np.ndarray, first_stop: float
+) -> None:
+    """The mean over seeds, with its 95% interval, which no bound of a score crosses.
+
+    From where the first seed has stopped, it is dotted, and has no interval.
+    """
+    label = f"mean of {len(curves):,} seeds"
+    whole = max(int(np.searchsorted(grid, first_stop, side="right")), 1)
     if len(curves) >= FEWEST:
-        axes.fill_between(
-            grid, mean - half, mean + half, color=ORANGE, alpha=0.25, lw=0
-        )
-        label += ", 95% interval"
-    axes.plot(grid, mean, color=ORANGE, linewidth=2.0, label=label)
+        low, high = mean_band(curves[:, :whole])
+        axes.fill_between(grid[:whole], low, high, color=ORANGE, alpha=0.25, lw=0)
+        label += ", 95% bootstrap interval"
+    mean = curves.mean(0)
+    look: dict[str, Any] = {"color": ORANGE, "linewidth": 2.0}
+    axes.plot(grid[:whole], mean[:whole], label=label, **look)
+    if whole < len(grid):
+        axes.plot(grid[whole - 1 :], mean[whole - 1 :], linestyle=":", **look)
 
 
 def _mean_of_evaluations(axes: Axes, evaluations: Sequence[np.ndarray]) -> None:

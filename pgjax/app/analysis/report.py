@@ -3,53 +3,92 @@
 from __future__ import annotations
 
 import datetime
+import html
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
 
 import pgjax
-from pgjax.app.analysis import comparison_figures, score_tables
-from pgjax.app.analysis.compare import load_all
+from pgjax.app import tables
+from pgjax.app.analysis import environments, figures, score_tables
+from pgjax.app.analysis.compare import one_environment
 from pgjax.app.analysis.learning_curve import save
+from pgjax.app.analysis.ranking import SortBy
 from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.selection import load_all
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
+from pgjax.app.runs.progress import plural
 from pgjax.app.shown_names import one_line, quoted
+from pgjax.app.tables import Table
 
 CAPTIONS = {
+    "settings": "What each setting does by itself: the mean return at each of its "
+    "values, over all values of the others, with a 95% bootstrap interval over agents. "
+    "A grey dot is one combination, or where one setting varies, one agent.",
+    "importance": "Which settings matter: the share of the variance of agents' returns "
+    "that each setting explains by itself, that settings explain together only, and "
+    "that is left to chance, between seeds of the same settings (epsilon squared).",
+    "pair": "The two settings that matter most: the mean return at each pair of "
+    "values.",
     "learning_curves": "Mean return of an agent's last 100 training episodes: "
-    "interquartile mean (IQM) over agents, with a pointwise 95% bootstrap band. An "
-    "agent that stopped early keeps its last value.",
+    "interquartile mean (IQM) over agents, with a pointwise 95% bootstrap band. From "
+    "where the first agent has stopped, having solved the task, the line is dotted and "
+    "has no band: agents that stopped keep their last value.",
     "time_to_solve": "The share of agents that have solved the task, by Kaplan and "
-    "Meier's estimate, with a pointwise 95% band (log-log). Agents that had not solved "
-    "it when they stopped are censored there, not dropped.",
+    "Meier's estimate, with a pointwise 95% band from the first on (log-log; once "
+    "all have, Clopper and Pearson's). Agents that had not solved it when they stopped "
+    "are censored there, not dropped.",
     "profile": "For each level, the share of trained agents whose greedy policy's mean "
     "return is above it, with a pointwise 95% bootstrap band. A curve that stays high "
     "to the right is better.",
-    "settings": "What a setting does: IQM over agents, with its 95% bootstrap "
-    "interval, at each of its values.",
+    "normalized_profile": "For each level of the normalised score, the share of agents "
+    "above it, averaged over environments, with a pointwise 95% bootstrap band. A "
+    "curve that stays high to the right is better.",
 }
+TOP = 10  # rows that stand open, where there are more
 
 
-def report(runs: Sequence[str], *, out: str = "report.html") -> int:
+def report(
+    runs: Sequence[str],
+    *,
+    where: dict | None = None,
+    sort_by: SortBy | None = None,
+    against: tuple[str, ...] = (),
+    normalize: str | None = None,
+    out: str = "report.html",
+) -> int:
     """Writes what `pgjax compare` prints and draws, with every setting, into one file.
 
     It is HTML that needs no network.
 
     Args:
-      runs: directories of runs of one environment.
+      runs: directories of runs.
+      where: only those with these settings, such as lam=0.95.
+      sort_by: best first, by this score (default: in the order of the grid).
+      against: what the others are compared with: a run, settings such as lam=0.95, or
+        best (default: the first).
+      normalize: a TOML file with a random and a reference score of each environment, to
+        compare across environments (default: pgjax's own).
       out: the file to write.
 
     Raises:
-      UsageError: for what is no finished run, runs of several environments, or a file
-        that cannot be written.
+      UsageError: for what cannot be compared, or not be written.
     """
-    samples = load_all(runs)
+    samples = load_all(runs, where)
     path = pathlib.Path(out)
-    text = page(runs, samples)
+    text = page(
+        runs,
+        samples,
+        sort_by=sort_by,
+        against=against,
+        normalize=normalize,
+        where=where,
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -59,38 +98,84 @@ def report(runs: Sequence[str], *, out: str = "report.html") -> int:
     return 0
 
 
-def page(runs: Sequence[str], samples: list[Sample]) -> str:
+def page(
+    runs: Sequence[str],
+    samples: list[Sample],
+    *,
+    sort_by: str | None = None,
+    against: Sequence[str] = (),
+    normalize: str | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> str:
     """The whole document."""
     records = [run_record.load_record(pathlib.Path(run)) for run in runs]
     seeds = sum(len(sample.seeds) for sample in samples)
-    several = len(samples) > 1
+    envs = sorted({sample.env for sample in samples})
+    found, told = _tables(samples, sort_by, against, normalize)
+    only = " ".join(f"{name}={value}" for name, value in (where or {}).items())
     template = pathlib.Path(__file__).with_name("report.html.jinja").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
+    drawn = figures.chosen(samples, normalize=normalize, by=sort_by or "iqm")
     return environment.from_string(template).render(
-        title=f"{samples[0].env}: {seeds:,} agents, {len(samples)} settings",
+        title=f"{', '.join(envs)}: {plural(seeds, 'agent')}, "
+        f"{plural(len(samples), 'setting')}",
         version=pgjax.__version__,
         today=datetime.date.today().isoformat(),
         runs=one_line(", ".join(runs)),
+        only=one_line(only),
         differences=score_tables.differences(samples),
-        scores=score_tables.scores(samples, full=True),
+        tables=[_shown(table) for table in found],
+        told=told,
         figures=[
-            (_svg(comparison_figures.figure_of(fill, samples)), CAPTIONS[name])
-            for name, fill in comparison_figures.chosen(samples).items()
+            (_svg(figure(), name), caption_of(name)) for name, figure in drawn.items()
         ],
-        against=score_tables.against_the_first(samples) if several else None,
-        caveat=score_tables.caveat(samples) if several else "",
         origins=list(map(_origin, runs, records)),
     )
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as an element of the page."""
+def caption_of(name: str) -> str:
+    """What is to be known of a figure; of one among several environments, its name."""
+    kind, _, env = name.partition("-")
+    return f"{env}. {CAPTIONS[kind]}" if env else CAPTIONS[kind]
+
+
+def _tables(
+    samples: list[Sample],
+    sort_by: str | None,
+    against: Sequence[str],
+    normalize: str | None,
+) -> tuple[list[Table], list[str]]:
+    if len({sample.env for sample in samples}) > 1:
+        return environments.tables(samples, normalize, against), []
+    found, _, told = one_environment(samples, sort_by, against)
+    return found, told
+
+
+def _shown(table: Table) -> dict[str, Any]:
+    """A table as text for the page: the first rows open, more of them on demand."""
+    table, same = tables.varying(table)
+    rows = tables.texts(table)
+    more = len(rows) > TOP + 2
+    return {
+        "title": table.title,
+        "same": same,
+        "columns": table.columns,
+        "rows": rows[:TOP] if more else rows,
+        "more": rows[TOP:] if more else [],
+        "notes": table.notes,
+    }
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an element of the page, with a name for who cannot see it."""
     file = io.StringIO()
     save(figure, file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
-    return svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :]
+    words = html.escape(name.replace("_", " "))
+    return svg.replace("<svg", f'<svg role="img" aria-label="{words}"', 1)
 
 
 def _origin(run: str, record: run_record.Record) -> dict[str, str]:

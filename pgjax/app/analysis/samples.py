@@ -13,6 +13,7 @@ from pgjax.app.runs import run_record
 from pgjax.app.runs.json_shapes import TEXT, check_shape
 from pgjax.app.runs.metrics_reader import read_curves
 from pgjax.app.runs.results import CONFIG, METRICS, check_results, load_summary
+from pgjax.app.settings.grid import label
 from pgjax.app.shown_names import as_argument
 
 ENV = {"env": TEXT}
@@ -39,6 +40,25 @@ class Sample(NamedTuple):
     curves: Curves
     settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
     conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
+    run: str = ""  # its directory, as it was given
+    algorithm: str = ""
+    config: dict[str, Any] = {}  # every setting  # noqa: RUF012
+
+    @property
+    def known(self) -> np.ndarray:
+        """(m,) greedy returns of the agents that have not diverged."""
+        return self.greedy[np.isfinite(self.greedy)]
+
+    @property
+    def num_diverged(self) -> int:
+        """How many agents diverged."""
+        return len(self.greedy) - len(self.known)
+
+    @property
+    def num_solved(self) -> int:
+        """How many agents solved the task."""
+        return int(np.isfinite(self.steps_to_solve).sum())
+
     evaluated: Evaluated | None = None  # while training; None without --eval-every
 
 
@@ -50,6 +70,15 @@ class Curves(NamedTuple):
 
     env_steps: np.ndarray  # (K,)
     recent_return: np.ndarray  # (n, K) mean return of the last 100 episodes
+    agents: dict[int, np.ndarray] = {}  # by seed, (2, updates) as read  # noqa: RUF012
+
+    @property
+    def whole(self) -> int:
+        """How many points come before the first agent has stopped."""
+        if not self.agents:
+            return len(self.env_steps)
+        first = min(steps[-1] for steps, _ in self.agents.values())
+        return int(np.searchsorted(self.env_steps, first, side="right"))
 
 
 class Evaluated(NamedTuple):
@@ -103,6 +132,7 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
       UsageError: if it is neither, or has not finished.
     """
     request = run_record.load_record(directory).request
+    values = {name: {_text(x): x for x in of} for name, of in request.grid.items()}
     check_shape(directory / CONFIG, request.settings, ENV)
     config, names = request.settings, list(request.grid)
     summary = load_summary(directory, names)
@@ -124,6 +154,11 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
             name=_name(directory, names, point),
             settings=dict(zip(names, point, strict=True)),
             conditions=_conditions(config | dict(zip(names, point, strict=True))),
+            about={
+                "run": str(directory),
+                "algorithm": request.algorithm,
+                "config": config | _raw(values, dict(zip(names, point, strict=True))),
+            },
             env=config["env"],
             rows=rows,
             solved_return=summary["solved_return"],
@@ -131,6 +166,15 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
         )
         for point, rows in groups.items()
     ]
+
+
+def _raw(values: dict[str, dict[str, Any]], point: dict[str, str]) -> dict[str, Any]:
+    """The values of a combination as they were asked for, rather than as text."""
+    return {name: values[name].get(x, x) for name, x in point.items()}
+
+
+def _text(value: Any) -> str:
+    return str(label(value))
 
 
 def _conditions(config: dict[str, Any]) -> dict[str, str]:
@@ -162,6 +206,7 @@ def _sample(
     name: str,
     settings: dict[str, str],
     conditions: dict[str, str],
+    about: dict[str, Any],
     env: str,
     rows: list[dict[str, Any]],
     solved_return: float | None,
@@ -169,12 +214,13 @@ def _sample(
 ) -> Sample:
     order = sorted(range(len(rows)), key=lambda i: rows[i]["seed"])
     rows, curves = [rows[i] for i in order], [curves[i] for i in order]
-    agents = [
-        curve
+    agents = {
+        row["seed"]: curve
         for row, curve in zip(rows, curves, strict=True)
         if curve is not None and row["greedy_return"]["mean"] is not None
-    ]
+    }
     return Sample(
+        **about,
         name=name,
         settings=settings,
         conditions=conditions,
@@ -205,10 +251,12 @@ def last_steps(rows: list[dict[str, Any]]) -> np.ndarray:
     return np.where(diverged, steps.max(initial=0.0), steps)
 
 
-def _on_a_grid(agents: list[np.ndarray]) -> Curves:
+def _on_a_grid(agents: dict[int, np.ndarray]) -> Curves:
     """Curves (2, updates) each, from where all have a value to where the last stops."""
     if not agents:
         return Curves(np.zeros(0), np.zeros((0, 0)))
-    first = max(steps[0] for steps, _ in agents)
-    grid = np.linspace(first, max(steps[-1] for steps, _ in agents), GRID_POINTS)
-    return Curves(grid, np.stack([np.interp(grid, *agent) for agent in agents]))
+    first = max(steps[0] for steps, _ in agents.values())
+    last = max(steps[-1] for steps, _ in agents.values())
+    grid = np.linspace(first, last, GRID_POINTS)
+    returns = np.stack([np.interp(grid, *agent) for agent in agents.values()])
+    return Curves(grid, returns, agents)

@@ -1,25 +1,23 @@
-"""What samples come to, as tables of text: for the terminal and for the report."""
+"""What samples come to, as tables: for the terminal, the report and other programs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from pgjax.app.analysis import intervals
+from pgjax.app.analysis import intervals, pairs, ranking
+from pgjax.app.analysis.bootstrap import FEW, FEWEST, Interval
 from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.selection import varied
+from pgjax.app.analysis.survival import log_rank, survival
+from pgjax.app.settings.grid import label
+from pgjax.app.tables import Column, Steps, Table
 
-FEW = 10  # agents, for a bootstrap to be trusted
-
-
-class Table(NamedTuple):
-    """A title, columns, rows of cells and a caption; a cell may have two lines."""
-
-    title: str
-    columns: list[str]  # the first is text, the others numbers
-    rows: list[list[str]]
-    caption: str
+# What tells samples apart: a column, and its cell of each sample.
+Identity = list[tuple[Column, Callable[[Sample], Any]]]
 
 
 def scores(samples: Sequence[Sample], *, full: bool) -> Table:
@@ -27,44 +25,61 @@ def scores(samples: Sequence[Sample], *, full: bool) -> Table:
 
     Args:
       samples: of one environment.
-      full: whether mean and median stand beside the interquartile mean.
+      full: whether the median, and sampled agents' least return, are there too.
     """
-    columns: dict[str, Callable[[Sample], str]] = {
-        "run": lambda sample: sample.name,
-        "agents": _agents,
-        "IQM": _of_returns(intervals.interquartile_mean),
-    }
+    budget = ranking.common_budget(samples)
+    columns = [*identity(samples)]
+    columns.append(
+        (Column("agents", "agents", "d", fixed=True), lambda s: len(s.seeds))
+    )
+    if any(s.num_diverged for s in samples):
+        diverged = Column("diverged", "diverged", "d")
+        columns.append((diverged, lambda s: s.num_diverged))
+    columns.append(
+        (Column("iqm", "IQM", ".1f"), _of_returns(intervals.interquartile_mean))
+    )
+    columns.append(
+        (Column("mean", "mean", ".1f"), _of_returns(intervals.bootstrapped_mean))
+    )
     if full:
-        columns["mean"] = _of_returns(intervals.bootstrapped_mean)
-        columns["median"] = _of_returns(intervals.median)
-    columns["lowest"] = _lowest
-    if any(sample.solved_return is not None for sample in samples):
-        columns["solved"] = _solved
-        columns["median steps\nto solve"] = _steps_to_solve
+        columns.append(
+            (Column("median", "median", ".1f"), _of_returns(intervals.median))
+        )
+    columns.append((Column("lowest", "lowest", ".1f"), _lowest))
+    if any(s.curves.env_steps.size for s in samples):
+        area = Column("area", "area", ".1f")
+        columns.append((area, lambda s: _number(ranking.area(s, budget))))
+    if any(s.solved_return is not None for s in samples):
+        columns.append((Column("solved", "solved", ".0%", fixed=True), _solved))
+        steps = Column("steps_to_solve", "median steps\nto solve", ",.0f", fixed=True)
+        columns.append((steps, steps_to_solve))
     return Table(
         f"{samples[0].env}: returns of the greedy policy, and steps to solve",
-        list(columns),
-        [[cell(sample) for cell in columns.values()] for sample in samples],
-        "Brackets: 95% intervals over agents ("
-        + ("IQM and mean: bootstrap; median: order statistics; " if full else "")
-        + ("steps: Kaplan-Meier)." if full else "bootstrap; Kaplan-Meier).")
-        + _about_solving(samples)
-        + _about_few(samples),
+        [column for column, _ in columns],
+        [[cell(sample) for _, cell in columns] for sample in samples],
+        [_about_intervals(samples, full=full) + _about_solving(samples)],
+        "scores",
     )
 
 
-def _about_solving(samples: Sequence[Sample]) -> str:
-    levels = sorted({s.solved_return for s in samples} - {None})  # type: ignore
-    if not levels:
-        return ""
-    above = " or ".join(f"{level:g}" for level in levels)
-    return f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
-
-
-def _about_few(samples: Sequence[Sample]) -> str:
-    if min(len(sample.seeds) for sample in samples) >= FEW:
-        return ""
-    return f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
+def identity(samples: Sequence[Sample]) -> Identity:
+    """Columns that tell samples apart: the run, and the settings of the grids."""
+    columns: Identity = []
+    names = dict.fromkeys(name for s in samples for name in s.settings)
+    several_runs = len({s.run for s in samples}) > 1
+    if several_runs or not names or not all(s.run for s in samples):
+        plain = not names or not all(s.run for s in samples)
+        run = Column("run", "run", left=True)
+        columns.append((run, (lambda s: s.name) if plain else _run_of))
+        if plain:
+            return columns
+    for name in names:
+        heading = name.replace("_", "\n")
+        column = Column(name, heading, fixed=True)
+        columns.append((column, partial(_setting, name)))
+    if len(samples) > 1 and not varied(samples) and not several_runs:
+        columns.insert(0, (Column("run", "run", left=True), lambda s: s.name))
+    return columns
 
 
 def differences(samples: Sequence[Sample]) -> str:
@@ -75,101 +90,183 @@ def differences(samples: Sequence[Sample]) -> str:
         for sample in samples:
             values.setdefault(sample.conditions[name], []).append(sample.name)
         if len(values) > 1:
-            each = "; ".join(f"{value}: {', '.join(x)}" for value, x in values.items())
+            each = "; ".join(
+                f"{value}: {', '.join(x[:3])}{' and others' if len(x) > 3 else ''}"
+                for value, x in values.items()
+            )
             told.append(f"{name.replace('_', ' ')} ({each})")
     if not told:
         return ""
     return f"Not the same task or budget: these differ in {', '.join(told)}."
 
 
-def against_the_first(samples: Sequence[Sample]) -> Table:
-    """Every other sample compared with the first."""
-    first, *others = samples
-    rows = []
-    for other in others:
-        better = intervals.probability_of_improvement(
-            _worst_if_diverged(other.greedy), _worst_if_diverged(first.greedy)
-        )
-        p = _log_rank(other, first)
-        rows.append(
-            [
-                other.name,
-                intervals.text(better, ".2f"),
-                "no test" if p is None or np.isnan(p) else f"{p:.2g}",
-            ]
-        )
+def against(samples: Sequence[Sample], baseline: Sample) -> Table:
+    """Every other sample compared with a baseline.
+
+    Args:
+      samples: the baseline among them.
+      baseline: what the others are compared with.
+    """
+    others = [sample for sample in samples if sample is not baseline]
+    p = [_log_rank(other, baseline) for other in others]
+    adjusted = pairs.holm(p)
+    number = int(np.isfinite(adjusted).sum())
+    # All samples, so that the columns are those of the scores.
+    columns = identity(samples)
+    rows = [
+        [
+            *(cell(other) for _, cell in columns),
+            better(other, baseline),
+            _difference(other, baseline),
+            _number(p[i]),
+            _number(adjusted[i]),
+        ]
+        for i, other in enumerate(others)
+    ]
+    tests = [
+        Column("p", "p", ".2g"),
+        Column("p_holm", f"p, Holm\nof {number}", ".2g"),
+    ]
     return Table(
-        f"against {first.name}",
-        ["run", "P(better)", "p"],
-        rows,
-        "P(better): of an agent's return, ties halved, with its 95% bootstrap "
-        "interval; p: log-rank test of the times to solve. Both take agents as "
-        "independent, also where seeds are shared.",
+        f"Against {baseline.name}",
+        [
+            *(column for column, _ in columns),
+            Column("p_better", "P(better)", ".2f"),
+            Column("difference", "difference\nof means", "+.1f"),
+            *(tests if number else []),
+        ],
+        [row if number else row[:-2] for row in rows],
+        [_about_tests(number)],
+        "against",
     )
 
 
-def caveat(samples: Sequence[Sample]) -> str:
-    """The best sample, and why that flatters it."""
-
-    def score(sample: Sample) -> float:
-        known = sample.greedy[np.isfinite(sample.greedy)]
-        return intervals.iqm(known) if known.size else -np.inf
-
-    highest = max(map(score, samples))
-    best = [sample for sample in samples if np.isclose(score(sample), highest)]
-    seeds = best[0].seeds
-    return (
-        f"Highest IQM: {', '.join(sample.name for sample in best)}. The best was "
-        f"chosen among {len(samples)} on the seeds it is scored on, {seeds.min()} to "
-        f"{seeds.max()}, which flatters it: report it on other seeds (--seed)."
+def better(one: Sample, other: Sample) -> Interval:
+    """P(better) of an agent's return; one that diverged is worse than any other."""
+    return pairs.probability_of_improvement(
+        _worst_if_diverged(one.greedy), _worst_if_diverged(other.greedy)
     )
 
 
-def _agents(sample: Sample) -> str:
-    diverged = np.isnan(sample.greedy).sum()
-    note = f"\n{diverged} diverged" if diverged else ""
-    return f"{len(sample.seeds)}{note}"
+def best(samples: Sequence[Sample], by: str = "iqm") -> list[str]:
+    """The best sample in words: ties, the runner-up, and how to see if it holds."""
+    first, second, *_ = ranking.ranked(samples, by)
+    told = [ranking.told_best(samples, by)]
+    middle, low, high = better(first, second)
+    line = (
+        f"Against the runner-up, {second.name}: P(better) {middle:.2f} "
+        f"[{low:.2f}, {high:.2f}]"
+    )
+    difference = _difference(first, second)
+    if difference is not None and np.isfinite(difference.low):
+        middle, low, high = difference
+        line += f"; difference of means {middle:+.1f} [{low:+.1f}, {high:+.1f}]"
+    told.append(f"{line}.")
+    seeds = first.seeds
+    told.append(
+        f"It was chosen among {len(samples)} on the seeds it is scored on, "
+        f"{seeds.min()} to {seeds.max()}, which flatters it, and the interval above "
+        "with it. On other seeds:"
+    )
+    if first.run:
+        told.append(f"    {ranking.rerun(first, samples)}")
+    return told
+
+
+def steps_to_solve(sample: Sample) -> Steps | None:
+    """The median number of steps to solve; None where no level counts as solved."""
+    if sample.solved_return is None:
+        return None
+    median = survival(sample.steps_to_solve, sample.env_steps).median
+    return Steps(median, float(sample.env_steps.max()))
+
+
+def _about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
+    kinds = "IQM and mean: bootstrap"
+    kinds += "; median: order statistics" if full else ""
+    if any(sample.solved_return is not None for sample in samples):
+        kinds += "; solved: Clopper-Pearson; steps: Kaplan-Meier"
+    told = f"Brackets: 95% intervals over agents ({kinds})."
+    fewest = min(len(sample.seeds) for sample in samples)
+    if fewest < FEWEST:
+        told += f" Fewer than {FEWEST} agents are too few for one."
+    elif fewest < FEW:
+        told += f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
+    if any(sample.curves.env_steps.size for sample in samples):
+        told += (
+            " Area: under the learning curve, per step: the mean return of training up "
+            f"to {ranking.common_budget(samples):,.0f} steps."
+        )
+    return told
+
+
+def _about_solving(samples: Sequence[Sample]) -> str:
+    levels = sorted({s.solved_return for s in samples} - {None})  # type: ignore
+    if not levels:
+        return ""
+    above = " or ".join(f"{level:g}" for level in levels)
+    return f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
+
+
+def _about_tests(number: int) -> str:
+    told = (
+        "P(better): that an agent's return is higher than one of the other's, ties "
+        "halved, with Newcombe's 95% interval; difference: bootstrap."
+    )
+    if number:
+        told += (
+            " p: log-rank test of the times to solve, for one comparison made alone; "
+            f"Holm: for all {number} at once."
+        )
+    return told + " Agents are taken as independent, also where seeds are shared."
 
 
 def _of_returns(
-    statistic: Callable[[np.ndarray], intervals.Interval],
-) -> Callable[[Sample], str]:
+    statistic: Callable[[np.ndarray], Interval],
+) -> Callable[[Sample], Interval | None]:
     """A statistic of the agents that have not diverged, whose number is told."""
-
-    def cell(sample: Sample) -> str:
-        known = sample.greedy[np.isfinite(sample.greedy)]
-        return intervals.text(statistic(known), ".1f") if known.size else ""
-
-    return cell
+    return lambda sample: statistic(sample.known) if sample.known.size else None
 
 
-def _lowest(sample: Sample) -> str:
-    known = sample.greedy[np.isfinite(sample.greedy)]
-    return f"{known.min():.1f}" if known.size else ""
+def _lowest(sample: Sample) -> float | None:
+    return float(sample.known.min()) if sample.known.size else None
 
 
-def _solved(sample: Sample) -> str:
+def _solved(sample: Sample) -> Interval | None:
     if sample.solved_return is None:
-        return ""
-    return str(np.isfinite(sample.steps_to_solve).sum())
+        return None
+    return intervals.share(sample.num_solved, len(sample.seeds))
 
 
-def _steps_to_solve(sample: Sample) -> str:
-    if sample.solved_return is None:
-        return ""
-    median = intervals.survival(sample.steps_to_solve, sample.env_steps).median
-    return intervals.text(median, ",.0f")
+def _difference(one: Sample, other: Sample) -> Interval | None:
+    if not (one.known.size and other.known.size):
+        return None
+    return pairs.difference_of_means(one.known, other.known)
+
+
+def _setting(name: str, sample: Sample) -> str:
+    """A setting's value, also of a run in whose grid it is not."""
+    if name in sample.settings:
+        return sample.settings[name]
+    return str(label(sample.config[name])) if name in sample.config else ""
+
+
+def _run_of(sample: Sample) -> str:
+    return sample.name.split(": ", 1)[0]
+
+
+def _number(x: float) -> float | None:
+    return None if np.isnan(x) else float(x)
 
 
 def _worst_if_diverged(x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), -np.inf, x)
 
 
-def _log_rank(a: Sample, b: Sample) -> float | None:
+def _log_rank(a: Sample, b: Sample) -> float:
+    """The p-value; NaN where there is no test."""
     if a.solved_return != b.solved_return:
-        return None  # not the same event
+        return np.nan  # not the same event
     if not np.isfinite(np.concatenate([a.steps_to_solve, b.steps_to_solve])).any():
-        return None  # nobody has solved it
-    return intervals.log_rank(
-        a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps
-    )
+        return np.nan  # nobody has solved it
+    return log_rank(a.steps_to_solve, a.env_steps, b.steps_to_solve, b.env_steps)

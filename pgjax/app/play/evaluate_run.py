@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
-from rich.table import Table
 
 import pgjax as pg
-from pgjax.app import output
 from pgjax.app.errors import UsageError
+from pgjax.app.play import evaluations
+from pgjax.app.play.chosen_agents import Trained, choose, restrict, wanted
+from pgjax.app.play.evaluations import PARAMS_OF, Which
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import misfit_told
 from pgjax.app.runs.params import load_params
 from pgjax.app.runs.progress import Reporter
 from pgjax.app.runs.results import (
-    BEST_PARAMS,
     CONFIG,
-    PARAMS,
     check_results,
     load_summary,
 )
-from pgjax.app.runs.summary import spread
 from pgjax.app.settings.build import Experiment, build
-from pgjax.app.settings.config import Config
-from pgjax.app.settings.grid import Agents, Group, label
+from pgjax.app.settings.grid import Group
 from pgjax.app.settings.limits import check_episodes
 from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.shown_names import one_line
+from pgjax.app.tables import Format
 
-Which = Literal["last", "best"]  # of an agent's parameters
 _EPISODES = "take fewer --episodes".format  # what to do where memory runs out
-
-
-class Trained(NamedTuple):
-    """Agents of a run whose programs are the same but for numbers."""
-
-    config: Config
-    experiment: Experiment
-    agents: Agents
-    params: Any  # leaves (S, ...)
 
 
 def load(run: pathlib.Path, which: Which = "last") -> list[Trained]:
@@ -59,7 +46,7 @@ def load(run: pathlib.Path, which: Which = "last") -> list[Trained]:
       UsageError: if it is no run, has not been trained, is damaged, or has not kept the
         best.
     """
-    name = {"last": PARAMS, "best": BEST_PARAMS}[which]
+    name = PARAMS_OF[which]
     record, path = run_record.load_record(run), run / name
     if which == "best" and record.request.settings.get("eval_every") is None:
         raise UsageError(
@@ -97,64 +84,6 @@ def _shapes(group: Group, experiment: Experiment) -> Any:
     return jax.eval_shape(jax.vmap(init), keys)
 
 
-def choose(
-    groups: Sequence[Trained], seed: int | None, where: Mapping[str, Any]
-) -> tuple[Trained, int, Any]:
-    """One agent: its group, its seed, and its parameters; by default the first.
-
-    Args:
-      groups: of a run.
-      seed: its seed.
-      where: its settings in the grid, by name; those that leave one agent.
-
-    Raises:
-      UsageError: if there is no such agent, or there are several.
-    """
-    labels = list(groups[0].agents.labels)
-    if unknown := where.keys() - set(labels):
-        known = f"its grid has {', '.join(labels)}" if labels else "it has no grid"
-        raise UsageError(f"--where {min(unknown)}: {known}")
-    found = [
-        (group, i)
-        for group in groups
-        for i in range(len(group.agents.seeds))
-        if all(
-            str(group.agents.labels[name][i]) == str(label(value)).replace(",", "-")
-            for name, value in where.items()
-        )
-    ]
-    seeds = [int(group.agents.seeds[i]) for group, i in found]
-    if not found:
-        told = " ".join(f"{name}={value}" for name, value in where.items())
-        there = "; ".join(
-            f"{name}: {', '.join(_values_of(groups, name))}" for name in where
-        )
-        raise UsageError(f"no agent of the run has {told}; there are {there}")
-    seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
-        raise UsageError(
-            f"the run has no seed {seed}; it has {min(seeds)} to {max(seeds)}"
-        )
-    if seeds.count(seed) > 1 and labels:
-        values = " ".join(
-            f"{name}={groups[0].agents.labels[name][0]}"
-            for name in labels
-            if name not in where
-        )
-        raise UsageError(
-            f"the run has {seeds.count(seed)} agents of seed {seed}: say which, "
-            f"such as --where {values}"
-        )
-    group, i = found[seeds.index(seed)]
-    return group, seed, jax.tree.map(lambda x: x[i], group.params)
-
-
-def _values_of(groups: Sequence[Trained], name: str) -> list[str]:
-    """The values of a setting in the run's grid, as they are written."""
-    found = (str(x) for group in groups for x in group.agents.labels[name])
-    return list(dict.fromkeys(found))
-
-
 def evaluate(
     run: str,
     *,
@@ -162,10 +91,14 @@ def evaluate(
     episodes: int = 100,
     seed: int = 0,
     which: Which = "last",
+    where: dict | None = None,
+    best_combination: bool = False,
+    format: Format = "text",
 ) -> int:
     """Plays complete episodes with every agent of a run, and prints a table.
 
-    Once greedily, and once with sampled actions.
+    Once greedily, and once with sampled actions. The scores are kept in the run's
+    directory, in evaluations/.
 
     Args:
       run: its directory, as made by pgjax train.
@@ -173,40 +106,41 @@ def evaluate(
       episodes: for each agent.
       seed: of the episodes.
       which: its last policies, or the best that --eval-every has found.
+      where: only agents with these settings of its grid, such as learning_rate=0.01.
+      best_combination: only agents of the best combination, as pgjax compare names it.
+      format: text for people; json, csv or latex, with nothing else on stdout.
     """
     check_int("episodes", episodes)
     check_int("seed", seed)
-    groups = load(pathlib.Path(run), which)
+    directory = pathlib.Path(run)
+    groups = load(directory, which)
+    if chosen := wanted(directory, where, best=best_combination):
+        groups = restrict(groups, chosen)
     if backend == "gymnax":
         for group in groups:
             size = len(group.agents.seeds)
             check_episodes(group.config, group.experiment, episodes, size)
     play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
-    config = groups[0].config
-    table = Table(
-        title=one_line(
-            f"{config.algorithm} on {config.env}, {backend}, {which} policies: returns "
-            f"of {episodes} complete episodes"
-        ),
-        title_justify="left",
-    )
-    for name in groups[0].agents.labels:
-        table.add_column(name.replace("_", "\n"), no_wrap=True)
-    for column in ("seed", "greedy mean", "std", "min", "sampled mean", "std", "min"):
-        table.add_column(column, justify="right")
+    rows = []
     with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
         for group in groups:
-            greedy, sampled = (
+            both = (
                 play(group.experiment, group.params, episodes, seed, greedy=greedy)
                 for greedy in (True, False)
             )
-            for i, number in enumerate(group.agents.seeds):
-                settings = [one_line(x[i]) for x in group.agents.labels.values()]
-                spreads = (spread(greedy[i]), spread(sampled[i]))
-                numbers = [x for s in spreads for x in (s["mean"], s["std"], s["min"])]
-                cells = ["" if x is None else f"{x:.1f}" for x in numbers]
-                table.add_row(*settings, str(number), *cells)
-    output.console().print(table)
+            rows += evaluations.rows_of(group.agents, *both)
+    config = groups[0].config
+    title = (
+        f"{config.algorithm} on {config.env}, {backend}, {which} policies: returns of "
+        f"{episodes} complete episodes"
+    )
+    names = list(groups[0].agents.labels)
+    asked: dict[str, Any] = {"backend": backend, "which": which}
+    asked |= {"episodes": episodes, "seed": seed}
+    path = evaluations.path_of(directory, **asked)
+    with Reporter().failure_told(f"{path} was not written"):
+        evaluations.keep(directory, path, asked, rows, names)
+    evaluations.show(title, rows, names, asked, format, path)
     return 0
 
 
@@ -271,6 +205,7 @@ def render(
     out: str | None = None,
     agent: int | None = None,
     where: dict | None = None,
+    best_combination: bool = False,
     seed: int = 0,
     which: Which = "last",
 ) -> int:
@@ -281,6 +216,7 @@ def render(
       out: the GIF to write (default: RUN/policy.gif).
       agent: the agent's seed (default: the run's first).
       where: its settings in the run's grid, such as learning_rate=0.01.
+      best_combination: an agent of the best combination, as pgjax compare names it.
       seed: of the episode.
       which: its last policy, or the best that --eval-every has found.
     """
@@ -290,7 +226,9 @@ def render(
     if agent is not None:
         check_int("agent", agent)
     directory = pathlib.Path(run)
-    group, number, params = choose(load(directory, which), agent, where or {})
+    groups = load(directory, which)
+    chosen = wanted(directory, where, best=best_combination)
+    group, number, params = choose(groups, agent, chosen)
     path = pathlib.Path(out) if out else directory / "policy.gif"
     if path.suffix != ".gif":
         raise UsageError(f"--out must end in .gif, got {path}")

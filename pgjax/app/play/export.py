@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.app.errors import UsageError
-from pgjax.app.play import evaluate_run
+from pgjax.app.play import chosen_agents, evaluate_run, evaluations
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.shown_names import one_line
 from pgjax.types import Box
@@ -23,8 +23,9 @@ def export(
     out: str | None = None,
     agent: int | None = None,
     where: dict | None = None,
+    best_combination: bool = False,
     sampled: bool = False,
-    which: evaluate_run.Which = "last",
+    which: evaluations.Which = "last",
 ) -> int:
     """Writes a run's greedy policy as serialized StableHLO, and says how to use it.
 
@@ -37,15 +38,16 @@ def export(
       out: the file to write (default: RUN/policy-seedN.jax).
       agent: the agent's seed (default: the run's first).
       where: its settings in the run's grid, such as learning_rate=0.01.
+      best_combination: an agent of the best combination, as pgjax compare names it.
       sampled: draw actions from the policy; it then takes a seed before observations.
       which: its last policy, or the best that --eval-every has found.
     """
     if agent is not None:
         check_int("agent", agent)
     directory = pathlib.Path(run)
-    group, seed, params = evaluate_run.choose(
-        evaluate_run.load(directory, which), agent, where or {}
-    )
+    groups = evaluate_run.load(directory, which)
+    chosen = chosen_agents.wanted(directory, where, best=best_combination)
+    group, seed, params = chosen_agents.choose(groups, agent, chosen)
     experiment = group.experiment
     name = f"policy-seed{seed}"
     name += "-sampled.jax" if sampled else ".jax"

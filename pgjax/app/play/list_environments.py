@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 import pgjax as pg
-from pgjax.app import output
+from pgjax.app import table_formats, tables
 from pgjax.app.settings.config import SOLVED_RETURNS
 from pgjax.app.settings.presets import PRESETS
-from pgjax.app.shown_names import one_line
+from pgjax.app.tables import Column, Format, Table
 
 # Those that Gymnasium has under the same name and with the same rules.
 TWINS = (
@@ -29,53 +26,71 @@ NOTES = {
 }
 
 
-def print_environments() -> int:
-    """Prints every environment: its spaces, its limit, and what is tuned for it."""
-    table = Table(title="environments", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("name", "observations", "actions"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("time\nlimit", justify="right")
-    table.add_column("solved\nabove", justify="right")
-    table.add_column("presets of (or --preset)")
-    table.add_column("real\nGymnasium")
-    notes = dict(NOTES)
-    for name in pg.env_names():
-        twin = "yes" if name in TWINS else ""
-        try:
-            facts = _facts(name)
-        except ValueError as error:  # one that a user has registered
-            facts, notes[name] = ("", "", ""), str(error)
-        solved = f"{SOLVED_RETURNS[name]:g}" if name in SOLVED_RETURNS else ""
-        table.add_row(one_line(name), *facts, solved, _presets(name), twin)
-    console = output.console()
-    console.print(table)
-    for name, note in notes.items():
-        console.print(one_line(f"{name}: {note}"), soft_wrap=True)
+def print_environments(*, format: Format = "text") -> int:
+    """Prints every environment: its spaces, its limit, and what is tuned for it.
+
+    Args:
+      format: text for people; json, csv or latex, with nothing else on stdout.
+    """
+    table = environments_table()
+    if format == "text":
+        tables.print_table(table)
+    else:
+        table_formats.write(format, [table], {"named_presets": _named()})
     return 0
 
 
-def _facts(name: str) -> tuple[str, str, str]:
+def environments_table() -> Table:
+    """A row for each environment."""
+    rows, notes = [], dict(NOTES)
+    for name in pg.env_names():
+        try:
+            facts = _facts(name)
+        except ValueError as error:  # one that a user has registered
+            facts, notes[name] = ("", "", None), str(error)
+        solved = SOLVED_RETURNS.get(name)
+        rows.append([name, *facts, solved, _presets(name), name in TWINS])
+    columns = [
+        Column("name", "name", left=True),
+        Column("observations", "observations", left=True),
+        Column("actions", "actions", left=True),
+        Column("time_limit", "time\nlimit", ",d"),
+        Column("solved_above", "solved\nabove", "g"),
+        Column("presets", "presets of", left=True),
+        Column("gymnasium", "real\nGym."),
+    ]
+    told = [f"{name}: {note}" for name, note in notes.items()]
+    named = ", ".join(f"{words} ({env})" for words, env in _named().items())
+    told.append(f"Presets to be asked for: {named}. Real Gym.: in Gymnasium as well.")
+    return Table("environments", columns, rows, told, "environments")
+
+
+def _facts(name: str) -> tuple[str, str, int | None]:
     if name in NOTES:
-        return "", "", ""
+        return "", "", None
     env = pg.make_env(name)
     spaces = _describe(env.observation_space), _describe(env.action_space)
-    return *spaces, f"{env.max_steps:,}"
+    return *spaces, env.max_steps
 
 
 def _describe(space: Any) -> str:
     if isinstance(space, pg.Discrete):
         return f"{space.n} choices"
-    shape = " x ".join(map(str, space.shape)) or "1"
+    shape = "x".join(map(str, space.shape)) or "1"
     kind = "image" if len(space.shape) == 3 else "real"
     return f"{shape} {kind}" if math.prod(space.shape) != 1 else "1 real"
 
 
 def _presets(name: str) -> str:
-    """Which algorithms have settings for it, and the names of those to ask for."""
-    found = []
-    for algorithm, presets in PRESETS.items():
-        if name in presets:
-            found.append(algorithm)
-        named = [key for key, x in presets.items() if x.get("env") == name]
-        found += [f"({algorithm} --preset {key})" for key in named]
-    return " ".join(found)
+    """Which algorithms have settings for it."""
+    return " ".join(of for of, presets in PRESETS.items() if name in presets)
+
+
+def _named() -> dict[str, str]:
+    """The environment of each preset that is to be asked for, by its flags."""
+    return {
+        f"{algorithm} --preset {key}": preset["env"]
+        for algorithm, presets in PRESETS.items()
+        for key, preset in presets.items()
+        if key not in pg.env_names() and "env" in preset
+    }

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
-from pgjax.app import output
+from pgjax.app import tables
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.samples import Evaluated, evaluated
 from pgjax.app.runs.progress import count, plural, seconds
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
-from pgjax.app.shown_names import one_line
+from pgjax.app.tables import FEW_DOZEN, Column, Table
 
 
 def cost_told(config: Config, experiment: Experiment) -> str:
@@ -49,28 +47,12 @@ def print_evaluations(
       summary: the content of summary.json.
       names: the settings of the grid.
     """
-    rows = summary["agents"]
+    rows, level = summary["agents"], config.solved_return
     title = f"evaluated every {count(config.eval_every or 0)} env steps"
-    look: dict[str, Any] = {"box": box.SIMPLE_HEAD} if names else {}
-    table = Table(title=title, title_justify="left", **look)
-    level = config.solved_return
-    reached = [] if level is None else [f"env steps\nto {level:g}"]
-    if names:
-        columns = ["best policy, greedy\nIQM [95%]", *(f"{x}, median" for x in reached)]
-        cells = _of_points(rows, names)
+    if names or len(rows) > FEW_DOZEN:
+        table = _of_points(title, rows, names, level)
     else:
-        names, best = ["seed"], ["best\nevaluation", "at env steps"]
-        columns = [*best, "best policy\ngreedy return", *reached]
-        cells = _of_seeds(rows)
-    for name in names:
-        side: Any = "right" if name == "seed" else "left"
-        table.add_column(name.replace("_", "\n"), justify=side, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in cells:
-        table.add_row(*row[: len(table.columns)])
-    console = output.console()
-    console.print(table)
+        table = _of_seeds(title, rows, level)
     told = (
         f"Greedy return of the best policy: in the final evaluation, "
         f"{config.eval_episodes} other episodes than those that it was chosen by "
@@ -82,19 +64,27 @@ def print_evaluations(
             "and the one before, at a, did not."
         )
     spent = seconds(summary["evaluating_seconds"])
-    console.print(f"{told}\nevaluating took {spent}", soft_wrap=True)
+    notes = [told, f"evaluating took {spent}"]
+    tables.print_table(table._replace(notes=notes))
 
 
-def _of_seeds(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _of_seeds(title: str, rows: Sequence[dict[str, Any]], level: float | None) -> Table:
+    columns = [
+        Column("seed", "seed", "d"),
+        Column("best", "best\nevaluation", ".1f"),
+        Column("best_env_steps", "at env steps", ",d"),
+        Column("greedy", "best policy\ngreedy return", ".1f"),
+    ]
+    if level is not None:
+        columns.append(Column("steps", f"env steps\nto {level:g}"))
     cells = []
     for row in rows:
         best, mean = row["best_evaluation"], row["best_greedy_return"]["mean"]
-        of_best = ["", ""]
-        if best is not None:
-            of_best = [f"{best['mean']:.1f}", f"{best['env_steps']:,}"]
-        final = "diverged" if mean is None else f"{mean:.1f}"
-        cells.append([str(row["seed"]), *of_best, final, _told(row)])
-    return cells
+        of_best = [None, None] if best is None else [best["mean"], best["env_steps"]]
+        final = "diverged" if mean is None else mean
+        line = [row["seed"], *of_best, final, _told(row)]
+        cells.append(line[: len(columns)])
+    return Table(title, columns, cells)
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -107,7 +97,17 @@ def _told(row: dict[str, Any]) -> str:
     return f"({found['after']:,}, {found['by']:,}]"
 
 
-def _of_points(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[list[str]]:
+def _of_points(
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    level: float | None,
+) -> Table:
+    columns = [Column(name, name.replace("_", "\n"), fixed=True) for name in names]
+    columns.append(Column("best", "best policy, greedy\nIQM [95%]", ".1f"))
+    if level is not None:
+        columns.append(Column("steps", f"env steps\nto {level:g}, median"))
+        columns.append(Column("reached", "agents that\nreached it"))
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         points.setdefault(tuple(row[name] for name in names), []).append(row)
@@ -116,23 +116,19 @@ def _of_points(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[lis
         known = evaluated(of)
         assert known is not None
         finite = known.best_return[np.isfinite(known.best_return)]
-        best = ""
-        if finite.size:
-            best = intervals.text(intervals.interquartile_mean(finite), ".1f")
-        cells.append([*map(one_line, point), best, _median(known)])
-    return cells
+        best = intervals.interquartile_mean(finite) if finite.size else None
+        reached = np.isfinite(known.threshold_by)
+        line = [*map(str, point), best, _median(known)]
+        line.append(f"{reached.sum()} of {len(reached)}")
+        cells.append(line[: len(columns)])
+    return Table(title, columns, cells)
 
 
 def _median(found: Evaluated) -> str:
     """The median interval over agents, those that never came there last."""
     reached = np.isfinite(found.threshold_by)
     by = np.sort(found.threshold_by)[(len(reached) - 1) // 2]
-    lines = []
     if np.isfinite(by):
         agent = int(np.flatnonzero(found.threshold_by == by)[0])
-        lines.append(f"({found.threshold_after[agent]:,.0f}, {by:,.0f}]")
-    else:
-        lines.append(f"> {found.threshold_after[~reached].min():,.0f}")
-    if not reached.all():
-        lines.append(f"{reached.sum()} of {len(reached)} reached it")
-    return "\n".join(lines)
+        return f"({found.threshold_after[agent]:,.0f}, {by:,.0f}]"
+    return f"> {found.threshold_after[~reached].min():,.0f}"

@@ -27,7 +27,8 @@ from pgjax.app.runs.results import (
     PARAMS,
     write_summary,
 )
-from pgjax.app.runs.summary import print_points, print_summary, summarize, title_of
+from pgjax.app.runs.summary import summarize, title_of
+from pgjax.app.runs.summary_tables import print_points, print_summary
 from pgjax.app.settings.plan import Plan
 
 

@@ -1,41 +1,16 @@
-"""What a run comes to: a row per agent, totals, and the table that is printed."""
+"""What a run comes to: a row per agent, and totals."""
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
-from pgjax.app import output
-from pgjax.app.analysis import intervals
-from pgjax.app.analysis.samples import last_steps
-from pgjax.app.analysis.score_tables import FEW
-from pgjax.app.play.list_environments import TWINS
-from pgjax.app.runs.evaluation_table import print_evaluations
 from pgjax.app.runs.evaluations import Evaluations
-from pgjax.app.runs.parquet import PARQUET
-from pgjax.app.runs.progress import count, seconds
-from pgjax.app.runs.results import (
-    BEST_PARAMS,
-    CURVE,
-    EVALUATIONS,
-    METRICS,
-    PARAMS,
-    SUMMARY,
-)
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
 from pgjax.app.settings.grid import Agents
-from pgjax.app.shown_names import as_argument, one_line
-
-# Files of a run for people to look at, those that are there.
-RESULTS = (
-    *(CURVE, METRICS, PARQUET, EVALUATIONS, SUMMARY, PARAMS, BEST_PARAMS),
-    *("tensorboard", "wandb"),
-)
+from pgjax.app.shown_names import one_line
 
 
 def agent_rows(
@@ -82,64 +57,6 @@ def add_evaluations(
         row |= own
         row |= {"best_greedy_return": spread(greedy)}
         row |= {"best_sampled_return": spread(sampled)}
-
-
-def print_points(
-    directory: pathlib.Path, config: Config, summary: dict[str, Any], names: list[str]
-) -> None:
-    """Prints a line for each combination of a sweep's settings."""
-    points: dict[tuple, list[dict[str, Any]]] = {}
-    for row in summary["agents"]:
-        points.setdefault(tuple(row[name] for name in names), []).append(row)
-    each = max(len(rows) for rows in points.values())
-    agents = count(len(summary["agents"]))
-    title = f"{config.algorithm}: {agents} agents, {each} of each"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name.replace("_", "\n"), no_wrap=True)
-    for column in ("greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
-        table.add_column(column, justify="right", no_wrap=True)
-    level = config.solved_return
-    if level is not None:
-        table.add_column("steps to solve\nmedian [95%]", justify="right", no_wrap=True)
-    for point, rows in points.items():
-        cells = [*map(one_line, point)]
-        for kind in ("greedy_return", "sampled_return"):
-            means = [row[kind]["mean"] for row in rows]
-            returns = np.array([x for x in means if x is not None])
-            lines = []
-            if returns.size:
-                mean = intervals.interquartile_mean(returns)
-                lines.append(intervals.text(mean, ".1f"))
-            if returns.size < len(rows):
-                lines.append(f"{len(rows) - returns.size} diverged")
-            cells.append("\n".join(lines))
-        if level is not None:
-            steps = np.array([row["steps_to_solve"] or np.nan for row in rows])
-            last = last_steps(rows)
-            lines = [intervals.text(intervals.survival(steps, last).median, ",.0f")]
-            solved = np.isfinite(steps).sum()
-            if solved < len(rows):
-                lines.append(f"{solved} of {len(rows)} solved")
-            cells.append("\n".join(lines))
-        table.add_row(*cells)
-    console = output.console()
-    console.print(table)
-    console.print(
-        "IQM: the interquartile mean over agents, with its 95% bootstrap interval"
-        + ("" if each >= FEW else f", which is too narrow with fewer than {FEW}"),
-        soft_wrap=True,
-    )
-    if config.eval_every is not None:
-        print_evaluations(config, summary, names)
-    console.print(
-        f"{seconds(summary['wall_seconds'])} in all: compiling "
-        f"{seconds(summary['compile_seconds'])}, training "
-        f"{seconds(summary['train_seconds'])} "
-        f"({count(summary['env_steps'])} env steps)\n"
-        f"{_results(directory)}\nnext: pgjax report {as_argument(directory)}",
-        soft_wrap=True,
-    )
 
 
 def _divergence(log: TrainingLog, agent: int) -> dict[str, Any] | None:
@@ -193,61 +110,3 @@ def summarize(
         summary["eval_every"] = config.eval_every
         summary["evaluating_seconds"] = round(evaluating_seconds, 3)
     return summary | {"agents": rows}
-
-
-def print_summary(run: pathlib.Path, config: Config, summary: dict[str, Any]) -> None:
-    """Prints a table of the seeds, and where everything is."""
-    table = Table(title=title_of(config), title_justify="left")
-    table.add_column("seed", justify="right")
-    episodes = f"{config.eval_episodes} episodes"
-    table.add_column(f"greedy return\nmean of {episodes}", justify="right")
-    table.add_column(f"sampled return\nmean of {episodes}", justify="right")
-    level = config.solved_return
-    if level is not None:
-        table.add_column(
-            f"env steps to solve\nmean of 100 > {level:g}", justify="right"
-        )
-    for row in summary["agents"]:
-        cells = [
-            str(row["seed"]),
-            *(
-                "diverged" if row[kind]["mean"] is None else f"{row[kind]['mean']:.1f}"
-                for kind in ("greedy_return", "sampled_return")
-            ),
-        ]
-        if level is not None:
-            steps = row["steps_to_solve"]
-            cells.append("not solved" if steps is None else f"{steps:,.0f}")
-        table.add_row(*cells)
-    console = output.console()
-    console.print(table)
-    if config.eval_every is not None:
-        print_evaluations(config, summary, ())
-    wall, compiling = summary["wall_seconds"], summary["compile_seconds"]
-    training = summary["train_seconds"]
-    speed = summary["env_steps"] / max(training, 1e-9)
-    console.print(
-        f"{seconds(wall)} in all: compiling {seconds(compiling)}, training "
-        f"{seconds(training)} ({count(summary['env_steps'])} env steps, "
-        f"{count(speed)}/s)",
-        soft_wrap=True,
-    )
-    firsts = [row["seconds_to_solve"] for row in summary["agents"]]
-    firsts = [first for first in firsts if first is not None]
-    if firsts:
-        console.print(f"first seed solved {seconds(min(firsts))} after the start")
-    again = as_argument(run)
-    render = f"    pgjax render {again}" if config.env in TWINS else ""
-    console.print(
-        f"{_results(run)}\nnext: pgjax evaluate {again}{render}", soft_wrap=True
-    )
-
-
-def _results(run: pathlib.Path) -> str:
-    """Where the results are, and how to send those that are to be sent."""
-    names = [name for name in RESULTS if (run / name).exists()]
-    told = f"results in {one_line(run)} ({', '.join(names)})"
-    offline = next(run.glob("wandb/offline-run-*"), None)
-    if offline is None:
-        return told
-    return f"{told}\nto send them: wandb sync {as_argument(run)}/wandb/offline-run-*"

@@ -33,6 +33,10 @@ ONE_VALUE = frozenset(
 )
 
 
+# How a flag's value, as `label` gives it, may be written.
+_FLAGS = {"True": ("true", "yes"), "False": ("false", "no")}
+
+
 class Agents(NamedTuple):
     """Who is trained: for each of S agents, its seed and what sets it apart."""
 
@@ -134,6 +138,24 @@ def is_mapped(option: Option, value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def is_value(known: Any, wanted: Any) -> bool:
+    """Whether a value of a setting, as `label` gives it, is the one that is wanted.
+
+    Args:
+      known: the value.
+      wanted: as a person, or `--where`, writes it: 0.95, 9.5e-1, none, yes, 32,32.
+    """
+    text = str(label(wanted)).replace(",", "-")
+    if isinstance(known, bool) or str(known) in ("True", "False"):
+        return text.lower() in _FLAGS[str(known)]
+    if str(known) == text:
+        return True
+    try:
+        return float(str(known)) == float(text)
+    except ValueError:
+        return False
 
 
 def label(value: Any) -> Any:

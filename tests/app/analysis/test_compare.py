@@ -1,12 +1,15 @@
 """Runs side by side, on run directories made by hand."""
 
 import csv
+import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from pgjax.app.analysis import intervals
 from pgjax.app.analysis.samples import load_samples
 from pgjax.app.cli import main
 
@@ -58,7 +61,7 @@ def test_a_run_is_one_sample(slow_and_fast):
     assert sample.seeds.tolist() == list(range(9))
     assert sample.greedy.tolist() == [300.0 + s for s in range(9)]
     assert np.isnan(sample.steps_to_solve).sum() == 3
-    steps, returns = sample.curves
+    steps, returns = sample.curves[:2]
     assert (steps[0], steps[-1]) == (600, 1000)  # before, no episode had ended
     np.testing.assert_allclose(returns[:, -1], sample.greedy)
     np.testing.assert_allclose(returns[:, 0], 0.6 * sample.greedy)
@@ -91,7 +94,7 @@ def test_compare_prints_what_the_statistics_say(slow_and_fast, capsys):
     assert "304.0" in out  # the IQM of 300 to 308
     assert "484.0" in out
     assert "1.00" in out  # every fast agent is better than every slow one
-    assert "Highest IQM: fast" in out
+    assert "Best: fast (highest IQM 484.0)" in out
 
 
 def test_figures_are_pictures(slow_and_fast, tmp_path, capsys):
@@ -103,6 +106,72 @@ def test_figures_are_pictures(slow_and_fast, tmp_path, capsys):
         with Image.open(path) as image:
             colours = image.convert("RGB").getcolors(maxcolors=2**24)
             assert {(0, 114, 178), (213, 94, 0)} <= {colour for _, colour in colours}
+
+
+SLOW = intervals.interquartile_mean(300.0 + np.arange(9))
+ENDS = f"[{SLOW.low:.1f}, {SLOW.high:.1f}]"
+
+
+def test_every_width_shows_every_number(slow_and_fast, capsys, monkeypatch):
+    for width in ("60", "80", "120", "240"):
+        monkeypatch.setenv("COLUMNS", width)
+        assert main(["compare", *map(str, slow_and_fast)]) == 0
+        out = capsys.readouterr().out
+        assert "…" not in out
+        for text in ("304.0", ENDS, "484.0", "fast", "slow", "[66%, 100%]"):
+            assert text in out, (width, text)
+        table = [line for line in out.splitlines() if "[482" in line or "──" in line]
+        assert max(map(len, table)) <= int(width)
+
+
+def test_other_programs_get_exact_numbers_and_nothing_else(slow_and_fast, capsys):
+    runs = list(map(str, slow_and_fast))
+    assert main(["compare", *runs, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    content = json.loads(printed.out)
+    assert content["best"] == "fast"
+    assert content["rerun"].startswith("pgjax train --config")
+    slow, fast = content["scores"]
+    assert (slow["run"], slow["agents"], slow["iqm"]) == ("slow", 9, 304.0)
+    assert slow["iqm_low"] < 304.0 < slow["iqm_high"]
+    assert fast["steps_to_solve"] == 340.0
+    assert slow["steps_to_solve_beyond"] == 1000.0
+    (against,) = content["against"]
+    assert against["p_better"] == 1.0
+    assert 0.7 < against["p_better_low"] < 0.9
+    assert against["p_holm"] == against["p"]  # one comparison
+    assert main(["compare", *runs, "--format", "csv"]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert table["run"].tolist() == ["slow", "fast"]
+    assert table["iqm_low"].tolist() == [slow["iqm_low"], fast["iqm_low"]]
+    assert main(["compare", *runs, "--format", "latex"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(r"\begin{tabular}") == out.count(r"\bottomrule") == 2
+    assert f"304.0 {ENDS}" in out
+    assert r"67\% [30\%, 93\%]" in out
+
+
+def test_curves_are_aligned(slow_and_fast, tmp_path, capsys):
+    path = tmp_path / "deep" / "curves.csv"
+    runs = list(map(str, slow_and_fast))
+    assert main(["compare", *runs, "--curves", str(path)]) == 0
+    assert str(path) in capsys.readouterr().out
+    table = pd.read_csv(path)
+    assert list(table.columns) == [
+        *("run", "env", "algorithm", "seed", "env_steps", "recent_return", "training")
+    ]
+    steps = [of["env_steps"].tolist() for _, of in table.groupby(["run", "seed"])]
+    assert len(steps) == 18
+    assert all(of == steps[0] for of in steps)
+    assert (steps[0][0], steps[0][-1]) == (600, 1000)
+    columns = (table[name] for name in ("run", "seed", "env_steps"))
+    expected = [
+        ((300.0 if run.endswith("slow") else 480.0) + seed) * step / 1000
+        for run, seed, step in zip(*columns, strict=True)
+    ]
+    np.testing.assert_allclose(table["recent_return"], expected)
+    assert set(table["training"]) == {"yes"}
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path, capsys):
@@ -117,11 +186,30 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path, capsys):
     assert "b/run" in out
 
 
-def test_an_interval_of_words_is_no_markup(tmp_path, capsys):
-    agents = [((), seed, 100.0 + seed, None) for seed in range(3)]
+def test_what_was_not_reached_is_beyond_the_budget(tmp_path, capsys):
+    agents = [((), seed, 100.0 + seed, None) for seed in range(8)]
     run = write_run(tmp_path / "run", agents)
     assert main(["compare", str(run)]) == 0
-    assert "[never, never]" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "median steps to solve > 1,000." in out
+    assert "solved 0% [0%, 37%]" in out  # of none of 8
+    agents = [((), s, 100.0 + s, 900 + s if s < 5 else None) for s in range(8)]
+    run = write_run(tmp_path / "half", agents)
+    assert main(["compare", str(run)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "median steps to solve 903 [900, > 1,000]" in out
+
+
+def test_a_few_agents_have_no_intervals(tmp_path, capsys):
+    agents = [((), seed, 100.0 + seed, 500 + seed) for seed in range(4)]
+    run = write_run(tmp_path / "run", agents)
+    assert main(["compare", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "Fewer than 6 agents are too few for one." in out
+    assert "101.5" in out
+    assert "[101" not in out
+    assert "median steps to solve 501." in out
+    assert "solved 100% [40%, 100%]" in out
 
 
 def test_an_environment_without_a_level_has_no_times(tmp_path, capsys):
@@ -136,7 +224,7 @@ def test_an_environment_without_a_level_has_no_times(tmp_path, capsys):
 def test_what_cannot_be_compared_is_told(slow_and_fast, tmp_path, capsys):
     other = write_run(tmp_path / "p", [((), 0, 1.0, None)], env="Pendulum-v1")
     assert main(["compare", str(slow_and_fast[0]), str(other)]) == 2
-    assert "CartPole-v1 and Pendulum-v1 cannot" in capsys.readouterr().err
+    assert "no random and reference score of Pendulum-v1" in capsys.readouterr().err
     (other / "summary.json").unlink()
     assert main(["compare", str(other)]) == 2
     assert "has not finished" in capsys.readouterr().err

@@ -6,8 +6,6 @@ from html.parser import HTMLParser
 import pytest
 from test_compare import write_run
 
-from pgjax.app.analysis import comparison_figures
-from pgjax.app.analysis.samples import load_samples
 from pgjax.app.cli import main
 
 VOID = {"meta", "br", "link", "img"}
@@ -67,11 +65,13 @@ def test_the_report_holds_scores_figures_tests_and_origin(sweep, tmp_path, capsy
     assert main(["report", str(sweep), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     text, checker = read(out)
-    assert checker.count["svg"] == 4  # curves, times to solve, profile, settings
+    # Settings, their importance, a pair; curves, times to solve, profile.
+    assert checker.count["svg"] == text.count('role="img" aria-label=') == 6
     assert checker.count["table"] == 2
     assert "learning rate 0.01, baseline &lt;b&gt;" in text
     assert "<b>," not in text  # a name is text, whatever it is
-    assert "The best was chosen among 6" in text
+    assert "It was chosen among 6" in text
+    assert "<pre>pgjax train --config " in text
     for words in ("IQM", "mean", "median", "P(better)", "Kaplan", "bootstrap"):
         assert words in text
 
@@ -82,13 +82,32 @@ def test_one_run_has_nothing_to_be_compared_with(tmp_path):
     assert main(["report", str(run), "--out", str(out)]) == 0
     text, checker = read(out)
     assert checker.count["table"] == 1
-    assert "against" not in text
+    assert "Best:" not in text
+    assert ">Against" not in text
 
 
-def test_the_setting_that_is_drawn_along_is_a_number_with_several_values(sweep):
-    samples = load_samples(sweep)
-    assert comparison_figures.swept(samples) == "learning_rate"
-    assert comparison_figures.swept(samples[:2]) is None  # one rate, two names
+def test_a_report_of_any_grid(tmp_path):
+    grid = ("learning_rate", "lam", "clip", "entropy_coefficient")
+    agents = [
+        ((rate, lam, clip, entropy), s, 1e5 * rate + 10 * lam + s, 500 + s)
+        for rate in (0.0003, 0.001, 0.003)
+        for lam in (0.9, 0.95)
+        for clip in (0.1, 0.2)
+        for entropy in (0.0, 0.01)
+        for s in range(2)
+    ]
+    run = write_run(tmp_path / "sw", agents, grid=grid)
+    out = tmp_path / "report.html"
+    assert main(["report", str(run), "--out", str(out)]) == 0
+    text, checker = read(out)
+    assert checker.count["svg"] == 6
+    assert "CartPole-v1: 48 agents, 24 settings" in text
+    assert "14 more</summary>" in text  # rows of the table
+    assert main(["report", str(run), "--where", "lam=0.95", "--out", str(out)]) == 0
+    text, _ = read(out)
+    assert "CartPole-v1: 24 agents, 12 settings" in text
+    assert "of these only lam=0.95" in text
+    assert "In every row: lam 0.95; agents 2" in text
 
 
 def test_what_cannot_be_written_is_told(sweep, tmp_path, capsys):

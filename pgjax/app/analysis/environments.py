@@ -1,0 +1,178 @@
+"""Methods compared across environments, by normalised scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pgjax.app.analysis import aggregates, pairs, score_tables
+from pgjax.app.analysis.bootstrap import FEW, FEWEST
+from pgjax.app.analysis.normalization import Scale, scales
+from pgjax.app.analysis.samples import Sample
+from pgjax.app.errors import UsageError
+from pgjax.app.settings.config import OF_ONE_ENV
+from pgjax.app.settings.grid import label
+from pgjax.app.shown_names import one_line
+from pgjax.app.tables import Column, Table
+
+# Settings that do not make another method.
+_NO_METHOD = OF_ONE_ENV | {"env", "seed", "seeds", "log_every", "eval_episodes"}
+_STATISTICS = (
+    ("iqm", "IQM", aggregates.iqm),
+    ("mean", "mean", aggregates.mean),
+    ("median", "median", aggregates.median),
+    ("optimality_gap", "optimality\ngap", aggregates.optimality_gap),
+)
+
+
+class Method(NamedTuple):
+    """What was trained on every environment, in the same way."""
+
+    name: str
+    samples: list[Sample]  # one for each environment, in the order of their names
+    scores: list[np.ndarray]  # (n_k,) normalised, of agents that have not diverged
+
+
+def methods(samples: Sequence[Sample], path: str | None) -> list[Method]:
+    """The samples by their methods: algorithms, and what differs within one.
+
+    Raises:
+      UsageError: if a method lacks an environment or has it twice; without a scale.
+    """
+    envs = sorted({sample.env for sample in samples})
+    known = scales(envs, path)
+    found: dict[str, dict[str, Sample]] = {}
+    for sample, name in zip(samples, _names(samples), strict=True):
+        of = found.setdefault(name, {})
+        if sample.env in of:
+            raise UsageError(
+                f"{of[sample.env].name} and {sample.name} are both {name} on "
+                f"{sample.env}: leave one of them out"
+            )
+        of[sample.env] = sample
+    for name, of in found.items():
+        if missing := [env for env in envs if env not in of]:
+            raise UsageError(
+                f"{name} has no run of {' and '.join(missing)}, which others have: "
+                "methods are compared on the same environments"
+            )
+    return [
+        _method(name, [of[env] for env in envs], known) for name, of in found.items()
+    ]
+
+
+def _method(name: str, samples: list[Sample], known: dict[str, Scale]) -> Method:
+    for sample in samples:
+        if not sample.known.size:
+            raise UsageError(f"every agent of {sample.name} has diverged: no score")
+    scores = [known[s.env].normalize(s.known) for s in samples]
+    return Method(one_line(name), samples, scores)
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """The algorithm, and the settings that differ within it on one environment."""
+    apart: dict[str, dict[str, None]] = {}
+    for env in {sample.env for sample in samples}:
+        own = [sample for sample in samples if sample.env == env]
+        for algorithm in {sample.algorithm for sample in own}:
+            configs = [s.config for s in own if s.algorithm == algorithm]
+            names = dict.fromkeys(name for config in configs for name in config)
+            for name in names:
+                values = {str(label(config.get(name))) for config in configs}
+                if len(values) > 1 and name not in _NO_METHOD:
+                    apart.setdefault(algorithm, {})[name] = None
+    return [
+        ", ".join(
+            [
+                s.algorithm or "unknown",
+                *(
+                    f"{name.replace('_', ' ')} {label(s.config.get(name))}"
+                    for name in apart.get(s.algorithm, ())
+                ),
+            ]
+        )
+        for s in samples
+    ]
+
+
+def tables(
+    samples: Sequence[Sample], path: str | None, against: Sequence[str]
+) -> list[Table]:
+    """Methods on all environments together, compared, and on each environment.
+
+    Args:
+      samples: of several environments.
+      path: see `scales`.
+      against: the name of the method that others are compared with; by default the
+        first.
+    """
+    found = methods(samples, path)
+    several = [aggregate_table(found)]
+    if len(found) > 1:
+        several.append(comparison_table(found, against))
+    for env in sorted({sample.env for sample in samples}):
+        own = [sample for sample in samples if sample.env == env]
+        several.append(score_tables.scores(own, full=False)._replace(key=env))
+    return several
+
+
+def aggregate_table(found: Sequence[Method]) -> Table:
+    """Normalised scores of each method, over all environments."""
+    envs = [sample.env for sample in found[0].samples]
+    rows = [
+        [
+            method.name,
+            sum(len(sample.seeds) for sample in method.samples),
+            *(aggregates.aggregate(of, method.scores) for _, _, of in _STATISTICS),
+        ]
+        for method in found
+    ]
+    fewest = min(len(x) for method in found for x in method.scores)
+    note = (
+        "Normalised: 0 is random actions, 1 the reference. Brackets: 95% stratified "
+        "bootstrap intervals over agents. IQM: over all agents of all environments; "
+        "median: over the environments' means; optimality gap: how far agents are "
+        "below 1, the lower the better."
+    )
+    if fewest < FEWEST:
+        note += f" Fewer than {FEWEST} agents are too few for an interval."
+    elif fewest < FEW:
+        note += f" With fewer than {FEW} agents, the intervals are too narrow."
+    return Table(
+        f"Normalised scores over {', '.join(envs)}",
+        [
+            Column("method", "method", left=True),
+            Column("agents", "agents", "d", fixed=True),
+            *(Column(key, heading, ".3f") for key, heading, _ in _STATISTICS),
+        ],
+        rows,
+        [note],
+        "normalized",
+    )
+
+
+def comparison_table(found: Sequence[Method], against: Sequence[str]) -> Table:
+    """Every method compared with one, averaged over environments."""
+    name = " ".join(against)
+    first = next((m for m in found if m.name == name), None) if name else found[0]
+    if first is None:
+        known = "; ".join(method.name for method in found)
+        raise UsageError(f"--against {name}: there are the methods {known}")
+    rows = []
+    for method in found:
+        if method is not first:
+            each = [
+                score_tables.better(one, other)
+                for one, other in zip(method.samples, first.samples, strict=True)
+            ]
+            rows.append([method.name, pairs.average(each)])
+    note = (
+        "P(better): that an agent's return is higher than one of the other's on the "
+        "same environment, averaged over environments; interval of Zou and Donner from "
+        "Newcombe's."
+    )
+    columns = [Column("method", "method", left=True)]
+    columns.append(Column("p_better", "P(better)", ".2f"))
+    return Table(f"Against {first.name}", columns, rows, [note], "against")

@@ -1,0 +1,174 @@
+"""Which sample is best: scores in an order, ties told, and the winner run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from pgjax.app.analysis import intervals
+from pgjax.app.analysis.bootstrap import FEW
+from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.survival import survival
+from pgjax.app.errors import UsageError
+from pgjax.app.settings.ranges import flag
+from pgjax.app.shown_names import as_argument, quoted
+
+SortBy = Literal["iqm", "mean", "area", "solved", "steps"]
+_TIE = 1e-9  # relative difference of scores that are the same
+
+
+class Score(NamedTuple):
+    """A number by which samples are put in order; the higher the better."""
+
+    name: str  # in words
+    of: Callable[[Sample], float]
+    form: str  # how it is written
+
+
+def scores(samples: Sequence[Sample]) -> dict[str, Score]:
+    """What samples can be put in order by."""
+    budget = common_budget(samples)
+    return {
+        "iqm": Score("IQM", _iqm, ".1f"),
+        "mean": Score("mean", _mean, ".1f"),
+        "area": Score("area", lambda sample: area(sample, budget), ".1f"),
+        "solved": Score("share solved", _share_solved, ".0%"),
+        "steps": Score("median steps to solve", _fewest_steps, ",.0f"),
+    }
+
+
+def common_budget(samples: Sequence[Sample]) -> float:
+    """The fewest environment steps that a sample was asked for, or trained for."""
+    asked = [sample.config.get("steps") for sample in samples]
+    if all(isinstance(steps, int | float) for steps in asked):
+        return float(min(asked))  # type: ignore[type-var, arg-type]
+    return float(min(sample.env_steps.max() for sample in samples))
+
+
+def areas(sample: Sample, budget: float) -> np.ndarray:
+    r"""(n,) the area under each agent's learning curve, over its length.
+
+    (1/B) \int_0^B R(s) ds, by the trapezoidal rule, where R is the mean return of the
+    last 100 training episodes and B the budget in environment steps: the mean return on
+    the way. Before the first value of R, that one counts; after an agent has stopped,
+    its last.
+
+    Args:
+      sample: n agents that have not diverged.
+      budget: B, above 0.
+    """
+    found = []
+    for steps, returns in sample.curves.agents.values():
+        grid = np.union1d(np.clip(steps, 0, budget), [0.0, budget])
+        with np.errstate(over="ignore"):  # of returns near the largest number
+            whole = np.trapezoid(np.interp(grid, steps, returns), grid)
+        found.append(whole / budget)
+    return np.array(found)
+
+
+def area(sample: Sample, budget: float) -> float:
+    """The mean over agents of their areas; NaN where there are no curves."""
+    found = areas(sample, budget)
+    return float(found.mean()) if found.size else float("nan")
+
+
+def ranked(samples: Sequence[Sample], by: str = "iqm") -> list[Sample]:
+    """The samples, best first; ties are broken by the other scores, then the order."""
+    chain = _chain(samples, by)
+    keys = {
+        id(sample): [_number(score.of(sample)) for score in chain] for sample in samples
+    }
+
+    def rounded(sample: Sample) -> tuple[float, ...]:
+        # Scores that differ by rounding are the same.
+        return tuple(-float(f"{x:.9g}") for x in keys[id(sample)])
+
+    return sorted(samples, key=rounded)
+
+
+def told_best(samples: Sequence[Sample], by: str = "iqm") -> str:
+    """The best sample, and which ties were broken by what."""
+    best = ranked(samples, by)[0]
+    left: list[Sample] = list(samples)
+    told: list[str] = []
+    for score in _chain(samples, by):
+        highest = _number(score.of(best))
+        tied = [s for s in left if _same(_number(score.of(s)), highest)]
+        if len(tied) == len(left) and told:
+            continue  # it tells none from another
+        value = format(
+            abs(highest) if score.name.startswith("median") else highest, score.form
+        )
+        value = "none" if not np.isfinite(highest) else value
+        among = f", as have {len(tied)} of {len(left)}" if len(tied) > 1 else ""
+        told.append(f"{_word(score, first=not told)} {value}{among}")
+        left = tied
+        if len(left) == 1:
+            break
+    ties = "" if len(left) == 1 else f"; {len(left)} are alike in all of these"
+    return f"Best: {best.name} ({'; among those, '.join(told)}{ties})."
+
+
+def rerun(best: Sample, samples: Sequence[Sample]) -> str:
+    """The command that trains the best again, on seeds that none of these had."""
+    seed = max(int(s.seeds.max()) for s in samples if len(s.seeds)) + 1
+    number = max(len(best.seeds), FEW)
+    words = [_as_flag(name, best.config[name]) for name in best.settings]
+    path = as_argument(f"{best.run}/config.json")
+    return " ".join(
+        ["pgjax train --config", path, *words, f"--seed {seed}", f"--seeds {number}"]
+    )
+
+
+def _as_flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return flag(name) if value else flag(f"no_{name}")
+    return f"{flag(name)} {_argument(value)}"
+
+
+def _argument(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return quoted(",".join(map(str, value)))
+    return quoted(value)
+
+
+def _chain(samples: Sequence[Sample], by: str) -> list[Score]:
+    known = scores(samples)
+    if by not in known:
+        raise UsageError(f"--sort-by must be one of {', '.join(known)}, got {by!r}")
+    order = [by, *(name for name in ("iqm", "mean", "area", "solved") if name != by)]
+    return [known[name] for name in order]
+
+
+def _word(score: Score, *, first: bool) -> str:
+    if score.name.startswith("median"):
+        return f"fewest {score.name}"
+    return f"highest {score.name}"
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or abs(a - b) <= _TIE * max(abs(a), abs(b))
+
+
+def _number(x: float) -> float:
+    return -np.inf if np.isnan(x) else x
+
+
+def _iqm(sample: Sample) -> float:
+    return intervals.iqm(sample.known) if sample.known.size else float("nan")
+
+
+def _mean(sample: Sample) -> float:
+    return float(sample.known.mean()) if sample.known.size else float("nan")
+
+
+def _share_solved(sample: Sample) -> float:
+    return sample.num_solved / len(sample.seeds)
+
+
+def _fewest_steps(sample: Sample) -> float:
+    return -survival(sample.steps_to_solve, sample.env_steps).median.estimate

@@ -1,0 +1,134 @@
+"""Which samples of which runs: loading, filtering, and names that tell them apart."""
+
+from __future__ import annotations
+
+import pathlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pgjax.app.analysis.samples import Sample, load_samples
+from pgjax.app.errors import UsageError
+from pgjax.app.settings.grid import is_value, label
+from pgjax.app.shown_names import one_line
+
+
+def load_all(
+    runs: Sequence[str], where: Mapping[str, Any] | None = None
+) -> list[Sample]:
+    """The samples of several directories, with names that tell them apart.
+
+    Args:
+      runs: directories.
+      where: settings, by name, that a sample must have to be taken.
+
+    Raises:
+      UsageError: for what is no finished run, or if no sample is left.
+    """
+    resolved = [pathlib.Path(run).resolve() for run in runs]
+    for run, directory in zip(runs, resolved, strict=True):
+        if resolved.count(directory) > 1:
+            raise UsageError(f"{run} is given twice, and would look like twice as much")
+    samples = [sample for run in runs for sample in load_samples(pathlib.Path(run))]
+    samples = chosen(samples, where or {})
+    return [
+        s._replace(name=one_line(name), env=one_line(s.env))
+        for s, name in zip(samples, _names(samples), strict=True)
+    ]
+
+
+def chosen(samples: Sequence[Sample], where: Mapping[str, Any]) -> list[Sample]:
+    """The samples that have these settings.
+
+    Raises:
+      UsageError: if there are none, naming the values that there are.
+    """
+    for name in where:
+        values = [s.config[name] for s in samples if name in s.config]
+        if not values:
+            swept = list(dict.fromkeys(x for s in samples for x in s.settings))
+            known = f"the grid has {', '.join(swept)}" if swept else "there is no grid"
+            raise UsageError(f"--where {name}: no run has such a setting; {known}")
+        if not any(is_value(label(x), where[name]) for x in values):
+            there = ", ".join(dict.fromkeys(str(label(x)) for x in values))
+            raise UsageError(
+                f"--where {name}={where[name]}: no run has that value; there are "
+                f"{there}"
+            )
+    left = [s for s in samples if has(s, where)]
+    if not left:
+        told = " ".join(f"{name}={value}" for name, value in where.items())
+        raise UsageError(f"--where {told}: no run has all of these")
+    return left
+
+
+def has(sample: Sample, where: Mapping[str, Any]) -> bool:
+    """Whether a sample has these settings."""
+    return all(
+        name in sample.config and is_value(label(sample.config[name]), value)
+        for name, value in where.items()
+    )
+
+
+def baseline(samples: Sequence[Sample], against: Sequence[str], best: Sample) -> Sample:
+    """The sample that others are compared with; the first by default.
+
+    Args:
+      samples: all of them.
+      against: words: "best", a run, settings as NAME=VALUE; they must leave one sample.
+      best: the best.
+
+    Raises:
+      UsageError: if they leave none, or several.
+    """
+    if not against:
+        return samples[0]
+    if list(against) == ["best"]:
+        return best
+    left = list(samples)
+    for word in against:
+        name, equals, value = word.partition("=")
+        if equals and any(name in s.config for s in samples):
+            left = [s for s in left if has(s, {name: value})]
+        else:
+            left = [s for s in left if word in _names_of(s)]
+    if len(left) != 1:
+        told, found = " ".join(against), "none of them"
+        if left:
+            found = f"{len(left)} of them, such as {left[0].name} and {left[1].name}"
+        raise UsageError(
+            f"--against {told} is {found}: name a run, settings as NAME=VALUE, or best"
+        )
+    return left[0]
+
+
+def _names_of(sample: Sample) -> set[str]:
+    path = sample.run
+    return {sample.name, path, path.rstrip("/"), pathlib.Path(path).name}
+
+
+def varied(samples: Sequence[Sample]) -> list[str]:
+    """The settings of grids that differ among samples, in order."""
+    names = dict.fromkeys(name for s in samples for name in s.settings)
+    return [
+        name for name in names if len({s.settings.get(name, "") for s in samples}) > 1
+    ]
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """What tells samples apart: their runs, and the settings that vary in them."""
+    several = len({s.run for s in samples}) > 1
+    base = Counter(pathlib.Path(run).name for run in {s.run for s in samples})
+    names = []
+    for s in samples:
+        folder = pathlib.Path(s.run).name
+        run = folder if base[folder] == 1 else s.run
+        own = [x for x in samples if x.run == s.run]
+        settings = {name: s.settings[name] for name in varied(own)}
+        if not settings and not several and s.settings:
+            settings = s.settings
+        rest = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())
+        names.append(
+            rest if rest and not several else f"{run}: {rest}" if rest else run
+        )
+    return names

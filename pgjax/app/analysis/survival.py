@@ -1,0 +1,90 @@
+"""Times to solve, where agents that have not solved the task are censored.
+
+References:
+  Kaplan and Meier, 1958; Brookmeyer and Crowley, A confidence interval for the median
+  survival time, 1982.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from pgjax.app.analysis import intervals
+from pgjax.app.analysis.bootstrap import CONFIDENCE, FEWEST, Interval, unknown
+
+
+class Survival(NamedTuple):
+    """S(t), the share of agents that have not solved the task by step t."""
+
+    steps: np.ndarray  # (K,) ascending: where S falls
+    unsolved: np.ndarray  # (K,) S just after each
+    low: np.ndarray  # (K,)
+    high: np.ndarray  # (K,)
+    median: Interval  # steps by which half have solved it; infinite if never
+
+
+def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
+    """Kaplan and Meier's estimate of the share that has not solved the task.
+
+    Agents that had not solved it when they stopped are right-censored there. Intervals
+    are pointwise, log-log (Greenwood's variance), and the median's is where they
+    include a half. Once nobody is left, Greenwood's variance is undefined; there, the
+    ends are Clopper and Pearson's of none of the agents that were left before.
+
+    Args:
+      steps: (n,) environment steps to solve; NaN or infinite for unsolved agents.
+      last: (n,) environment steps at which each agent stopped.
+    """
+    data = censored(steps, last)
+    function = stats.ecdf(data).sf
+    falls = np.isin(function.quantiles, data._uncensored)
+    with warnings.catch_warnings(action="ignore"):  # "undefined at some observations"
+        ends = function.confidence_interval(CONFIDENCE, method="log-log")
+    times, unsolved = function.quantiles[falls], function.probabilities[falls]
+    low = np.nan_to_num(ends.low.probabilities[falls], nan=0.0)
+    high = np.nan_to_num(ends.high.probabilities[falls], nan=1.0)
+    if len(unsolved) and unsolved[-1] == 0:  # a share of none, among those still there
+        left = int((last >= times[-2]).sum()) if len(times) > 1 else len(last)
+        low[-1] = 0.0
+        high[-1] = min(high[-2:-1].min(initial=1.0), intervals.share(0, left).high)
+    centre, first, final = (
+        _first(times, x <= 0.5 + 1e-9)  # a product of ratios, rounded
+        for x in (unsolved, low, high)
+    )
+    few = len(last) < FEWEST
+    middle = unknown(centre) if few else Interval(centre, first, final)
+    return Survival(times, unsolved, low, high, middle)
+
+
+def log_rank(
+    steps: np.ndarray, last: np.ndarray, other: np.ndarray, other_last: np.ndarray
+) -> float:
+    """The log-rank test's p-value for equal times to solve; arguments as `survival`.
+
+    NaN where nobody solves the task while agents of both samples are still training.
+    """
+    with np.errstate(invalid="ignore"):
+        result = stats.logrank(censored(steps, last), censored(other, other_last))
+    return float(result.pvalue)
+
+
+def censored(steps: np.ndarray, last: np.ndarray) -> stats.CensoredData:
+    """Times to solve as scipy takes them.
+
+    Raises:
+      ValueError: if an agent solved the task after it stopped.
+    """
+    steps, last = (np.asarray(x, float) for x in (steps, last))
+    solved = np.isfinite(steps)
+    if (steps[solved] > last[solved]).any():
+        raise ValueError("an agent cannot have solved the task after it stopped")
+    return stats.CensoredData(uncensored=steps[solved], right=last[~solved])
+
+
+def _first(times: np.ndarray, holds: np.ndarray) -> float:
+    """The first time from which on it holds; infinite if there is none."""
+    return float(times[np.argmax(holds)]) if holds.any() else float("inf")
