@@ -87,7 +87,7 @@ def gradients(
 class _States(NamedTuple):
     """Those of several algorithms."""
 
-    states: tuple[pg.Learner, ...]
+    states: tuple[pg.AlgorithmState, ...]
 
     @property
     def params(self) -> tuple:
@@ -110,10 +110,10 @@ def _together(algorithms: Sequence[pg.Algorithm]) -> pg.Algorithm:
     return pg.Algorithm(init, update, policy, algorithms[0].complete_episodes)
 
 
-def _what_is_looked_at(case: Case, before: Any, after: pg.Learner) -> Any:
+def _what_is_looked_at(case: Case, before: Any, after: pg.AlgorithmState) -> Any:
     if case.leaf == "step":
         return after.params["theta"] - before["theta"]
-    return -optax.tree.get(after.opt_state, "grads")[case.leaf]
+    return -optax.tree.get(after, "grads")[case.leaf]
 
 
 def exact(family: Family, case: Case) -> Moments:
