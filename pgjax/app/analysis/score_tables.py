@@ -53,6 +53,11 @@ def scores(samples: Sequence[Sample], *, full: bool) -> Table:
         columns.append((Column("solved", "solved", ".0%", fixed=True), _solved))
         steps = Column("steps_to_solve", "median steps\nto solve", ",.0f", fixed=True)
         columns.append((steps, steps_to_solve))
+    if any(map(_was_evaluated, samples)):
+        heading = "median steps\nto evaluation"
+        columns.append(
+            (Column("steps_to_threshold", heading, ",.0f"), steps_to_threshold)
+        )
     return Table(
         f"{samples[0].env}: returns of the greedy policy, and steps to solve",
         [column for column, _ in columns],
@@ -181,6 +186,29 @@ def steps_to_solve(sample: Sample) -> Steps | None:
     return Steps(median, float(sample.env_steps.max()))
 
 
+def steps_to_threshold(sample: Sample) -> Steps | None:
+    """The median of the steps of the first evaluation that reached the threshold.
+
+    The threshold was reached since the evaluation before. None without evaluations
+    while training, or a threshold.
+    """
+    found = sample.evaluated
+    if found is None or not _was_evaluated(sample):
+        return None
+    reached = np.isfinite(found.threshold_by)
+    last = np.where(reached, found.threshold_by, found.threshold_after)
+    # One that diverged never will.
+    last = np.where(np.isnan(sample.greedy) & ~reached, sample.env_steps.max(), last)
+    median = survival(np.where(reached, found.threshold_by, np.nan), last).median
+    return Steps(median, float(last.max()))
+
+
+def _was_evaluated(sample: Sample) -> bool:
+    """Whether agents were held against a threshold while they trained."""
+    found = sample.evaluated
+    return found is not None and not np.isnan(found.threshold_by).all()
+
+
 def _about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
     kinds = "IQM and mean: bootstrap"
     kinds += "; median: order statistics" if full else ""
@@ -205,7 +233,13 @@ def _about_solving(samples: Sequence[Sample]) -> str:
     if not levels:
         return ""
     above = " or ".join(f"{level:g}" for level in levels)
-    return f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
+    told = f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
+    if any(map(_was_evaluated, samples)):
+        told += (
+            " Evaluation: the first one while training whose mean, greedy, was "
+            f"{above} or more; nobody looked since the one before."
+        )
+    return told
 
 
 def _about_tests(number: int) -> str:

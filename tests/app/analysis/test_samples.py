@@ -78,3 +78,29 @@ def test_what_is_none_of_them_is_damage(damage, run, capsys):
     edit(run, lambda agents: agents[0].update(ROWS[0] | {"seed": 5} | damage))
     assert main(["compare", str(run)]) == 2
     assert "summary.json is damaged" in capsys.readouterr().err
+
+
+def test_compare_tells_the_steps_to_the_threshold_beside_those_to_solve(
+    tmp_path, capsys
+):
+    agents = [((), seed, 300.0, None) for seed in range(7)]
+    run = write_run(tmp_path / "run", agents)
+
+    def add(agents):
+        for i, agent in enumerate(agents):
+            found = {"after": 100 * i, "by": 100 * (i + 1)}
+            if i > 4:
+                found = {"after": 900, "by": None}
+            agent |= row(agent["seed"], BEST, found, 470.0)
+
+    edit(run, add)
+    assert main(["compare", str(run), "--format", "json"]) == 0
+    (scores,) = json.loads(capsys.readouterr().out)["scores"]
+    assert scores["steps_to_threshold"] == 400.0  # the fourth of seven
+    assert scores["steps_to_threshold_low"] == 100.0
+    assert main(["compare", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "greedy, was 475 or more" in " ".join(out.split())
+    table = [line for line in out.splitlines() if line.startswith("run ")]
+    assert len(table) == 1
+    assert len(table[0]) <= 80
