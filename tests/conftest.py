@@ -1,5 +1,6 @@
 """What every test runs under: no silent broadcasting, a warm compiler cache."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -10,7 +11,7 @@ import hypothesis
 import pytest
 
 # isort: split
-import quick_compilation  # noqa: F401  before JAX
+import quick_compilation  # before JAX
 
 # isort: split
 import jax
@@ -79,6 +80,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.name, last))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def same_bits(request):
+    """Runs of the command are compared with others of more agents, byte for byte."""
+    runs = "app" in request.path.parts or request.path.name == "test_faults.py"
+    with quick_compilation.fused() if runs else contextlib.nullcontext():
+        yield
+
+
 @pytest.fixture
 def optimized():
     """What is compiled in the test is as for users: for one that computes much."""
@@ -104,9 +113,10 @@ def small_runs(tmp_path_factory):
         out = ["--quiet", "--out", str(directory / name)]
         assert main([command[0], "reinforce", *command[1:], *tiny, *out]) == 0
 
-    make("run", "train", *rate)
-    make("sweep", "sweep", *grid)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_finish", lambda session: 0)
-        make("parts", "sweep", *grid)
+    with quick_compilation.fused():
+        make("run", "train", *rate)
+        make("sweep", "sweep", *grid)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "_finish", lambda session: 0)
+            make("parts", "sweep", *grid)
     return directory

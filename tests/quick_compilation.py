@@ -1,25 +1,55 @@
 """Half the time to compile, which is most of what the tests take: import it before JAX.
 
-Of the commands that they start, too. JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles as users
-do.
+JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles as users do.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 
-import jaxlib.version
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-QUICK = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
-# Without them LLVM is given half as much to do. Later ones would stop at the flag.
+# isort: split
+import jax
+from jax._src import compiler
+
+QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+# Without fusion emitters LLVM is given half as much to do. Later ones do not know them.
 FUSION_EMITTERS = "xla_cpu_use_fusion_emitters"
-KNOWN = jaxlib.version.__version_info__ < (0, 11)
-FLAGS = f"--{FUSION_EMITTERS}=false" if QUICK and KNOWN else ""
+_without = [QUICK and jax.version.__version_info__ < (0, 11)]
+# Of a process that is given other flags than this one's.
+FLAGS = f"--{FUSION_EMITTERS}=false" if _without[0] else ""
 
 
 def with_flags(flags: str) -> str:
-    """XLA_FLAGS of a process that is to have others than this one's."""
-    return flags if FUSION_EMITTERS in flags else f"{flags} {FLAGS}".strip()
+    """XLA_FLAGS that are to have these, too."""
+    return f"{flags} {FLAGS}".strip()
 
 
-os.environ["XLA_FLAGS"] = with_flags(os.environ.get("XLA_FLAGS", ""))
+_in_place = compiler.get_compile_options
+
+
+@functools.wraps(_in_place)
+def _get_compile_options(*args, env_options_overrides=None, **options):
+    if _without[0]:
+        others = env_options_overrides or {}
+        env_options_overrides = {FUSION_EMITTERS: False} | others
+    return _in_place(*args, env_options_overrides=env_options_overrides, **options)
+
+
+compiler.get_compile_options = _get_compile_options
+
+
+@contextlib.contextmanager
+def fused():
+    """With fusion emitters: without them an agent's bits depend on how many there are.
+
+    That is of the compiler, for the same program: with them they do not.
+    """
+    before, _without[0] = _without[0], False
+    try:
+        yield
+    finally:
+        _without[0] = before

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from quick_compilation import FLAGS
 
 from experiments.faults import differences, newest
 from pgjax.app.runs import hosts
@@ -27,7 +26,7 @@ PATIENCE = 240  # seconds; a process that hangs fails the test
 def start(*arguments, devices=1):
     return subprocess.Popen(
         [sys.executable, "-m", "pgjax", *map(str, arguments)],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": FLAGS},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
