@@ -19,6 +19,11 @@ class NamedValues(argparse.Action):
             name, separator, value = text.partition("=")
             if not separator or not name.isidentifier():
                 parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
+            if name in options:
+                parser.error(
+                    f"{self.option_strings[0]} takes one value of each name, got "
+                    f"{name}={options[name]} and {text}"
+                )
             try:
                 options[name] = json.loads(value, parse_constant=str)
             except (ValueError, RecursionError):

@@ -27,7 +27,12 @@ _LATEX = {
 }
 
 
-def write(form: Format, several: Sequence[Table], about: Mapping[str, Any]) -> None:
+def write(
+    form: Format,
+    several: Sequence[Table],
+    about: Mapping[str, Any],
+    warning: str | None = None,
+) -> None:
     """Writes tables to stdout, and nothing else.
 
     Args:
@@ -35,14 +40,22 @@ def write(form: Format, several: Sequence[Table], about: Mapping[str, Any]) -> N
         "latex": each table.
       several: tables.
       about: what else is to be known.
+      warning: what no table tells; "" for nothing. It is the key "warning" of JSON
+        (null for nothing), a comment in LaTeX, and goes to stderr with CSV.
     """
     if form == "json":
+        if warning is not None:
+            about = {**about, "warning": warning or None}
         content = {**about, **{table.key: records(table) for table in several}}
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     elif form == "csv":
         text = as_csv(records(several[0]))
+        if warning:
+            print(one_line(warning), file=sys.stderr)
     else:
         text = "\n".join(map(as_latex, several))
+        if warning:
+            text = f"% {one_line(warning)}\n{text}"
     sys.stdout.write(text)
 
 

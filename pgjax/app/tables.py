@@ -16,12 +16,20 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pgjax.app import output
-from pgjax.app.analysis.bootstrap import Interval
+from pgjax.app.analysis.bootstrap import FEWEST, Interval
 from pgjax.app.shown_names import one_line
 
 Format = Literal["text", "json", "csv", "latex"]
 FEW_DOZEN = 36  # rows, above which text shows some of them, or quantiles
 _TOO_FEW = "\n[too few]"
+_NO_SPREAD = "\n[no spread]"
+_ABOUT_TOO_FEW = (
+    f"Fewer than {FEWEST} agents, without diverged ones, are too few for an interval."
+)
+_ABOUT_NO_SPREAD = (
+    "[no spread]: all agents have the same score, which says nothing of how others "
+    "would differ."
+)
 _SHORT = 24  # characters of text that is folded only if it must be
 
 
@@ -40,6 +48,7 @@ class Column(NamedTuple):
     form: str = ""  # how numbers are written, such as ".1f"
     left: bool = False  # text, which may be folded
     fixed: bool = False  # told once, above the table, if it is the same everywhere
+    for_programs: bool = False  # not for people
 
 
 class Table(NamedTuple):
@@ -50,6 +59,13 @@ class Table(NamedTuple):
     rows: list[list[Any]]  # str, bool, int, float, None, Interval or Steps
     notes: list[str] = []  # noqa: RUF012
     key: str = "rows"  # its name for other programs
+    left: int = 0  # rows that are not there
+
+
+def number_or_text(value: Any) -> Any:
+    """A setting's value as a cell: numbers stay such; flags and others are text."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number else str(value)
 
 
 def shown(cell: Any, form: str = "") -> str:
@@ -71,6 +87,8 @@ def _with_ends(interval: Interval, form: str, infinite: str) -> str:
     )
     if interval.too_few:
         return middle + _TOO_FEW
+    if interval.no_spread:
+        return middle + _NO_SPREAD
     if low == high == middle == infinite:
         return middle
     return f"{middle}\n[{low}, {high}]"
@@ -79,7 +97,8 @@ def _with_ends(interval: Interval, form: str, infinite: str) -> str:
 def texts(table: Table) -> list[list[str]]:
     """The cells of each row for people; what is said of a whole column is left out.
 
-    Where every interval of a column has too few agents, a note says so once.
+    Where every interval of a column has too few agents, only a note says so: `varying`
+    adds it.
     """
     columns = []
     for i, column in enumerate(table.columns):
@@ -91,7 +110,11 @@ def texts(table: Table) -> list[list[str]]:
 
 
 def varying(table: Table) -> tuple[Table, str]:
-    """The table without columns that say the same in every row, and what they say."""
+    """The table without columns that say the same in every row, and what they say.
+
+    Those for programs only are left out, too; notes say why an interval is not there.
+    """
+    table = _for_people(table)
     same: list[str] = []
     kept: list[int] = []
     shown_rows = texts(table)
@@ -104,11 +127,30 @@ def varying(table: Table) -> tuple[Table, str]:
             same.append(f"{heading} {cells.pop()}".replace("\n", " "))
         else:
             kept.append(i)
-    rows = [[row[i] for i in kept] for row in table.rows]
-    columns = [table.columns[i] for i in kept]
+    table = _with_columns(table, kept)
     every = "In every row: " if len(table.rows) > 1 else ""
     told = f"{every}{'; '.join(same)}." if same else ""
-    return table._replace(columns=columns, rows=rows), told
+    return table, told
+
+
+def _for_people(table: Table) -> Table:
+    kept = [i for i, column in enumerate(table.columns) if not column.for_programs]
+    cells = [cell for row in table.rows for cell in row]
+    intervals = [cell.interval if isinstance(cell, Steps) else cell for cell in cells]
+    intervals = [cell for cell in intervals if isinstance(cell, Interval)]
+    notes = list(table.notes)
+    if any(cell.too_few for cell in intervals):
+        notes.append(_ABOUT_TOO_FEW)
+    if any(cell.no_spread for cell in intervals):
+        notes.append(_ABOUT_NO_SPREAD)
+    return _with_columns(table, kept)._replace(notes=notes)
+
+
+def _with_columns(table: Table, places: Sequence[int]) -> Table:
+    columns = [table.columns[i] for i in places]
+    return table._replace(
+        columns=columns, rows=[[row[i] for i in places] for row in table.rows]
+    )
 
 
 def print_table(table: Table, console: Console | None = None) -> None:

@@ -29,6 +29,7 @@ class Interval(NamedTuple):
     """An estimate and the ends of its 95% interval.
 
     Infinite ends are unknown; an interval that starts at -infinity has too few agents.
+    One that starts at NaN has agents enough, which are all alike.
     """
 
     estimate: float
@@ -40,10 +41,20 @@ class Interval(NamedTuple):
         """Whether there were too few agents for an interval."""
         return self.low == -np.inf
 
+    @property
+    def no_spread(self) -> bool:
+        """Whether agents were all alike, which says nothing of how others differ."""
+        return bool(np.isnan(self.low))
+
 
 def unknown(estimate: float) -> Interval:
     """An estimate from too few agents for an interval."""
     return Interval(float(estimate), -np.inf, np.inf)
+
+
+def without_spread(estimate: float) -> Interval:
+    """An estimate from agents that are all alike."""
+    return Interval(float(estimate), np.nan, np.nan)
 
 
 def bootstrap(

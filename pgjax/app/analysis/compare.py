@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from pgjax.app import output, tables
@@ -29,15 +30,16 @@ def compare(
     """Prints what runs came to, side by side.
 
     Returns of the greedy policies, steps to solve with unsolved agents as censored,
-    comparisons with one of them, and which is best. Runs of several environments are
-    compared by normalised scores as well.
+    comparisons with one of them, and which is best: agents that diverged count as
+    worst. Runs of several environments are compared by normalised scores as well.
 
     Args:
       runs: directories of runs.
       where: only those with these settings, such as lam=0.95.
-      sort_by: best first, by this score (default: in the order of the grid).
+      sort_by: best first, by this score (default: in the order of the grid); of
+        several environments, iqm or mean.
       against: what the others are compared with: a run, settings such as lam=0.95, or
-        best (default: the first).
+        best (default: the first); of several environments, a method, too.
       normalize: a TOML file with a random and a reference score of each environment, to
         compare across environments (default: pgjax's own).
       format: text for people; json, csv or latex, with nothing else on stdout.
@@ -52,16 +54,25 @@ def compare(
     several = len({sample.env for sample in samples}) > 1
     about: dict[str, str | None] = {}
     told: list[str] = []
+    most = FEW_DOZEN if format == "text" else None
     if several:
-        found = environments.tables(samples, normalize, against)
+        found = environments.tables(samples, normalize, against, sort_by, most=most)
     else:
+        environments.refuse_scale(samples, normalize)
         full = format != "text"
-        found, about, told = one_environment(samples, sort_by, against, full=full)
+        found, about, told = one_environment(
+            samples, sort_by, against, full=full, most=most
+        )
+    differing = score_tables.differences(samples)
     if format != "text":
-        write(format, found, about)
+        write(format, found, about, differing)
     else:
-        print_all(score_tables.differences(samples), found, told)
-    files = [curve_table.write(pathlib.Path(curves), samples)] if curves else []
+        print_all(differing, found, told)
+    files = []
+    if curves is not None:
+        files.append(curve_table.write(pathlib.Path(curves), samples))
+        if left_out := curve_table.left_out(samples):
+            print(left_out, file=sys.stderr)
     if out is not None:
         files += _draw(pathlib.Path(out), samples, normalize, sort_by)
     if format == "text":
@@ -76,6 +87,7 @@ def one_environment(
     against: Sequence[str],
     *,
     full: bool = True,
+    most: int | None = None,
 ) -> tuple[list[Table], dict[str, str | None], list[str]]:
     """Tables of one environment, what else is to be known, and that in words.
 
@@ -84,16 +96,17 @@ def one_environment(
       sort_by: a score to put them in order by; None to leave them.
       against: see `selection.baseline`.
       full: whether the median is there as well.
+      most: rows of a table; None for all.
     """
     by = sort_by or "iqm"
     order = ranking.ranked(samples, by)
     first = baseline(samples, against, order[0])
     if sort_by:
         samples = order
-    found = [score_tables.scores(samples, full=full)]
+    found = [score_tables.scores(samples, full=full, most=most)]
     if len(samples) == 1:
         return found, {}, []
-    found.append(score_tables.against(samples, first))
+    found.append(score_tables.against(samples, first, most=most))
     about = {
         "env": samples[0].env,
         "best": order[0].name,
@@ -101,7 +114,7 @@ def one_environment(
         "against_name": first.name,
         "rerun": ranking.rerun(order[0], samples) if order[0].run else None,
     }
-    return found, about, score_tables.best(samples, by)
+    return found, about, score_tables.best(order, by)
 
 
 def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> None:
@@ -110,7 +123,7 @@ def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> No
     if differing:
         console.print(differing, soft_wrap=True)
     for table in found:
-        if len(table.rows) > FEW_DOZEN:
+        if table.left or len(table.rows) > FEW_DOZEN:
             table = shortened(table)
         tables.print_table(table, console)
         console.print()
@@ -120,7 +133,7 @@ def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> No
 
 def shortened(table: Table) -> Table:
     """The first few dozen rows of a table, and how many there are."""
-    left = len(table.rows) - FEW_DOZEN
+    left = table.left + max(len(table.rows) - FEW_DOZEN, 0)
     note = f"and {left} more rows: --format csv has all, --sort-by has the best first"
     return table._replace(rows=table.rows[:FEW_DOZEN], notes=[note, *table.notes])
 

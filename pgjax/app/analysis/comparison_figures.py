@@ -115,6 +115,8 @@ def curves(axes: Axes, named: Sequence[Sample], others: Sequence[Sample]) -> Non
     title = "IQM over agents" + ("" if few else ", 95% bootstrap band")
     axes.set_title(f"{_title(everyone, others)}: {title}", fontsize=10)
     dotted = "; dotted: some agents have stopped" if stopped else ""
+    if any(sample.num_diverged for sample in everyone):
+        dotted += "; without agents that diverged"
     axes.set_xlabel(f"environment steps per agent{dotted}")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)
@@ -140,7 +142,11 @@ def profile(axes: Axes, named: Sequence[Sample], others: Sequence[Sample]) -> No
             colour = _look(i)["color"]
             axes.fill_between(levels, low, high, color=colour, alpha=0.2, lw=0)
     axes.set_title(f"{_title(everyone, others)}: performance profile", fontsize=10)
-    axes.set_xlabel("return of the greedy policy after training")
+    without = "; without agents that diverged"
+    diverged = any(sample.num_diverged for sample in [*named, *others])
+    axes.set_xlabel(
+        f"return of the greedy policy after training{without if diverged else ''}"
+    )
     axes.set_ylabel("share of agents above it")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
@@ -203,7 +209,9 @@ def normalized_profile(axes: Axes, methods: Sequence[Method]) -> None:
     for i, method in enumerate(methods[:NAMED]):
         share, low, high = aggregates.performance_profile(method.scores, levels)
         number = sum(len(sample.seeds) for sample in method.samples)
-        label = f"{in_a_figure(method.name)} ({number})"
+        diverged = sum(sample.num_diverged for sample in method.samples)
+        told = f", {diverged} diverged and left out" if diverged else ""
+        label = f"{in_a_figure(method.name)} ({number}{told})"
         axes.plot(levels, share, label=label, **_look(i))
         if min(map(len, method.scores)) >= FEWEST:
             colour = _look(i)["color"]

@@ -21,7 +21,8 @@ def write(path: pathlib.Path, samples: Sequence[Sample]) -> pathlib.Path:
     Columns: `run`, `env`, `algorithm`, the settings of the grids, `seed`, `env_steps`,
     the same numbers for all agents of an environment; `recent_return`, the mean return
     of the last 100 episodes, interpolated; `training`, whether the agent was still
-    training there: after it has stopped, its last value is kept.
+    training there: after it has stopped, its last value is kept. Agents that diverged
+    have no rows: see `left_out`.
 
     Raises:
       UsageError: if there are no curves, or it cannot be written.
@@ -47,6 +48,15 @@ def write(path: pathlib.Path, samples: Sequence[Sample]) -> pathlib.Path:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     return path
+
+
+def left_out(samples: Sequence[Sample]) -> str:
+    """How many agents have no curve since they diverged, in a line; "" for none."""
+    diverged = sum(sample.num_diverged for sample in samples)
+    agents = sum(len(sample.seeds) for sample in samples)
+    if not diverged:
+        return ""
+    return f"curves: {diverged} of {agents} agents diverged and are left out"
 
 
 def common_steps(samples: Sequence[Sample]) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgjax.app.analysis import aggregates, pairs, score_tables
+from pgjax.app.analysis import aggregates, pairs, ranking, score_tables
 from pgjax.app.analysis.bootstrap import FEW, FEWEST
 from pgjax.app.analysis.normalization import Scale, scales
 from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.selection import place_of
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import OF_ONE_ENV
 from pgjax.app.settings.grid import label
@@ -97,24 +98,87 @@ def _names(samples: Sequence[Sample]) -> list[str]:
     ]
 
 
+def refuse_scale(samples: Sequence[Sample], path: str | None) -> None:
+    """Sees that no scale is given for samples of one environment, which need none.
+
+    Raises:
+      UsageError: if one is.
+    """
+    if path is not None:
+        raise UsageError(
+            f"--normalize {path}: all runs are of {samples[0].env}, whose returns are "
+            "compared as they are; leave it out, or give runs of other environments"
+        )
+
+
+def ranked(found: Sequence[Method], by: str = "iqm") -> list[Method]:
+    """The methods, best first, by normalised scores; one that diverged is the worst.
+
+    Args:
+      found: methods.
+      by: iqm or mean.
+
+    Raises:
+      UsageError: for another score, which has no scale of its own.
+    """
+    statistics = {"iqm": aggregates.iqm, "mean": aggregates.mean}
+    if by not in statistics:
+        raise UsageError(
+            f"--sort-by {by}: of several environments, methods are put in order by "
+            "iqm or mean of normalised scores"
+        )
+
+    def keys(method: Method) -> list[float]:
+        pairs = zip(method.samples, method.scores, strict=True)
+        strata = [
+            np.concatenate([known, np.full(sample.num_diverged, -np.inf)])[None]
+            for sample, known in pairs
+        ]
+        order = [by, *(name for name in statistics if name != by)]
+        everyone = [float(statistics[name](strata)[0]) for name in order]
+        diverged = sum(sample.num_diverged for sample in method.samples)
+        rest = float(statistics[by]([x[None] for x in method.scores])[0])
+        return [-x for x in everyone] + [diverged, -rest]
+
+    return sorted(found, key=keys)
+
+
 def tables(
-    samples: Sequence[Sample], path: str | None, against: Sequence[str]
+    samples: Sequence[Sample],
+    path: str | None,
+    against: Sequence[str],
+    sort_by: str | None = None,
+    *,
+    most: int | None = None,
 ) -> list[Table]:
     """Methods on all environments together, compared, and on each environment.
 
     Args:
       samples: of several environments.
       path: see `scales`.
-      against: the name of the method that others are compared with; by default the
-        first.
+      against: the method that others are compared with, see `selection.place_of`, or
+        "best"; by default the first.
+      sort_by: the score by which methods, and runs of each environment, are in order;
+        None to leave them.
+      most: rows of each environment; None for all.
     """
     found = methods(samples, path)
+    order = ranked(found, sort_by or "iqm")
+    if list(against) == ["best"]:
+        first = order[0]
+    else:
+        first = found[place_of([(m.name, m.samples) for m in found], against)]
+    if sort_by:
+        found = order
     several = [aggregate_table(found)]
     if len(found) > 1:
-        several.append(comparison_table(found, against))
+        several.append(comparison_table(found, first))
     for env in sorted({sample.env for sample in samples}):
         own = [sample for sample in samples if sample.env == env]
-        several.append(score_tables.scores(own, full=False)._replace(key=env))
+        if sort_by:
+            own = ranking.ranked(own, sort_by)
+        table = score_tables.scores(own, full=False, most=most)
+        several.append(table._replace(key=env))
     return several
 
 
@@ -129,16 +193,14 @@ def aggregate_table(found: Sequence[Method]) -> Table:
         ]
         for method in found
     ]
-    fewest = min(len(x) for method in found for x in method.scores)
     note = (
         "Normalised: 0 is random actions, 1 the reference. Brackets: 95% stratified "
         "bootstrap intervals over agents. IQM: over all agents of all environments; "
         "median: over the environments' means; optimality gap: how far agents are "
         "below 1, the lower the better."
     )
-    if fewest < FEWEST:
-        note += f" Fewer than {FEWEST} agents are too few for an interval."
-    elif fewest < FEW:
+    fewest = [min(map(len, method.scores)) for method in found]
+    if any(FEWEST <= number < FEW for number in fewest):
         note += f" With fewer than {FEW} agents, the intervals are too narrow."
     return Table(
         f"Normalised scores over {', '.join(envs)}",
@@ -153,13 +215,8 @@ def aggregate_table(found: Sequence[Method]) -> Table:
     )
 
 
-def comparison_table(found: Sequence[Method], against: Sequence[str]) -> Table:
-    """Every method compared with one, averaged over environments."""
-    name = " ".join(against)
-    first = next((m for m in found if m.name == name), None) if name else found[0]
-    if first is None:
-        known = "; ".join(method.name for method in found)
-        raise UsageError(f"--against {name}: there are the methods {known}")
+def comparison_table(found: Sequence[Method], first: Method) -> Table:
+    """Every method compared with one of them, averaged over environments."""
     rows = []
     for method in found:
         if method is not first:

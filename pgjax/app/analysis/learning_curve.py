@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from pgjax.app.analysis.bootstrap import FEWEST, mean_band
+from pgjax.app.analysis.stopping import first_stop
 from pgjax.app.shown_names import in_a_figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
@@ -51,13 +52,14 @@ def learning_curve(
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
     axes = figure.add_subplot()
+    stop = first_stop(steps[-1] for steps in env_steps)
     if len(env_steps) > MANY:
         _quantiles(axes, *_on_a_grid(env_steps, recent_return))
     else:
         _each(axes, env_steps, recent_return, named=bool(evaluations))
     if len(env_steps) > 1:
         grid, curves = _on_a_grid(env_steps, recent_return)
-        _mean_and_band(axes, grid, curves, _first_stop(env_steps))
+        _mean_and_band(axes, grid, curves, stop)
     if evaluations:
         _mean_of_evaluations(axes, evaluations)
     if solved_return is not None:
@@ -74,8 +76,7 @@ def learning_curve(
             fontsize=8,
         )
     axes.set_title(in_a_figure(title), fontsize=11)
-    stopped = _first_stop(env_steps) < np.inf
-    note = "; dotted: some have stopped" if stopped else ""
+    note = "; dotted: some have stopped" if np.isfinite(stop) else ""
     axes.set_xlabel(f"environment steps per seed{note}")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)
@@ -125,13 +126,6 @@ def _on_a_grid(
     )
     pairs = zip(env_steps, recent_return, strict=True)
     return grid, np.stack([np.interp(grid, *pair) for pair in pairs])
-
-
-def _first_stop(env_steps: Sequence[np.ndarray]) -> float:
-    """Steps at which the first seed stopped; infinite if all did as one."""
-    ends = [steps[-1] for steps in env_steps]
-    # And not by an update more or less.
-    return float(min(ends)) if min(ends) < 0.98 * max(ends) else float("inf")
 
 
 def _mean_and_band(

@@ -22,6 +22,7 @@ from pgjax.app.analysis.bootstrap import (
     percentiles,
     stratified,
     unknown,
+    without_spread,
 )
 from pgjax.app.analysis.intervals import finite, known
 
@@ -79,7 +80,7 @@ def difference_of_means(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> Inter
     """The mean of X less that of Y, with its percentile bootstrap interval.
 
     Its ends are differences that are possible, where a score has bounds. It is infinite
-    where n or m is less than 6 (see `bootstrap.FEWEST`), and where no agent differs
+    where n or m is less than 6 (see `bootstrap.FEWEST`), and NaN where no agent differs
     from the others of its sample, which says nothing of how much agents differ.
 
     Args:
@@ -89,8 +90,10 @@ def difference_of_means(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> Inter
     """
     x, y = finite(x), finite(y)
     centre = float(x.mean() - y.mean())
-    if min(len(x), len(y)) < FEWEST or not (np.ptp(x) or np.ptp(y)):
+    if min(len(x), len(y)) < FEWEST:
         return unknown(centre)
+    if not (np.ptp(x) or np.ptp(y)):
+        return without_spread(centre)
     drawn = stratified(
         lambda both: both[0].mean(1) - both[1].mean(1), [x, y], seed=seed
     )

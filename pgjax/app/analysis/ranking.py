@@ -1,11 +1,16 @@
-"""Which sample is best: scores in an order, ties told, and the winner run again."""
+"""Which sample is best: scores in an order, ties told, and the winner run again.
+
+An agent that diverged is worse than any other. So a score that it enters is below any
+number: of these, fewer that diverged are better, and then the others' IQM.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from scipy.stats import trim_mean
 
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.bootstrap import FEW
@@ -33,9 +38,11 @@ def scores(samples: Sequence[Sample]) -> dict[str, Score]:
     return {
         "iqm": Score("IQM", _iqm, ".1f"),
         "mean": Score("mean", _mean, ".1f"),
-        "area": Score("area", lambda sample: area(sample, budget), ".1f"),
+        "area": Score("area", lambda sample: _area(sample, budget), ".1f"),
         "solved": Score("share solved", _share_solved, ".0%"),
         "steps": Score("median steps to solve", _fewest_steps, ",.0f"),
+        "whole": Score("share that has not diverged", _share_whole, ".0%"),
+        "known": Score("IQM of agents that have not diverged", _known_iqm, ".1f"),
     }
 
 
@@ -89,8 +96,13 @@ def ranked(samples: Sequence[Sample], by: str = "iqm") -> list[Sample]:
 
 
 def told_best(samples: Sequence[Sample], by: str = "iqm") -> str:
-    """The best sample, and which ties were broken by what."""
-    best = ranked(samples, by)[0]
+    """The best sample, and which ties were broken by what.
+
+    Args:
+      samples: as `ranked` puts them.
+      by: the score by which they are.
+    """
+    best = samples[0]
     left: list[Sample] = list(samples)
     told: list[str] = []
     for score in _chain(samples, by):
@@ -101,14 +113,18 @@ def told_best(samples: Sequence[Sample], by: str = "iqm") -> str:
         value = format(
             abs(highest) if score.name.startswith("median") else highest, score.form
         )
-        value = "none" if not np.isfinite(highest) else value
+        if not np.isfinite(highest):
+            value = "none (agents diverged)" if best.num_diverged else "none"
         among = f", as have {len(tied)} of {len(left)}" if len(tied) > 1 else ""
         told.append(f"{_word(score, first=not told)} {value}{among}")
         left = tied
         if len(left) == 1:
             break
     ties = "" if len(left) == 1 else f"; {len(left)} are alike in all of these"
-    return f"Best: {best.name} ({'; among those, '.join(told)}{ties})."
+    diverged = ""
+    if best.num_diverged:
+        diverged = f"{best.num_diverged} of {len(best.seeds)} agents diverged; "
+    return f"Best: {best.name} ({diverged}{'; among those, '.join(told)}{ties})."
 
 
 def rerun(best: Sample, samples: Sequence[Sample]) -> str:
@@ -137,11 +153,11 @@ def _argument(value: Any) -> str:
 
 
 def _chain(samples: Sequence[Sample], by: str) -> list[Score]:
-    known = scores(samples)
-    if by not in known:
-        raise UsageError(f"--sort-by must be one of {', '.join(known)}, got {by!r}")
+    known, names = scores(samples), get_args(SortBy)
+    if by not in names:
+        raise UsageError(f"--sort-by must be one of {', '.join(names)}, got {by!r}")
     order = [by, *(name for name in ("iqm", "mean", "area", "solved") if name != by)]
-    return [known[name] for name in order]
+    return [known[name] for name in [*order, "whole", "known"]]
 
 
 def _word(score: Score, *, first: bool) -> str:
@@ -151,7 +167,9 @@ def _word(score: Score, *, first: bool) -> str:
 
 
 def _same(a: float, b: float) -> bool:
-    return a == b or abs(a - b) <= _TIE * max(abs(a), abs(b))
+    if a == b or not (np.isfinite(a) and np.isfinite(b)):
+        return a == b
+    return abs(a - b) <= _TIE * max(abs(a), abs(b))
 
 
 def _number(x: float) -> float:
@@ -159,11 +177,29 @@ def _number(x: float) -> float:
 
 
 def _iqm(sample: Sample) -> float:
-    return intervals.iqm(sample.known) if sample.known.size else float("nan")
+    """Below any number if agents of the middle half have diverged."""
+    return float(trim_mean(worst_if_diverged(sample.greedy), 0.25))
 
 
 def _mean(sample: Sample) -> float:
-    return float(sample.known.mean()) if sample.known.size else float("nan")
+    return -np.inf if sample.num_diverged else float(sample.greedy.mean())
+
+
+def _area(sample: Sample, budget: float) -> float:
+    return -np.inf if sample.num_diverged else area(sample, budget)
+
+
+def worst_if_diverged(x: np.ndarray) -> np.ndarray:
+    """Scores of agents, where one that diverged (NaN) is below any number."""
+    return np.where(np.isfinite(x), x, -np.inf)
+
+
+def _share_whole(sample: Sample) -> float:
+    return 1.0 - sample.num_diverged / len(sample.seeds)
+
+
+def _known_iqm(sample: Sample) -> float:
+    return intervals.iqm(sample.known) if sample.known.size else float("nan")
 
 
 def _share_solved(sample: Sample) -> float:

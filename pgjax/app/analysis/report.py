@@ -28,27 +28,32 @@ from pgjax.app.tables import Table
 
 CAPTIONS = {
     "settings": "What each setting does by itself: the mean return at each of its "
-    "values, over all values of the others, with a 95% bootstrap interval over agents. "
-    "A grey dot is one combination, or where one setting varies, one agent.",
+    "values, over all values of the others, with a 95% bootstrap interval over agents "
+    "where each combination has 6 that have not diverged, and none elsewhere. A "
+    "combination whose agents all diverged is left out. A grey dot is one combination, "
+    "or where one setting varies, one agent.",
     "importance": "Which settings matter: the share of the variance of agents' returns "
     "that each setting explains by itself, that settings explain together only, and "
-    "that is left to chance, between seeds of the same settings (epsilon squared).",
+    "that is left to chance, between seeds of the same settings (epsilon squared). "
+    "Where a combination has one agent only, what settings explain together cannot be "
+    "told from chance.",
     "pair": "The two settings that matter most: the mean return at each pair of "
     "values.",
     "learning_curves": "Mean return of an agent's last 100 training episodes: "
     "interquartile mean (IQM) over agents, with a pointwise 95% bootstrap band. From "
     "where the first agent has stopped, having solved the task, the line is dotted and "
-    "has no band: agents that stopped keep their last value.",
+    "has no band: agents that stopped keep their last value. Agents that diverged are "
+    "left out.",
     "time_to_solve": "The share of agents that have solved the task, by Kaplan and "
     "Meier's estimate, with a pointwise 95% band from the first on (log-log; once "
     "all have, Clopper and Pearson's). Agents that had not solved it when they stopped "
     "are censored there, not dropped.",
     "profile": "For each level, the share of trained agents whose greedy policy's mean "
     "return is above it, with a pointwise 95% bootstrap band. A curve that stays high "
-    "to the right is better.",
+    "to the right is better. Agents that diverged are left out.",
     "normalized_profile": "For each level of the normalised score, the share of agents "
     "above it, averaged over environments, with a pointwise 95% bootstrap band. A "
-    "curve that stays high to the right is better.",
+    "curve that stays high to the right is better. Agents that diverged are left out.",
 }
 TOP = 10  # rows that stand open, where there are more
 
@@ -69,9 +74,10 @@ def report(
     Args:
       runs: directories of runs.
       where: only those with these settings, such as lam=0.95.
-      sort_by: best first, by this score (default: in the order of the grid).
+      sort_by: best first, by this score (default: in the order of the grid); of
+        several environments, iqm or mean.
       against: what the others are compared with: a run, settings such as lam=0.95, or
-        best (default: the first).
+        best (default: the first); of several environments, a method, too.
       normalize: a TOML file with a random and a reference score of each environment, to
         compare across environments (default: pgjax's own).
       out: the file to write.
@@ -148,7 +154,8 @@ def _tables(
     normalize: str | None,
 ) -> tuple[list[Table], list[str]]:
     if len({sample.env for sample in samples}) > 1:
-        return environments.tables(samples, normalize, against), []
+        return environments.tables(samples, normalize, against, sort_by), []
+    environments.refuse_scale(samples, normalize)
     found, _, told = one_environment(samples, sort_by, against)
     return found, told
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgjax.app.analysis.evaluated import Evaluated, evaluated, last_steps
+from pgjax.app.analysis.stopping import first_stop
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
 from pgjax.app.runs.json_shapes import TEXT, check_shape
@@ -74,55 +75,11 @@ class Curves(NamedTuple):
 
     @property
     def whole(self) -> int:
-        """How many points come before the first agent has stopped."""
+        """How many points come before the first agent has stopped, see `stopping`."""
         if not self.agents:
             return len(self.env_steps)
-        first = min(steps[-1] for steps, _ in self.agents.values())
+        first = first_stop(steps[-1] for steps, _ in self.agents.values())
         return int(np.searchsorted(self.env_steps, first, side="right"))
-
-
-class Evaluated(NamedTuple):
-    """What evaluations while training came to, of the n agents of a sample.
-
-    An agent reached the threshold (the mean return of an evaluation was
-    `solved_return`, or more, for the first time) after more than `threshold_after`
-    environment steps, and by `threshold_by`: nobody looked within. Where it never did,
-    `threshold_by` is infinite, and `threshold_after` is its last evaluation.
-    """
-
-    threshold_after: (
-        np.ndarray
-    )  # (n,) 0: before the first evaluation; NaN: no threshold
-    threshold_by: np.ndarray  # (n,)
-    best_env_steps: np.ndarray  # (n,) of the evaluation with the highest mean, or NaN
-    best_return: np.ndarray  # (n,) as `Sample.greedy`, of the policy of that evaluation
-
-
-def evaluated(rows: list[dict[str, Any]]) -> Evaluated | None:
-    """What evaluations while training came to; None of a run without.
-
-    Args:
-      rows: of agents, in summary.json.
-    """
-    names = {"best_evaluation", "best_greedy_return"}
-    if not all(names <= row.keys() for row in rows):
-        return None
-
-    def column(number: Callable[[dict[str, Any]], float | None]) -> np.ndarray:
-        return np.array([number(row) for row in rows], float)  # NaN for None
-
-    def threshold(row: dict[str, Any], end: str) -> float | None:
-        if "steps_to_threshold" not in row:
-            return None
-        found = row["steps_to_threshold"][end]
-        return np.inf if found is None else found
-
-    return Evaluated(
-        column(lambda row: threshold(row, "after")),
-        column(lambda row: threshold(row, "by")),
-        column(lambda row: (row["best_evaluation"] or {}).get("env_steps")),
-        column(lambda row: row["best_greedy_return"]["mean"]),
-    )
 
 
 def load_samples(directory: pathlib.Path) -> list[Sample]:
@@ -239,16 +196,6 @@ def _sample(
         curves=_on_a_grid(agents),
         evaluated=evaluated(rows),
     )
-
-
-def last_steps(rows: list[dict[str, Any]]) -> np.ndarray:
-    """(n,) environment steps up to which it is known whether an agent has solved.
-
-    One that diverged never will: it counts as unsolved for as long as any was trained.
-    """
-    steps = np.array([float(row["env_steps"]) for row in rows])
-    diverged = np.array([row["greedy_return"]["mean"] is None for row in rows])
-    return np.where(diverged, steps.max(initial=0.0), steps)
 
 
 def _on_a_grid(agents: dict[int, np.ndarray]) -> Curves:

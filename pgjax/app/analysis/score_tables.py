@@ -10,22 +10,24 @@ import numpy as np
 
 from pgjax.app.analysis import intervals, pairs, ranking
 from pgjax.app.analysis.bootstrap import FEW, FEWEST, Interval
+from pgjax.app.analysis.evaluated import median_threshold
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.selection import varied
 from pgjax.app.analysis.survival import log_rank, survival
 from pgjax.app.settings.grid import label
-from pgjax.app.tables import Column, Steps, Table
+from pgjax.app.tables import Column, Steps, Table, number_or_text
 
 # What tells samples apart: a column, and its cell of each sample.
 Identity = list[tuple[Column, Callable[[Sample], Any]]]
 
 
-def scores(samples: Sequence[Sample], *, full: bool) -> Table:
+def scores(samples: Sequence[Sample], *, full: bool, most: int | None = None) -> Table:
     """Returns of the trained greedy policies, and steps to solve.
 
     Args:
       samples: of one environment.
-      full: whether the median, and sampled agents' least return, are there too.
+      full: whether the median is there too.
+      most: rows; None for all.
     """
     budget = ranking.common_budget(samples)
     columns = [*identity(samples)]
@@ -53,17 +55,18 @@ def scores(samples: Sequence[Sample], *, full: bool) -> Table:
         columns.append((Column("solved", "solved", ".0%", fixed=True), _solved))
         steps = Column("steps_to_solve", "median steps\nto solve", ",.0f", fixed=True)
         columns.append((steps, steps_to_solve))
-    if any(map(_was_evaluated, samples)):
-        heading = "median steps\nto evaluation"
+    if _evaluated(samples):
+        heading = f"median steps\nto {_level(samples)}, greedy"
         columns.append(
             (Column("steps_to_threshold", heading, ",.0f"), steps_to_threshold)
         )
     return Table(
         f"{samples[0].env}: returns of the greedy policy, and steps to solve",
         [column for column, _ in columns],
-        [[cell(sample) for _, cell in columns] for sample in samples],
+        [[cell(sample) for _, cell in columns] for sample in samples[:most]],
         [_about_intervals(samples, full=full) + _about_solving(samples)],
         "scores",
+        len(samples) - len(samples[:most]),
     )
 
 
@@ -105,12 +108,15 @@ def differences(samples: Sequence[Sample]) -> str:
     return f"Not the same task or budget: these differ in {', '.join(told)}."
 
 
-def against(samples: Sequence[Sample], baseline: Sample) -> Table:
+def against(
+    samples: Sequence[Sample], baseline: Sample, *, most: int | None = None
+) -> Table:
     """Every other sample compared with a baseline.
 
     Args:
       samples: the baseline among them.
       baseline: what the others are compared with.
+      most: rows; None for all.
     """
     others = [sample for sample in samples if sample is not baseline]
     p = [_log_rank(other, baseline) for other in others]
@@ -126,11 +132,13 @@ def against(samples: Sequence[Sample], baseline: Sample) -> Table:
             _number(p[i]),
             _number(adjusted[i]),
         ]
-        for i, other in enumerate(others)
+        for i, other in enumerate(others[:most])
     ]
     tests = [
         Column("p", "p", ".2g"),
-        Column("p_holm", f"p, Holm\nof {number}", ".2g"),
+        Column(
+            "p_holm", f"p, Holm\nof {number}", ".2g", for_programs=number == 1
+        ),  # of one test, p itself
     ]
     return Table(
         f"Against {baseline.name}",
@@ -141,21 +149,27 @@ def against(samples: Sequence[Sample], baseline: Sample) -> Table:
             *(tests if number else []),
         ],
         [row if number else row[:-2] for row in rows],
-        [_about_tests(number)],
+        [_about_tests(samples, number)],
         "against",
+        len(others) - len(rows),
     )
 
 
 def better(one: Sample, other: Sample) -> Interval:
     """P(better) of an agent's return; one that diverged is worse than any other."""
     return pairs.probability_of_improvement(
-        _worst_if_diverged(one.greedy), _worst_if_diverged(other.greedy)
+        ranking.worst_if_diverged(one.greedy), ranking.worst_if_diverged(other.greedy)
     )
 
 
 def best(samples: Sequence[Sample], by: str = "iqm") -> list[str]:
-    """The best sample in words: ties, the runner-up, and how to see if it holds."""
-    first, second, *_ = ranking.ranked(samples, by)
+    """The best sample in words: ties, the runner-up, and how to see if it holds.
+
+    Args:
+      samples: two or more, as `ranking.ranked` puts them.
+      by: the score by which they are.
+    """
+    first, second, *_ = samples
     told = [ranking.told_best(samples, by)]
     middle, low, high = better(first, second)
     line = (
@@ -193,20 +207,21 @@ def steps_to_threshold(sample: Sample) -> Steps | None:
     while training, or a threshold.
     """
     found = sample.evaluated
-    if found is None or not _was_evaluated(sample):
+    if found is None or not found.has_threshold:
         return None
-    reached = np.isfinite(found.threshold_by)
-    last = np.where(reached, found.threshold_by, found.threshold_after)
-    # One that diverged never will.
-    last = np.where(np.isnan(sample.greedy) & ~reached, sample.env_steps.max(), last)
-    median = survival(np.where(reached, found.threshold_by, np.nan), last).median
-    return Steps(median, float(last.max()))
+    median = median_threshold(found)
+    return Steps(median.by, median.beyond)
 
 
-def _was_evaluated(sample: Sample) -> bool:
-    """Whether agents were held against a threshold while they trained."""
-    found = sample.evaluated
-    return found is not None and not np.isnan(found.threshold_by).all()
+def _evaluated(samples: Sequence[Sample]) -> list[Sample]:
+    """Those whose agents were held against a threshold while they trained."""
+    return [s for s in samples if s.evaluated and s.evaluated.has_threshold]
+
+
+def _level(samples: Sequence[Sample]) -> str:
+    """What evaluations were held against, in a word or two."""
+    levels = {sample.solved_return for sample in _evaluated(samples)}
+    return f"{levels.pop():g}" if len(levels) == 1 else "the level"
 
 
 def _about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
@@ -215,11 +230,13 @@ def _about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
     if any(sample.solved_return is not None for sample in samples):
         kinds += "; solved: Clopper-Pearson; steps: Kaplan-Meier"
     told = f"Brackets: 95% intervals over agents ({kinds})."
-    fewest = min(len(sample.seeds) for sample in samples)
-    if fewest < FEWEST:
-        told += f" Fewer than {FEWEST} agents are too few for one."
-    elif fewest < FEW:
+    if any(FEWEST <= sample.known.size < FEW for sample in samples):
         told += f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
+    if any(sample.num_diverged for sample in samples):
+        told += (
+            " Returns are of agents that have not diverged; where samples are put in "
+            "order, one that diverged is worse than any other."
+        )
     if any(sample.curves.env_steps.size for sample in samples):
         told += (
             " Area: under the learning curve, per step: the mean return of training up "
@@ -234,24 +251,26 @@ def _about_solving(samples: Sequence[Sample]) -> str:
         return ""
     above = " or ".join(f"{level:g}" for level in levels)
     told = f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
-    if any(map(_was_evaluated, samples)):
+    if _evaluated(samples):
         told += (
-            " Evaluation: the first one while training whose mean, greedy, was "
-            f"{above} or more; nobody looked since the one before."
+            f" To {_level(samples)}, greedy: the first evaluation while training whose "
+            f"mean, greedy, was {above} or more; nobody looked since the one before."
         )
     return told
 
 
-def _about_tests(number: int) -> str:
+def _about_tests(samples: Sequence[Sample], number: int) -> str:
     told = (
         "P(better): that an agent's return is higher than one of the other's, ties "
-        "halved, with Newcombe's 95% interval; difference: bootstrap."
+        "halved, with Newcombe's 95% interval; difference: bootstrap"
     )
+    if any(sample.num_diverged for sample in samples):
+        told += ", of agents that have not diverged"
+    told += "."
     if number:
-        told += (
-            " p: log-rank test of the times to solve, for one comparison made alone; "
-            f"Holm: for all {number} at once."
-        )
+        told += " p: log-rank test of the times to solve"
+        many = f", for one comparison made alone; Holm: for all {number} at once"
+        told += f"{many if number > 1 else ''}."
     return told + " Agents are taken as independent, also where seeds are shared."
 
 
@@ -278,11 +297,11 @@ def _difference(one: Sample, other: Sample) -> Interval | None:
     return pairs.difference_of_means(one.known, other.known)
 
 
-def _setting(name: str, sample: Sample) -> str:
-    """A setting's value, also of a run in whose grid it is not."""
-    if name in sample.settings:
-        return sample.settings[name]
-    return str(label(sample.config[name])) if name in sample.config else ""
+def _setting(name: str, sample: Sample) -> Any:
+    """A setting's value, also of a run in whose grid it is not; numbers stay such."""
+    if name in sample.config:
+        return number_or_text(label(sample.config[name]))
+    return sample.settings.get(name, "")
 
 
 def _run_of(sample: Sample) -> str:
@@ -291,10 +310,6 @@ def _run_of(sample: Sample) -> str:
 
 def _number(x: float) -> float | None:
     return None if np.isnan(x) else float(x)
-
-
-def _worst_if_diverged(x: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(x), -np.inf, x)
 
 
 def _log_rank(a: Sample, b: Sample) -> float:

@@ -81,21 +81,46 @@ def baseline(samples: Sequence[Sample], against: Sequence[str], best: Sample) ->
     Raises:
       UsageError: if they leave none, or several.
     """
-    if not against:
-        return samples[0]
     if list(against) == ["best"]:
         return best
-    left = list(samples)
-    for word in against:
+    return samples[place_of([(s.name, [s]) for s in samples], against)]
+
+
+def place_of(
+    groups: Sequence[tuple[str, Sequence[Sample]]], against: Sequence[str]
+) -> int:
+    """The place of the group that is meant; the first by default.
+
+    Args:
+      groups: names and samples: of one, or of a method on several environments.
+      against: a name, or words: runs, settings as NAME=VALUE, which all of the samples
+        must have; they must leave one group.
+
+    Raises:
+      UsageError: if they leave none, or several.
+    """
+    if not against:
+        return 0
+    told = " ".join(against)
+    left = [i for i, (name, _) in enumerate(groups) if name == told]
+    left = left or list(range(len(groups)))
+    everyone = [sample for _, of in groups for sample in of]
+    for word in against if len(left) > 1 or groups[left[0]][0] != told else ():
         name, equals, value = word.partition("=")
-        if equals and any(name in s.config for s in samples):
-            left = [s for s in left if has(s, {name: value})]
+        if equals and any(name in s.config for s in everyone):
+            left = [i for i in left if all(has(s, {name: value}) for s in groups[i][1])]
         else:
-            left = [s for s in left if word in _names_of(s)]
+            left = [
+                i
+                for i in left
+                if word == groups[i][0]
+                or any(word in _names_of(s) for s in groups[i][1])
+            ]
     if len(left) != 1:
-        told, found = " ".join(against), "none of them"
+        found = f"none of them, such as {groups[0][0]}"
         if left:
-            found = f"{len(left)} of them, such as {left[0].name} and {left[1].name}"
+            one, other = (groups[i][0] for i in left[:2])
+            found = f"{len(left)} of them, such as {one} and {other}"
         raise UsageError(
             f"--against {told} is {found}: name a run, settings as NAME=VALUE, or best"
         )

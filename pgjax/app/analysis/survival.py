@@ -2,7 +2,8 @@
 
 References:
   Kaplan and Meier, 1958; Brookmeyer and Crowley, A confidence interval for the median
-  survival time, 1982.
+  survival time, 1982; Dorey and Korn, Effective sample sizes for confidence intervals
+  for survival probabilities, 1987.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from pgjax.app.analysis import intervals
 from pgjax.app.analysis.bootstrap import CONFIDENCE, FEWEST, Interval, unknown
 
 
@@ -33,7 +33,9 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
     Agents that had not solved it when they stopped are right-censored there. Intervals
     are pointwise, log-log (Greenwood's variance), and the median's is where they
     include a half. Once nobody is left, Greenwood's variance is undefined; there, the
-    ends are Clopper and Pearson's of none of the agents that were left before.
+    ends are Clopper and Pearson's of none of n agents, where n is the effective number
+    of Dorey and Korn: those still at risk, over the share that was. It is all agents
+    where none is censored.
 
     Args:
       steps: (n,) environment steps to solve; NaN or infinite for unsolved agents.
@@ -47,10 +49,11 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
     times, unsolved = function.quantiles[falls], function.probabilities[falls]
     low = np.nan_to_num(ends.low.probabilities[falls], nan=0.0)
     high = np.nan_to_num(ends.high.probabilities[falls], nan=1.0)
-    if len(unsolved) and unsolved[-1] == 0:  # a share of none, among those still there
-        left = int((last >= times[-2]).sum()) if len(times) > 1 else len(last)
+    if len(unsolved) and unsolved[-1] == 0:  # so all that were at risk have solved it
+        at_risk = (np.asarray(steps, float) >= times[-1]).sum()
+        number = at_risk / (unsolved[-2] if len(unsolved) > 1 else 1.0)
         low[-1] = 0.0
-        high[-1] = min(high[-2:-1].min(initial=1.0), intervals.share(0, left).high)
+        high[-1] = min(high[-2:-1].min(initial=1.0), _most_of_none(number))
     centre, first, final = (
         _first(times, x <= 0.5 + 1e-9)  # a product of ratios, rounded
         for x in (unsolved, low, high)
@@ -83,6 +86,11 @@ def censored(steps: np.ndarray, last: np.ndarray) -> stats.CensoredData:
     if (steps[solved] > last[solved]).any():
         raise ValueError("an agent cannot have solved the task after it stopped")
     return stats.CensoredData(uncensored=steps[solved], right=last[~solved])
+
+
+def _most_of_none(number: float) -> float:
+    """Clopper and Pearson's upper end for none of a number of agents."""
+    return 1.0 - ((1.0 - CONFIDENCE) / 2) ** (1.0 / number)
 
 
 def _first(times: np.ndarray, holds: np.ndarray) -> float:

@@ -61,21 +61,38 @@ def marginals(samples: Sequence[Sample]) -> Figure:
         layout="constrained",
     )
     panels = figure.subplots(rows, across, sharey=True, squeeze=False)
+    drawn = []
     for i, axes in enumerate(panels.flat):
         if i < len(names):
-            _marginal(axes, samples, names[i], alone=len(names) == 1)
+            drawn += _marginal(axes, samples, names[i], alone=len(names) == 1)
         else:
             axes.set_visible(False)
     for row in panels:
         row[0].set_ylabel("mean greedy return", fontsize=9)
     dots = "agents" if len(names) == 1 else "combinations"
-    figure.suptitle(
-        f"{in_a_figure(samples[0].env)}: mean at each value; dots: {dots}", fontsize=10
-    )
+    title = f"{in_a_figure(samples[0].env)}: mean at each value; dots: {dots}"
+    notes = ["bars: 95% intervals"] if any(drawn) else []
+    if not all(drawn):
+        where = "elsewhere " if any(drawn) else ""
+        notes.append(
+            f"{where}no intervals: a combination has fewer than {FEWEST} agents"
+        )
+    figure.suptitle("\n".join([title, *notes, *_left_out(samples)]), fontsize=10)
     return figure
 
 
-def _marginal(axes: Axes, samples: Sequence[Sample], name: str, *, alone: bool) -> None:
+def _left_out(samples: Sequence[Sample]) -> list[str]:
+    """How many agents diverged, which means are without; empty for none."""
+    diverged = sum(sample.num_diverged for sample in samples)
+    agents = sum(len(sample.seeds) for sample in samples)
+    told = f"without {diverged} of {agents} agents, which diverged"
+    return [told] if diverged else []
+
+
+def _marginal(
+    axes: Axes, samples: Sequence[Sample], name: str, *, alone: bool
+) -> list[bool]:
+    """Draws a panel; returns whether there is an interval at each value."""
     values = values_of(samples, name)
     middle, low, high = [], [], []
     for x, value in enumerate(values):
@@ -100,11 +117,15 @@ def _marginal(axes: Axes, samples: Sequence[Sample], name: str, *, alone: bool) 
     axes.set_xlabel(in_a_figure(name.replace("_", " ")), fontsize=9)
     axes.tick_params("y", labelsize=8)
     plain(axes)
+    return np.isfinite(low).tolist()
 
 
 def _ends(strata: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The ends of the mean over combinations; agents are drawn within each."""
-    if sum(map(len, strata)) < FEWEST:
+    """The ends of the mean over combinations; agents are drawn within each.
+
+    NaN where one has fewer than `FEWEST`: its draws vary too little, or not at all.
+    """
+    if min(map(len, strata), default=0) < FEWEST:
         return np.nan, np.nan
     means = bootstrap.stratified(
         lambda drawn: np.mean([x.mean(1) for x in drawn], axis=0), strata
@@ -116,7 +137,9 @@ def importance_of(samples: Sequence[Sample]) -> dict[str, float]:
     """The share of the variance of returns that is due to each setting by itself.
 
     And to what they do together ("together"), and to seeds ("seeds"); they sum to 1,
-    but for shares that noise alone would explain, which are 0.
+    but for shares that noise alone would explain, which are 0. Where a combination has
+    one agent only, these two cannot be told apart and are one ("rest"), which is the
+    noise of the settings' effects.
 
     Args:
       samples: a grid, see `is_grid`; all with an agent that has not diverged.
@@ -137,11 +160,27 @@ def importance_of(samples: Sequence[Sample]) -> dict[str, float]:
         x for x, _ in squares.values()
     )
     freedom = len(samples) - 1 - sum(x for _, x in squares.values())
+    if min(len(s.known) for s in samples) < 2:
+        return _of_one_each(squares, max(rest, 0.0), freedom)
     squares["together"] = max(rest, 0.0), freedom
     found = {
         k: max(x - df * noise, 0.0) / len(samples) for k, (x, df) in squares.items()
     }
     found["seeds"] = float(within.mean())
+    return _shares(found)
+
+
+def _of_one_each(
+    squares: dict[str, tuple[float, int]], rest: float, freedom: int
+) -> dict[str, float]:
+    noise = rest / freedom if freedom > 0 else 0.0
+    found = {name: max(x - df * noise, 0.0) for name, (x, df) in squares.items()}
+    total = sum(x for x, _ in squares.values()) + rest
+    found["rest"] = total - sum(found.values())
+    return _shares(found)
+
+
+def _shares(found: dict[str, float]) -> dict[str, float]:
     total = sum(found.values())
     return {name: x / total if total > 0 else 0.0 for name, x in found.items()}
 
@@ -150,12 +189,19 @@ def importance(samples: Sequence[Sample]) -> Figure:
     """Bars: what the variance of returns is due to."""
     shares = importance_of(samples)
     own = sorted(varied(samples), key=lambda name: shares[name])
-    names = ["seeds", "together", *own] if len(own) > 1 else ["seeds", *own]
+    if "rest" in shares:
+        names = ["rest", *own]
+    else:
+        names = ["seeds", "together", *own] if len(own) > 1 else ["seeds", *own]
     figure = Figure(
         figsize=(6.4, 1.1 + 0.32 * len(names)), dpi=160, layout="constrained"
     )
     axes = figure.add_subplot()
-    words = {"seeds": "seeds (chance)", "together": "settings together"}
+    words = {
+        "seeds": "seeds (chance)",
+        "together": "settings together",
+        "rest": "settings together,\nor chance",
+    }
     labels = [in_a_figure(words.get(x, x.replace("_", " "))) for x in names]
     colours = [PALE if name in words else BLUE for name in names]
     bars = axes.barh(labels, [shares[name] for name in names], color=colours)

@@ -137,7 +137,7 @@ def agents_table(
     columns += [Column(f"{kind}_{x}", f"{kind}\n{x}", ".1f") for kind, x in parts]
     cells = [
         [
-            *(str(row[name]) for name in names),
+            *(tables.number_or_text(row[name]) for name in names),
             row["seed"],
             *(row[f"{kind}_return"][x] for kind, x in parts),
         ]

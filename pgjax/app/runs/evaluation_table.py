@@ -9,7 +9,7 @@ import numpy as np
 
 from pgjax.app import tables
 from pgjax.app.analysis import intervals
-from pgjax.app.analysis.samples import Evaluated, evaluated
+from pgjax.app.analysis.evaluated import Evaluated, evaluated, median_threshold
 from pgjax.app.runs.progress import count, plural, seconds
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
@@ -125,10 +125,8 @@ def _of_points(
 
 
 def _median(found: Evaluated) -> str:
-    """The median interval over agents, those that never came there last."""
-    reached = np.isfinite(found.threshold_by)
-    by = np.sort(found.threshold_by)[(len(reached) - 1) // 2]
-    if np.isfinite(by):
-        agent = int(np.flatnonzero(found.threshold_by == by)[0])
-        return f"({found.threshold_after[agent]:,.0f}, {by:,.0f}]"
-    return f"> {found.threshold_after[~reached].min():,.0f}"
+    """Between which evaluations the median agent came there."""
+    after, by, beyond = median_threshold(found)
+    if np.isfinite(by.estimate):
+        return f"({after:,.0f}, {by.estimate:,.0f}]"
+    return f"> {beyond:,.0f}"

@@ -10,7 +10,7 @@ import numpy as np
 from pgjax.app import output, tables
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.bootstrap import FEW, FEWEST
-from pgjax.app.analysis.samples import last_steps
+from pgjax.app.analysis.evaluated import last_steps
 from pgjax.app.analysis.survival import survival
 from pgjax.app.play.list_environments import TWINS
 from pgjax.app.runs.evaluation_table import print_evaluations
