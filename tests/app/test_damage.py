@@ -50,7 +50,7 @@ def quick(monkeypatch):
 
     built = {}
 
-    def load_once(run, load=evaluate_run.load, build=evaluate_run.build):
+    def load_once(run, which="last", load=evaluate_run.load, build=evaluate_run.build):
         def cached(config):
             key = repr(config)
             if key not in built:
@@ -59,7 +59,7 @@ def quick(monkeypatch):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(evaluate_run, "build", cached)
-            return load(run)
+            return load(run, which)
 
     monkeypatch.setattr(runs, "Session", Session)
     monkeypatch.setattr(evaluate_run, "_play_gymnax", play)

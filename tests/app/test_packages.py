@@ -225,7 +225,8 @@ def imported_by_us():
     """The distributions that pgjax/ imports, at the top of a file or in a function."""
     named = {"orbax": "orbax-checkpoint", "PIL": "pillow", "jaxlib": "jax"}
     named["stable_baselines3"] = "stable-baselines3"
-    ours = {"pgjax", "protocol"}  # the other one is beside the script that imports it
+    # The second is beside the script that imports it, the third in every notebook.
+    ours = {"pgjax", "protocol", "IPython"}
     found = set()
     for path in (ROOT / "pgjax").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
