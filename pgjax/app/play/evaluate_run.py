@@ -11,9 +11,9 @@ import numpy as np
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
-from pgjax.app.play import evaluations
+from pgjax.app.play import kept_scores
 from pgjax.app.play.chosen_agents import Trained, choose, restrict, wanted
-from pgjax.app.play.evaluations import PARAMS_OF, Which
+from pgjax.app.play.kept_scores import PARAMS_OF, Which
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import misfit_told
 from pgjax.app.runs.params import load_params
@@ -128,7 +128,7 @@ def evaluate(
                 play(group.experiment, group.params, episodes, seed, greedy=greedy)
                 for greedy in (True, False)
             )
-            rows += evaluations.rows_of(group.agents, *both)
+            rows += kept_scores.rows_of(group.agents, *both)
     config = groups[0].config
     title = (
         f"{config.algorithm} on {config.env}, {backend}, {which} policies: returns of "
@@ -137,10 +137,10 @@ def evaluate(
     names = list(groups[0].agents.labels)
     asked: dict[str, Any] = {"backend": backend, "which": which}
     asked |= {"episodes": episodes, "seed": seed}
-    path = evaluations.path_of(directory, **asked)
+    path = kept_scores.path_of(directory, **asked)
     with Reporter().failure_told(f"{path} was not written"):
-        evaluations.keep(directory, path, asked, rows, names)
-    evaluations.show(title, rows, names, asked, format, path)
+        kept_scores.keep(directory, path, asked, rows, names)
+    kept_scores.show(title, rows, names, asked, format, path)
     return 0
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.app.errors import UsageError
-from pgjax.app.play import chosen_agents, evaluate_run, evaluations
+from pgjax.app.play import chosen_agents, evaluate_run, kept_scores
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.shown_names import one_line
 from pgjax.types import Box
@@ -25,7 +25,7 @@ def export(
     where: dict | None = None,
     best_combination: bool = False,
     sampled: bool = False,
-    which: evaluations.Which = "last",
+    which: kept_scores.Which = "last",
 ) -> int:
     """Writes a run's greedy policy as serialized StableHLO, and says how to use it.
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pgjax.app.cli import main
-from pgjax.app.play import evaluate_run, evaluations, export
+from pgjax.app.play import evaluate_run, export, kept_scores
 from pgjax.app.runs.results import load_summary
 
 
@@ -150,7 +150,7 @@ def test_of_many_agents_there_is_a_row_for_each_combination():
         for gamma in (0, 1)
         for seed in range(9)
     ]
-    table = evaluations.combinations_table("t", rows, ["gamma"])
+    table = kept_scores.combinations_table("t", rows, ["gamma"])
     assert [row[:2] for row in table.rows] == [["0", 9], ["1", 9]]
     assert [row[2].estimate for row in table.rows] == [4.0, 14.0]  # the IQM
     assert [row[5:] for row in table.rows] == [[None] * 3] * 2  # none is known
