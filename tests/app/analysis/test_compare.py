@@ -205,7 +205,7 @@ def test_a_few_agents_have_no_intervals(tmp_path, capsys):
     run = write_run(tmp_path / "run", agents)
     assert main(["compare", str(run)]) == 0
     out = capsys.readouterr().out
-    assert "Fewer than 6 agents are too few for one." in out
+    assert "Fewer than 6 agents, without diverged ones, are too few" in out
     assert "101.5" in out
     assert "[101" not in out
     assert "median steps to solve 501." in out

@@ -27,6 +27,8 @@ def printed(capsys, names=(), **given):
             {
                 **dict.fromkeys(names, 0.5),
                 "seed": row["seed"],
+                "env_steps": 300000,
+                "greedy_return": {"mean": row["mean"]},
                 "best_evaluation": best and {"env_steps": best, "mean": row["mean"]},
                 "best_greedy_return": {"mean": row["mean"]},
                 "steps_to_threshold": row["threshold"],
