@@ -89,8 +89,8 @@ def test_few_agents_of_a_combination_have_no_bar(seeds, bars):
     found = grid(lambda a, b: a + b, noise=1.0, seeds=seeds, a=range(3), b=range(4))
     figure = sweep_figures.marginals(found)
     (lines,) = figure.axes[0].collections
-    ends = np.array(lines.get_segments())
-    assert np.isfinite(ends).all(axis=(1, 2)).sum() == bars
+    ends = [x for x in lines.get_segments() if len(x) and np.isfinite(x).all()]
+    assert len(ends) == bars
     told = figure.get_suptitle()
     assert ("no intervals: a combination has fewer than 6" in told) == (bars == 0)
     assert ("bars: 95% intervals" in told) == (bars > 0)
