@@ -12,6 +12,7 @@ from pgjax.app.analysis.selection import load_all
 from pgjax.app.cli import main
 from pgjax.app.command_line import read
 from pgjax.app.errors import UsageError
+from pgjax.app.play.chosen_agents import wanted
 
 
 def sample(name, greedy, *, curve=(0.0, 0.0), solved=None, steps=1000):
@@ -178,3 +179,14 @@ def rows_of(capsys, run, *more):
     assert main(["compare", str(run), "--format", "json", *more]) == 0
     content = json.loads(capsys.readouterr().out)
     return [row["learning_rate"] for row in content["scores"]]
+
+
+def test_the_best_combination_of_evaluate_is_not_one_that_diverged(tmp_path):
+    agents = [((x,), s, 500.0 - x, None) for x in (0, 1) for s in range(8)]
+    run = write_run(tmp_path / "sweep", agents, grid=("lam",))
+    assert wanted(run, None, best=True) == {"lam": "0"}
+    summary = json.loads((run / "summary.json").read_text())
+    for row in summary["agents"][1:8]:
+        row["greedy_return"]["mean"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert wanted(run, None, best=True) == {"lam": "1"}
