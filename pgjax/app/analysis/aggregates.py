@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from pgjax.app.analysis import bootstrap
 from pgjax.app.analysis.bootstrap import FEWEST, Interval, unknown
-from pgjax.app.analysis.intervals import finite
+from pgjax.app.analysis.intervals import finite, iqm_of_rows
 
 Statistic = Callable[[list[np.ndarray]], np.ndarray]
 
@@ -27,7 +26,7 @@ def iqm(strata: list[np.ndarray]) -> np.ndarray:
     Returns:
       (R,)
     """
-    return stats.trim_mean(np.concatenate(strata, axis=1), 0.25, axis=1)
+    return iqm_of_rows(np.concatenate(strata, axis=1))
 
 
 def mean(strata: list[np.ndarray]) -> np.ndarray:

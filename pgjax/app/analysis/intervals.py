@@ -49,7 +49,7 @@ def interquartile_mean(x: np.ndarray, *, seed: int = 0) -> Interval:
       x: (n,) finite samples; with n < 6 the interval is infinite: see `FEWEST`.
       seed: of the bootstrap.
     """
-    return _bootstrapped(_iqm, x, seed)
+    return _bootstrapped(iqm_of_rows, x, seed)
 
 
 def median(x: np.ndarray) -> Interval:
@@ -86,7 +86,7 @@ def share(count: int, total: int) -> Interval:
 
 def iqm(x: np.ndarray) -> float:
     """The mean of the middle half of (n,) samples."""
-    return float(_iqm(finite(x)[None])[0])
+    return float(iqm_of_rows(finite(x)[None])[0])
 
 
 def performance_profile(
@@ -119,12 +119,12 @@ def curve(
       iqm, low, high: (K,) each.
     """
     values = finite(values)
-    return iqm_curve(values), *bootstrap.band(values, _iqm, seed=seed)
+    return iqm_curve(values), *bootstrap.band(values, iqm_of_rows, seed=seed)
 
 
 def iqm_curve(values: np.ndarray) -> np.ndarray:
     """(K,) the IQM over agents at each point of (n, K) curves."""
-    return _iqm(finite(values)[None])[0]
+    return iqm_of_rows(finite(values)[None])[0]
 
 
 def known(x: np.ndarray) -> np.ndarray:
@@ -161,5 +161,11 @@ def _bootstrapped(
     return Interval(estimate, *bootstrap.percentiles(estimates))
 
 
-def _iqm(x: np.ndarray) -> np.ndarray:
-    return stats.trim_mean(x, 0.25, axis=1)
+def iqm_of_rows(x: np.ndarray) -> np.ndarray:
+    """(R, ...) the mean of the middle half of each of R samples (R, n, ...).
+
+    As scipy's `trim_mean`, of which a call costs more than this for a few agents.
+    """
+    n = x.shape[1]
+    cut = n // 4
+    return np.partition(x, (cut, n - cut - 1), axis=1)[:, cut : n - cut].mean(1)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.bootstrap import FEW
@@ -178,7 +177,7 @@ def _number(x: float) -> float:
 
 def _iqm(sample: Sample) -> float:
     """Below any number if agents of the middle half have diverged."""
-    return float(trim_mean(worst_if_diverged(sample.greedy), 0.25))
+    return float(intervals.iqm_of_rows(worst_if_diverged(sample.greedy)[None])[0])
 
 
 def _mean(sample: Sample) -> float:

@@ -202,7 +202,7 @@ def importance(samples: Sequence[Sample]) -> Figure:
         "together": "settings together",
         "rest": "settings together,\nor chance",
     }
-    labels = [in_a_figure(words.get(x, x.replace("_", " "))) for x in names]
+    labels = [words.get(x) or in_a_figure(x.replace("_", " ")) for x in names]
     colours = [PALE if name in words else BLUE for name in names]
     bars = axes.barh(labels, [shares[name] for name in names], color=colours)
     axes.bar_label(bars, [f"{shares[x]:.0%}" for x in names], padding=3, fontsize=8)

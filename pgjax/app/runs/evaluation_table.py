@@ -117,10 +117,11 @@ def _of_points(
         assert known is not None
         finite = known.best_return[np.isfinite(known.best_return)]
         best = intervals.interquartile_mean(finite) if finite.size else None
-        reached = np.isfinite(known.threshold_by)
-        line = [*map(str, point), best, _median(known)]
-        line.append(f"{reached.sum()} of {len(reached)}")
-        cells.append(line[: len(columns)])
+        line = [*map(str, point), best]
+        if level is not None:
+            reached = np.isfinite(known.threshold_by)
+            line += [_median(known), f"{reached.sum()} of {len(reached)}"]
+        cells.append(line)
     return Table(title, columns, cells)
 
 

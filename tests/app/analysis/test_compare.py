@@ -205,7 +205,7 @@ def test_a_few_agents_have_no_intervals(tmp_path, capsys):
     run = write_run(tmp_path / "run", agents)
     assert main(["compare", str(run)]) == 0
     out = capsys.readouterr().out
-    assert "Fewer than 6 agents are too few for one." in out
+    assert "Fewer than 6 agents, without diverged ones, are too few" in out
     assert "101.5" in out
     assert "[101" not in out
     assert "median steps to solve 501." in out
@@ -260,6 +260,18 @@ def test_other_tasks_and_budgets_are_told_above_the_table(
     report = tmp_path / "report.html"
     assert main(["report", *runs, "--out", str(report)]) == 0
     assert told in report.read_text()
+    capsys.readouterr()
+    # Other programs are told, too, each where it is no part of a table.
+    assert main(["compare", *runs, "--format", "json"]) == 0
+    assert told in json.loads(capsys.readouterr().out)["warning"]
+    assert main(["compare", *runs, "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert len(pd.read_csv(io.StringIO(printed.out))) == 2
+    assert main(["compare", *runs, "--format", "latex"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("% Not the same task")
+    assert told in first
 
 
 def test_the_same_task_is_told_nothing(slow_and_fast, capsys):
@@ -272,3 +284,103 @@ def test_a_swept_time_limit_makes_other_tasks(tmp_path, capsys):
     run = write_run(tmp_path / "sweep", agents, grid=("time_limit",))
     assert main(["compare", str(run)]) == 0
     assert "differ in time limit (50: " in capsys.readouterr().out
+
+
+def test_swept_numbers_are_numbers_for_programs_and_as_before_for_people(
+    tmp_path, capsys
+):
+    agents = [((x, n), s, 1.0, None) for x in (1e-05, 0.001) for n in (64, 128)
+              for s in range(2)]  # fmt: skip
+    run = write_run(tmp_path / "s", agents, grid=("learning_rate", "num_envs"))
+    assert main(["compare", str(run), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["scores"]
+    assert [(row["learning_rate"], row["num_envs"]) for row in rows] == [
+        (1e-05, 64), (1e-05, 128), (0.001, 64), (0.001, 128)
+    ]  # fmt: skip
+    assert main(["compare", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "1e-05" in out
+    assert "0.001" in out
+
+
+def test_a_single_test_has_no_adjusted_p_for_people(slow_and_fast, tmp_path, capsys):
+    runs = list(map(str, slow_and_fast))
+    assert main(["compare", *runs]) == 0
+    assert "Holm" not in capsys.readouterr().out
+    agents = [((), s, 400.0 + s, 500 + s) for s in range(9)]
+    assert main(["compare", *runs, str(write_run(tmp_path / "c", agents))]) == 0
+    assert "Holm" in capsys.readouterr().out
+
+
+def test_curves_without_agents_that_diverged_say_so(tmp_path, capsys):
+    agents = [((), s, 100.0 + s, None) for s in range(3)]
+    run = write_run(tmp_path / "run", agents)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["agents"][1]["greedy_return"]["mean"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    words = ["compare", str(run), "--curves", str(tmp_path / "curves.csv")]
+    assert main([*words, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 3 agents diverged and are left out" in printed.err
+    json.loads(printed.out)
+    assert set(pd.read_csv(tmp_path / "curves.csv")["seed"]) == {0, 2}
+
+
+def test_notes_count_agents_that_have_not_diverged(tmp_path, capsys):
+    agents = [((), s, 100.0 + s, None) for s in range(10)]
+    run = write_run(tmp_path / "run", agents)
+    for diverged, told in ((0, ""), (1, "fewer than 10"), (5, "Fewer than 6")):
+        summary = json.loads((run / "summary.json").read_text())
+        for row in summary["agents"][:diverged]:
+            row["greedy_return"]["mean"] = None
+        (run / "summary.json").write_text(json.dumps(summary))
+        assert main(["compare", str(run)]) == 0
+        out = capsys.readouterr().out
+        for note in ("fewer than 10", "Fewer than 6"):
+            assert (note in out) == (note == told), (diverged, note)
+
+
+def test_no_spread_is_not_too_few(tmp_path, capsys):
+    runs = []
+    for name, n in (("a", 64), ("b", 64), ("c", 3)):
+        agents = [((), s, 500.0, None) for s in range(n)]
+        runs.append(str(write_run(tmp_path / name, agents)))
+    assert main(["compare", *runs[:2]]) == 0
+    out = capsys.readouterr().out
+    assert "[no spread]" in out
+    assert "too few" not in out
+    assert main(["compare", runs[0], runs[2]]) == 0
+    _, _, against = capsys.readouterr().out.partition("Against a")
+    assert "Fewer than 6 agents" in against
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_a_scale_of_one_environment_is_refused(command, slow_and_fast, capsys):
+    words = [command, *map(str, slow_and_fast), "--normalize", "nothing.toml"]
+    assert main(words) == 2
+    assert "--normalize nothing.toml: all runs are of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--where", "lam=0.9", "lam=0.95"],
+        ["--where", "lam=0.9", "--where", "lam=0.9"],
+    ],
+)
+def test_a_name_has_one_value(words, slow_and_fast, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(slow_and_fast[0]), *words])
+    assert "--where takes one value of each name" in capsys.readouterr().err
+
+
+def test_intervals_are_those_of_the_rows_that_are_shown(tmp_path, capsys, monkeypatch):
+    agents = [((x,), s, 1.0 * x + s, None) for x in range(60) for s in range(6)]
+    run = write_run(tmp_path / "s", agents, grid=("lam",))
+    found, of = [], intervals.bootstrapped_mean
+    monkeypatch.setattr(
+        intervals, "bootstrapped_mean", lambda x: (found.append(1), of(x))[1]
+    )
+    assert main(["compare", str(run)]) == 0
+    assert "and 24 more rows" in capsys.readouterr().out
+    assert len(found) == 36

@@ -154,3 +154,61 @@ def test_every_reference_of_our_own_has_a_source():
     )
     for env, level in SOLVED_RETURNS.items():
         assert known[env].reference == level
+
+
+@pytest.fixture
+def two_methods(tmp_path):
+    return runs_of(
+        tmp_path,
+        ppo_cart=[100.0] * 8,
+        ppo_acro=[-450.0] * 8,
+        a2c_cart=[400.0] * 8,
+        a2c_acro=[-120.0] * 8,
+    )
+
+
+def compared(capsys, scales, *words):
+    code = main(["compare", *words, "--normalize", scales, "--format", "json"])
+    printed = capsys.readouterr()
+    return json.loads(printed.out) if code == 0 else (code, printed.err)
+
+
+def test_methods_are_put_in_order(two_methods, scales, capsys):
+    for by in ((), ("--sort-by", "iqm"), ("--sort-by", "mean")):
+        found = compared(capsys, scales, *two_methods, *by)
+        names = [row["method"] for row in found["normalized"]]
+        assert names == (["a2c", "ppo"] if by else ["ppo", "a2c"])
+        runs = [row["run"] for row in found["CartPole-v1"]]
+        assert runs == [f"{name}_cart" for name in names]
+    code, told = compared(capsys, scales, *two_methods, "--sort-by", "area")
+    assert code == 2
+    assert "iqm or mean of normalised scores" in told
+
+
+def test_a_method_whose_agents_diverged_is_not_the_best(two_methods, scales):
+    samples = load_all(two_methods)
+    samples[2].greedy[:7] = np.nan
+    found = environments.methods(samples, scales)
+    # 7 of its 16 agents are in the middle half.
+    assert [m.name for m in environments.ranked(found)] == ["ppo", "a2c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "against"),
+    [(["best"], "ppo"), (["a2c"], "ppo"), (["ppo"], "a2c"), (["a2c_cart"], "ppo")],
+)
+def test_methods_are_compared_with_what_is_named(
+    words, against, two_methods, scales, capsys
+):
+    found = compared(capsys, scales, *two_methods, "--against", *words)
+    assert [row["method"] for row in found["against"]] == [against]
+
+
+def test_who_is_none_of_the_methods_is_told(two_methods, scales, capsys):
+    for runs in (two_methods, two_methods[:2]):  # also of one method
+        code, told = compared(capsys, scales, *runs, "--against", "nonsense")
+        assert code == 2
+        assert "--against nonsense is none of them" in told
+    code, told = compared(capsys, scales, *two_methods, "--against", "gamma=0.99")
+    assert code == 2
+    assert "--against gamma=0.99 is 2 of them, such as ppo and a2c" in told

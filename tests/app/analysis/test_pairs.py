@@ -100,7 +100,10 @@ def test_differences_are_such_as_can_be():
 
 
 def test_where_no_agent_differs_nothing_is_known_of_differences():
-    assert pairs.difference_of_means([500.0] * 8, [400.0] * 8).too_few
+    alike = pairs.difference_of_means([500.0] * 64, [400.0] * 64)
+    assert alike.estimate == 100.0
+    assert alike.no_spread
+    assert not alike.too_few  # there are agents enough
     assert pairs.difference_of_means(np.arange(5.0), np.arange(9.0)).too_few
 
 

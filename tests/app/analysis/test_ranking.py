@@ -1,5 +1,7 @@
 """Which of many is best: ties told and broken, and the command that runs it again."""
 
+import json
+
 import numpy as np
 import pytest
 from test_compare import write_run
@@ -10,6 +12,7 @@ from pgjax.app.analysis.selection import load_all
 from pgjax.app.cli import main
 from pgjax.app.command_line import read
 from pgjax.app.errors import UsageError
+from pgjax.app.play.chosen_agents import wanted
 
 
 def sample(name, greedy, *, curve=(0.0, 0.0), solved=None, steps=1000):
@@ -53,25 +56,53 @@ def test_an_iqm_that_saturates_is_not_the_last_word():
     everyone = [sample("few", few), all_but_slow, fast, sample("low", [10.0] * 8)]
     order = [s.name for s in ranking.ranked(everyone)]
     assert order == ["fast", "slow", "few", "low"]
-    told = ranking.told_best(everyone)
+    told = ranking.told_best(ranking.ranked(everyone))
     assert "Best: fast (highest IQM 500.0, as have 3 of 4" in told
     assert "highest mean 500.0, as have 2 of 3; among those, highest area 150.0" in told
 
 
 @pytest.mark.parametrize(
-    ("by", "first"), [("iqm", "b"), ("mean", "a"), ("area", "c"), ("steps", "c")]
+    ("by", "first"),
+    [("iqm", "b"), ("mean", "a"), ("area", "d"), ("solved", "c"), ("steps", "e")],
 )
 def test_any_score_can_come_first(by, first):
     everyone = [
-        sample("a", [0.0] + [400.0] * 3 + [1000.0] * 4, curve=(0, 10)),
-        sample("b", [500.0] * 4 + [410.0] * 4, curve=(0, 20)),
-        sample("c", [1.0] * 8, curve=(0, 30), solved=[5.0] * 8),
+        # IQM 400, mean 550; IQM and mean 500; three more below both.
+        sample("a", [400.0] * 6 + [1000.0] * 2, curve=(0, 10)),
+        sample("b", [500.0] * 8, curve=(0, 20)),
+        sample("c", [1.0] * 8, curve=(0, 30), solved=[900.0] * 8),
+        sample("d", [2.0] * 8, curve=(0, 40)),
+        sample("e", [3.0] * 8, curve=(0, 30), solved=[5.0] * 6 + [np.nan] * 2),
     ]
-    scores = {s.name: ranking.scores(everyone)[by].of(s) for s in everyone}
-    expected = max(scores, key=scores.get)
-    assert ranking.ranked(everyone, by)[0].name == expected
-    if by in ("area", "steps"):
-        assert expected == first
+    assert ranking.ranked(everyone, by)[0].name == first
+
+
+def test_an_agent_that_diverged_is_worse_than_any_other():
+    most = sample("most", [500.0] + [np.nan] * 7)
+    one = sample("one", [500.0] * 7 + [np.nan])
+    none = sample("none", [499.0] * 8)
+    low = sample("low", [1.0] * 8)
+    everyone = [most, one, none, low]
+    names = [s.name for s in ranking.ranked(everyone)]
+    # One of eight is outside the middle half; seven are not.
+    assert names == ["one", "none", "low", "most"]
+    assert [s.name for s in ranking.ranked(everyone, "mean")][:2] == ["none", "low"]
+    told = ranking.told_best(ranking.ranked(everyone))
+    assert told.startswith("Best: one (1 of 8 agents diverged; highest IQM 500.0")
+    assert "diverged" not in ranking.told_best(ranking.ranked(everyone, "mean"))
+    # Where all have some in it: fewer first.
+    half = sample("half", [1.0] * 4 + [np.nan] * 4)
+    assert [s.name for s in ranking.ranked([most, half])] == ["half", "most"]
+
+
+def test_no_number_ties_with_none():
+    everyone = [sample("a", [5.0] * 8), sample("b", [np.nan] * 8)]
+    for by in ("iqm", "mean"):
+        told = ranking.told_best(ranking.ranked(everyone, by), by)
+        assert told == f"Best: a (highest {by.replace('iqm', 'IQM')} 5.0)."
+    solved = [sample("a", [5.0] * 8, solved=[7.0] * 8), sample("b", [5.0] * 8)]
+    told = ranking.told_best(ranking.ranked(solved, "steps"), "steps")
+    assert told == "Best: a (fewest median steps to solve 7)."
 
 
 def test_what_is_alike_in_everything_is_told():
@@ -140,5 +171,22 @@ def test_compare_names_the_best_its_runner_up_and_how_to_run_it_again(tmp_path, 
     assert "Against the runner-up, learning rate 2: P(better) 1.00 [0." in out
     assert "chosen among 3 on the seeds it is scored on, 0 to 5" in out
     assert f"pgjax train --config {run}/config.json --learning-rate 3 --seed 6" in out
-    rows = [line.split()[0] for line in out.splitlines() if line[:1].strip()]
-    assert rows.index("3") < rows.index("2") if "3" in rows else True
+    assert rows_of(capsys, run, "--sort-by", "mean") == [3, 2, 1]
+    assert rows_of(capsys, run) == [1, 2, 3]  # the order of the grid
+
+
+def rows_of(capsys, run, *more):
+    assert main(["compare", str(run), "--format", "json", *more]) == 0
+    content = json.loads(capsys.readouterr().out)
+    return [row["learning_rate"] for row in content["scores"]]
+
+
+def test_the_best_combination_of_evaluate_is_not_one_that_diverged(tmp_path):
+    agents = [((x,), s, 500.0 - x, None) for x in (0, 1) for s in range(8)]
+    run = write_run(tmp_path / "sweep", agents, grid=("lam",))
+    assert wanted(run, None, best=True) == {"lam": "0"}
+    summary = json.loads((run / "summary.json").read_text())
+    for row in summary["agents"][1:8]:
+        row["greedy_return"]["mean"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert wanted(run, None, best=True) == {"lam": "1"}

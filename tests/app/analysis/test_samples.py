@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from test_compare import write_run
 
-from pgjax.app.analysis.samples import evaluated, load_samples
+from pgjax.app.analysis.evaluated import evaluated, median_threshold
+from pgjax.app.analysis.samples import load_samples
 from pgjax.app.cli import main
 
 
 def row(seed, best, threshold, final):
-    found = {"seed": seed, "best_evaluation": best}
+    found = {"seed": seed, "best_evaluation": best, "env_steps": 1000}
+    found |= {"greedy_return": {"mean": final}}
     found |= {"best_greedy_return": {"mean": final}}
     return found | ({} if threshold is None else {"steps_to_threshold": threshold})
 
@@ -28,8 +30,22 @@ def test_an_agent_that_never_came_there_is_one_by_infinity():
     found = evaluated(ROWS)
     assert found.threshold_after.tolist() == [100, 900, 0]
     assert found.threshold_by.tolist() == [200, np.inf, np.inf]
-    np.testing.assert_equal(found.best_env_steps, [500, 900, np.nan])
+    # One that diverged is known never to come there, for as long as any was trained.
+    assert found.threshold_last.tolist() == [200, 900, 1000]
     np.testing.assert_equal(found.best_return, [470.0, 80.0, np.nan])
+
+
+def test_the_median_threshold_is_one_quantity():
+    all_came = [
+        row(i, BEST, {"after": 100 * i, "by": 100 * (i + 1)}, 470.0) for i in range(6)
+    ]
+    after, by, _ = median_threshold(evaluated(all_came))
+    assert (after, by.estimate) == (200, 300)
+    assert by.low < 300 < by.high < np.inf  # nobody is censored: all six came there
+    diverged = median_threshold(evaluated(ROWS[1:]))
+    assert diverged.by.estimate == np.inf
+    assert np.isnan(diverged.after)
+    assert diverged.beyond == 1000  # and not 0, where it diverged at once
 
 
 def test_a_run_without_evaluations_or_without_a_level_says_nothing_of_them():
@@ -100,6 +116,7 @@ def test_compare_tells_the_steps_to_the_threshold_beside_those_to_solve(
     assert scores["steps_to_threshold_low"] == 100.0
     assert main(["compare", str(run)]) == 0
     out = capsys.readouterr().out
+    assert "to 475, greedy" in out
     assert "greedy, was 475 or more" in " ".join(out.split())
     table = [line for line in out.splitlines() if line.startswith("run  ")]
     assert len(table) == 2

@@ -93,5 +93,6 @@ def test_a_run_beside_a_sweep_has_its_settings_in_the_table(sweep, tmp_path):
     table = score_tables.scores(samples, full=False)
     places = [[c.key for c in table.columns].index(x) for x in ("learning_rate", "lam")]
     assert [[row[i] for i in places] for row in table.rows] == [
-        ["0.01", lam] for lam in ("0.9", "0.95", "1.0", "0.95")
+        [0.01, lam]
+        for lam in (0.9, 0.95, 1.0, 0.95)  # numbers, not their text
     ]

@@ -75,12 +75,28 @@ def test_log_rank_of_a_sample_with_itself_and_with_another():
 def test_once_all_have_solved_it_a_few_more_might_not_have():
     steps = np.arange(8) + 1.0
     ours = survival(steps, steps)
-    # Of the two that were left before the last, Clopper and Pearson's 0 of 2; or less,
-    # if the interval before says so.
+    # None was censored: Clopper and Pearson's 0 of 8.
     assert ours.unsolved[-1] == ours.low[-1] == 0.0
-    assert 0.3 < ours.high[-1] <= ours.high[-2]
+    assert ours.high[-1] == pytest.approx(intervals.share(0, 8).high)
+    # When those that have solved it stop does not matter.
+    later = survival(steps, np.full(8, 1e5))
+    np.testing.assert_allclose(later.high, ours.high)
+    assert later.median == ours.median
     together = survival(np.full(8, 5.0), np.full(8, 5.0))
-    assert together.high.tolist() == [intervals.share(0, 8).high]
+    assert together.high == pytest.approx([intervals.share(0, 8).high])
+
+
+def test_censored_agents_count_in_part_once_all_others_have_solved_it():
+    # Two of eight are censored after the first three: three are left of 5/8.
+    steps = np.array([1.0, 2, 3, np.nan, np.nan, 6, 7, 8])
+    last = np.array([1.0, 2, 3, 4, 4, 6, 7, 8])
+    ours = survival(steps, last)
+    before = 5 / 8 * (2 / 3) * (1 / 2)
+    assert ours.unsolved[-2] == pytest.approx(before)
+    # Dorey and Korn: 1 at risk, over the share that was; between 1 and 8 agents.
+    assert 1 < 1 / before < 8
+    expected = 1 - 0.025**before
+    assert ours.high[-1] == pytest.approx(min(expected, ours.high[-2]))
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5])

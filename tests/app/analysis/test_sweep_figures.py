@@ -83,6 +83,43 @@ def test_any_grid_has_figures(axes, tmp_path):
         np.testing.assert_allclose(line.get_ydata(), expected)
 
 
+@pytest.mark.parametrize(("seeds", "bars"), [(1, 0), (5, 0), (6, 3)])
+def test_few_agents_of_a_combination_have_no_bar(seeds, bars):
+    # However many there are of a value: here 4 combinations of each.
+    found = grid(lambda a, b: a + b, noise=1.0, seeds=seeds, a=range(3), b=range(4))
+    figure = sweep_figures.marginals(found)
+    (lines,) = figure.axes[0].collections
+    ends = [x for x in lines.get_segments() if len(x) and np.isfinite(x).all()]
+    assert len(ends) == bars
+    told = figure.get_suptitle()
+    assert ("no intervals: a combination has fewer than 6" in told) == (bars == 0)
+    assert ("bars: 95% intervals" in told) == (bars > 0)
+
+
+def test_one_agent_each_does_not_tell_chance_from_settings_together():
+    noise = grid(lambda a, b: 0.0, noise=1.0, seeds=1, a=range(4), b=range(4))
+    shares = sweep_figures.importance_of(noise)
+    assert set(shares) == {"a", "b", "rest"}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    labels = [x.get_text() for x in sweep_figures.importance(noise).axes[0].texts]
+    assert len(labels) == 3
+    ticks = sweep_figures.importance(noise).axes[0].get_yticklabels()
+    assert "settings together,\nor chance" in [x.get_text() for x in ticks]
+    assert "together" in sweep_figures.importance_of(
+        grid(lambda a, b: 0.0, noise=1.0, seeds=2, a=range(4), b=range(4))
+    )
+
+
+def test_figures_tell_who_diverged():
+    found = grid(lambda a: 1.0 * a, noise=1.0, a=range(2))
+    found[0].greedy[0] = np.nan
+    assert "without 1 of 12 agents" in sweep_figures.marginals(found).get_suptitle()
+    figures_of = figures.of_one_env(found)
+    for name in ("profile", "learning_curves"):
+        told = figures_of[name]().axes[0].get_xlabel()
+        assert told.endswith("without agents that diverged")
+
+
 def test_of_many_the_best_few_are_named_below_the_axes():
     found = grid(lambda a: float(a), a=range(20))
     figure = figures.of_one_env(found)["profile"]()
