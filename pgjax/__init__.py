@@ -26,6 +26,7 @@ from pgjax.baselines import (
 )
 from pgjax.checkpoints import CheckpointError, restore, save
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.envs.check import check_env
 from pgjax.envs.make import env_names, make_env
 from pgjax.envs.randomize import randomize
 from pgjax.envs.wrappers import flatten_observations, frame_stack, time_limit
@@ -121,6 +122,7 @@ __all__ = [
     "anneal",
     "at_precision",
     "batch_mean",
+    "check_env",
     "check_replicas",
     "clipped_surrogate_loss",
     "clipped_value_loss",

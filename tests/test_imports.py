@@ -35,8 +35,8 @@ LAYERS = (
     },
     {"distributions", "returns", "losses", "baselines", "_internal.blocks"},
     {"_internal.contract", "algorithms.minibatches"},
-    {"envs.gymnax_params", "envs.named", "envs.remake"},
-    {"envs.gymnax_envs", "envs.wrappers"},
+    {"envs.draws", "envs.gymnax_params", "envs.named", "envs.remake", "envs.trial"},
+    {"envs.check", "envs.gymnax_envs", "envs.wrappers"},
     {"envs.make"},
     {"envs.randomize"},
     {

@@ -59,3 +59,12 @@ def in_a_figure(text: Any) -> str:
         text = f"{text[:half]} … {text[-half:]}"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
+
+
+def in_words(setting: str) -> str:
+    """A setting as a person says it; a parameter of the environment by its own name.
+
+    >>> in_words("learning_rate"), in_words("env_param.pole_length")
+    ('learning rate', 'pole length')
+    """
+    return (setting.partition(".")[2] or setting).replace("_", " ")

@@ -56,6 +56,13 @@ def of_module(name: str) -> Any:
     return getattr(found, attribute)
 
 
+def module_file(name: str) -> str | None:
+    """The file of the module that "module:name" names, if there is one."""
+    module = name.partition(":")[0]
+    spec = importlib.util.find_spec(module) if _exists(module) else None
+    return spec.origin if spec is not None and spec.has_location else None
+
+
 def _is_of(value: Any, module: str) -> bool:
     return getattr(value, "__module__", None) == module
 

@@ -14,7 +14,7 @@ from pgjax.app.analysis import intervals
 from pgjax.app.analysis.learning_curve import GREY, save
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.errors import UsageError, naming
-from pgjax.app.shown_names import in_a_figure
+from pgjax.app.shown_names import in_a_figure, in_words
 
 # Okabe and Ito's palette, without its yellow, which is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -184,7 +184,7 @@ def _settings(axes: Axes, samples: list[Sample]) -> None:
         known = sample.greedy[np.isfinite(sample.greedy)]
         if along in sample.settings and known.size:
             rest = [
-                f"{name.replace('_', ' ')} {value}"
+                f"{in_words(name)} {value}"
                 for name, value in sample.settings.items()
                 if name != along
             ]
@@ -201,7 +201,7 @@ def _settings(axes: Axes, samples: list[Sample]) -> None:
         axes.set_xscale("log")
     axes.set_title(f"{_env(samples)}: IQM over agents, 95% bootstrap band")
     axes.title.set_fontsize(10)
-    axes.set_xlabel(in_a_figure(along.replace("_", " ")))
+    axes.set_xlabel(in_a_figure(in_words(along)))
     axes.set_ylabel("return of the greedy policy after training")
 
 

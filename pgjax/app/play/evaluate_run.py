@@ -27,11 +27,12 @@ from pgjax.app.runs.results import (
 from pgjax.app.runs.summary import spread
 from pgjax.app.settings.build import Experiment, build
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.env_params import is_param
 from pgjax.app.settings.grid import Agents, Group, label
 from pgjax.app.settings.limits import check_episodes
 from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.ranges import check_int
-from pgjax.app.shown_names import one_line
+from pgjax.app.shown_names import in_words, one_line
 
 _EPISODES = "take fewer --episodes".format  # what to do where memory runs out
 
@@ -57,6 +58,8 @@ def load(run: pathlib.Path) -> list[Trained]:
             f"{run} is a sweep of a version before 0.2.0, which alone can read its "
             "parameters; `pgjax compare` and `pgjax report` take it"
         )
+    if told := run_record.code_changed(record.content):
+        Reporter().warn(f"{run}: {told}")
     with misfit_told(run / CONFIG):
         groups = record.request.groups
         experiments = [build(group.config) for group in groups]
@@ -97,6 +100,8 @@ def choose(
       UsageError: if there is no such agent, or there are several.
     """
     labels = list(groups[0].agents.labels)
+    own = {name.partition(".")[2]: name for name in labels if is_param(name)}
+    where = {own.get(name, name): value for name, value in where.items()}
     if unknown := where.keys() - set(labels):
         known = f"its grid has {', '.join(labels)}" if labels else "it has no grid"
         raise UsageError(f"--where {min(unknown)}: {known}")
@@ -132,7 +137,15 @@ def choose(
             f"such as --where {values}"
         )
     group, i = found[seeds.index(seed)]
-    return group, seed, jax.tree.map(lambda x: x[i], group.params)
+    params = jax.tree.map(lambda x: x[i], group.params)
+    return _in_own_world(group, i), seed, params
+
+
+def _in_own_world(group: Trained, i: int) -> Trained:
+    """The group, whose environment has the parameters of one of its agents."""
+    values = {k: float(x[i]) for k, x in group.agents.values.items() if is_param(k)}
+    pieces = group.experiment.make(values)
+    return group._replace(experiment=group.experiment._replace(**pieces._asdict()))
 
 
 def _values_of(groups: Sequence[Trained], name: str) -> list[str]:
@@ -175,14 +188,13 @@ def evaluate(
         title_justify="left",
     )
     for name in groups[0].agents.labels:
-        table.add_column(name.replace("_", "\n"), no_wrap=True)
+        table.add_column(in_words(name).replace(" ", "\n"), no_wrap=True)
     for column in ("seed", "greedy mean", "std", "min", "sampled mean", "std", "min"):
         table.add_column(column, justify="right")
     with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
         for group in groups:
             greedy, sampled = (
-                play(group.experiment, group.params, episodes, seed, greedy=greedy)
-                for greedy in (True, False)
+                play(group, episodes, seed, greedy=greedy) for greedy in (True, False)
             )
             for i, number in enumerate(group.agents.seeds):
                 settings = [one_line(x[i]) for x in group.agents.labels.values()]
@@ -199,41 +211,39 @@ def returns_in_gymnasium(
 ) -> np.ndarray:
     """Returns of a run's agents in the real Gymnasium, (agents, episodes)."""
     return np.concatenate(
-        [
-            _play_gymnasium(
-                group.experiment, group.params, episodes, seed, greedy=greedy
-            )
-            for group in load(run)
-        ]
+        [_play_gymnasium(group, episodes, seed, greedy=greedy) for group in load(run)]
     )
 
 
 def _play_gymnax(
-    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+    group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     @jax.jit
     @jax.vmap
-    def play(params: Any) -> Any:
+    def play(params: Any, values: Any) -> Any:
+        env, _, algorithm = group.experiment.make(values)
         key = jax.random.fold_in(jax.random.key(seed), int(greedy))
         returns, _ = pg.evaluate(
             key,
-            experiment.env,
-            experiment.algorithm.policy,
+            env,
+            algorithm.policy,
             params,
             num_episodes=episodes,
             greedy=greedy,
         )
         return returns
 
-    return np.asarray(play(params))
+    worlds = {k: x for k, x in group.agents.values.items() if is_param(k)}
+    worlds = {k: np.asarray(x, np.float32) for k, x in worlds.items()}
+    return np.asarray(play(group.params, worlds))
 
 
 def _play_gymnasium(
-    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+    group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     from pgjax.app.play import gymnasium_envs
 
-    env, algorithm = experiment.env, experiment.algorithm
+    (env, _, algorithm, _), params = group.experiment, group.params
     num_agents = len(jax.tree.leaves(params)[0])
     act = gymnasium_envs.make_actor(env, algorithm.policy, greedy=greedy)
     return np.stack(

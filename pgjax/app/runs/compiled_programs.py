@@ -183,15 +183,17 @@ def _functions(
     config: Config, experiment: Experiment, axis_name: AxisName
 ) -> tuple[Callable, Callable, Callable]:
     """What one agent does: its start, a chunk of updates, and its evaluation."""
-    env, rollout, algorithm, make_algorithm = experiment
-    num_updates = None if rollout.complete_episodes else config.num_updates
+    make = experiment.make
+    complete = experiment.rollout.complete_episodes
+    num_updates = None if complete else config.num_updates
 
     def init(seed: Any, values: Any, axis_name: AxisName = None) -> Any:
-        algorithm, key = make_algorithm(values), jax.random.key(seed)
+        _, rollout, algorithm = make(values)
+        key = jax.random.key(seed)
         return pg.init_train_state(key, rollout, algorithm, axis_name=axis_name)
 
     def chunk(state: Any, values: Any) -> tuple[Any, Any]:
-        algorithm = make_algorithm(values)
+        _, rollout, algorithm = make(values)
 
         def step(state: Any, _: None) -> tuple[Any, Any]:
             going = ~_stops(config, state, num_updates)
@@ -203,11 +205,13 @@ def _functions(
             metrics |= {"going": going, "diverged": wrong}
             return _where(going, new_state, state), metrics
 
-        complete = rollout.complete_episodes
         length = config.chunk_length(complete_episodes=complete)
         return jax.lax.scan(step, state, length=length)
 
-    def evaluate(state: tuple, seed: Any, params: Any) -> tuple[tuple, Any]:
+    def evaluate(
+        state: tuple, seed: Any, values: Any, params: Any
+    ) -> tuple[tuple, Any]:
+        env, _, algorithm = make(values)
         # Apart from every key that training has used.
         key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 

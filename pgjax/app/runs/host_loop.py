@@ -242,7 +242,7 @@ def evaluate_agents(
     params = jax.tree.map(
         lambda x: hosts.place(x, programs.by_agent), slots.fill(params)
     )
-    arguments = everyone, (), programs.inputs[0], params
+    arguments = everyone, (), *programs.inputs, params
     if hosts.several():
         returns = slots.real(programs.evaluate(*arguments)[1])
     else:  # in a thread, so that signals are heard while it is compiled and run

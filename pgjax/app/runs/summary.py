@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from pgjax.app.play.list_environments import TWINS
 from pgjax.app.runs.progress import count, seconds
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.env_params import NAME, params_apart, params_of
 from pgjax.app.settings.grid import Agents
-from pgjax.app.shown_names import as_argument, one_line
+from pgjax.app.shown_names import as_argument, in_words, one_line
 
 
 def agent_rows(
@@ -59,7 +61,7 @@ def print_points(
     title = f"{config.algorithm}: {agents} agents, {each} of each"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in names:
-        table.add_column(name.replace("_", "\n"), no_wrap=True)
+        table.add_column(in_words(name).replace(" ", "\n"), no_wrap=True)
     for column in ("greedy return\nIQM [95%]", "sampled return\nIQM [95%]"):
         table.add_column(column, justify="right", no_wrap=True)
     level = config.solved_return
@@ -113,9 +115,12 @@ def _number(x: float) -> float | None:
     return None if np.isnan(x) else round(float(x), 3)
 
 
-def title_of(config: Config) -> str:
-    """What is trained on what, in a line."""
-    options = ", ".join(f"{k}={v}" for k, v in config.env_options.items())
+def title_of(config: Config, grid: Collection[str] = ()) -> str:
+    """What is trained on what, in a line; without what the grid has values of."""
+    params = params_apart({NAME: config.env_param})
+    own = params_of({name: x for name, x in params.items() if name not in grid})
+    given = config.env_arg | own
+    options = ", ".join(f"{k}={v}" for k, v in given.items())
     env = f"{config.env} ({options})" if options else config.env
     preset = "" if config.preset == config.env else f" ({config.preset})"
     return one_line(f"{config.algorithm}{preset} on {env}")

@@ -37,6 +37,7 @@ class Option(NamedTuple):
 # What other libraries call a setting.
 _MEANT = {
     "lr": "learning_rate",
+    "env_options": "env_arg",
     "total_timesteps": "steps",
     "timesteps": "steps",
     "num_seeds": "seeds",
@@ -130,6 +131,7 @@ def _option(hint: Any, default: Any) -> Option | None:
         hint = typing.get_args(hint)[0] if many else hint
     if typing.get_origin(hint) is typing.Literal:
         return Option(str, default, "", typing.get_args(hint), optional, several)
+    hint = dict if typing.get_origin(hint) is dict else hint
     if hint in (bool, int, float, str, dict):
         return Option(hint, default, "", (), optional, several, many)
     return None
