@@ -36,7 +36,8 @@ LAYERS = (
     {"distributions", "returns", "losses", "baselines", "_internal.blocks"},
     {"_internal.contract", "algorithms.minibatches"},
     {"envs.draws", "envs.gymnax_params", "envs.named", "envs.remake", "envs.trial"},
-    {"envs.check", "envs.gymnax_envs", "envs.wrappers"},
+    {"envs.gymnax_envs", "envs.probes", "envs.speed", "envs.wrappers"},
+    {"envs.check"},
     {"envs.make"},
     {"envs.randomize"},
     {

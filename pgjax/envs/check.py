@@ -7,18 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pgjax._internal import contract
 from pgjax._internal.checks import as_count, check_is
 from pgjax._internal.user_parts import named
 from pgjax.envs.draws import trace
-from pgjax.envs.trial import HORIZON, Trial, play, random_actions
-from pgjax.types import Array, Box, Discrete, Env, Key
+from pgjax.envs.probes import of_resets, of_steps
+from pgjax.envs.trial import of_trial, play
+from pgjax.types import Array, Discrete, Env, Key
 
 _SIZES = 3, 1, 64  # of batches: whose axis is no other's, without company, and many
-ENOUGH = 1000  # steps, in which an episode of a task usually ends
-_FAR = 1e3  # half-widths beyond a bound
 
 
 def check_env(env: Env, *, num_envs: int = 64, seconds: float = 30.0) -> list[str]:
@@ -52,9 +50,9 @@ def check_env(env: Env, *, num_envs: int = 64, seconds: float = 30.0) -> list[st
     key = jax.random.key(0)
     with jax.numpy_rank_promotion("allow"):  # by what is compared here
         reset = jax.jit(lambda key: env.reset(key, num_envs))
-        found += _reset(env, reset, key, num_envs)
-        found += _one_step(env, reset, key, num_envs)
-        found += _of_trial(env, play(env, key, num_envs, seconds=seconds))
+        found += of_resets(env, reset, key, num_envs)
+        found += of_steps(env, reset, key, num_envs)
+        found += of_trial(env, play(env, key, num_envs, seconds=seconds))
     return found
 
 
@@ -79,12 +77,15 @@ def _mapped(env: Env) -> Iterator[str]:
     """Seeds train side by side: all is mapped over them."""
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
 
-    def run(key: Key) -> Any:
+    shape, dtype = _shape(env, 3)
+    actions = jax.ShapeDtypeStruct((2, *shape), dtype)
+
+    def run(key: Key, action: Array) -> Any:
         _, state = env.reset(key, 3)
-        return env.step(key, state, jnp.zeros(*_shape(env, 3)))
+        return env.step(key, state, action)
 
     try:
-        jax.eval_shape(jax.vmap(run), keys)
+        jax.eval_shape(jax.vmap(run), keys, actions)
     except Exception as error:  # anything that a user's code raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         yield (
@@ -129,177 +130,6 @@ def _draws(env: Env) -> Iterator[str]:
         if why:
             told[f"env.step draws random numbers from {why}"] = None
     yield from told
-
-
-def _reset(env: Env, reset: Any, key: Key, num_envs: int) -> Iterator[str]:
-    traced_again = jax.jit(lambda key: env.reset(key, num_envs))
-    if not _equal(reset(key), traced_again(key)):
-        yield (
-            "env.reset gives something else for the same key when it is traced again: "
-            "NumPy's or Python's random numbers are drawn once for a whole program; "
-            "draw with jax.random, from the key"
-        )
-        return
-    starts = [reset(key) for key in jax.random.split(key, 8)]
-    if shared := _shared(starts):
-        yield (
-            f"env.reset draws one {shared} for all environments: one key is used for "
-            "all; split it, jax.random.split(key, num_envs), or draw arrays of "
-            "num_envs numbers"
-        )
-
-
-def _one_step(env: Env, reset: Any, key: Key, num_envs: int) -> Iterator[str]:
-    keys = jax.random.split(key, 8)
-    step = jax.jit(env.step)
-    _, state = reset(keys[0])
-    actions = [random_actions(env.action_space, k, num_envs) for k in keys[1:3]]
-    after = step(keys[3], state, actions[0])
-    if not _equal(
-        after, jax.jit(lambda *given: env.step(*given))(keys[3], state, actions[0])
-    ):
-        yield (
-            "env.step gives something else for the same key, state and action when it "
-            "is traced again; draw with jax.random, from the key"
-        )
-        return
-    # The last half of the environments does something else, and is somewhere else.
-    half = jnp.arange(num_envs) >= num_envs // 2
-    others = jax.tree.map(lambda x: jnp.where(_mask(half, x), x[::-1], x), state)
-    mixed = jnp.where(_mask(half, actions[0]), actions[1], actions[0])
-    changed = step(keys[3], others, mixed)
-    size = num_envs // 2
-    if not _equal(*(jax.tree.map(lambda x: x[:size], x) for x in (after, changed))):
-        yield (
-            "environments influence each other: what one does changes what env.step "
-            "returns for others; let each depend on its own state and action only"
-        )
-    # All in one state, with one action.
-    one = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), (state, actions[0]))
-    outcomes = [step(key, *one) for key in keys]
-    if shared := _shared(outcomes):
-        yield (
-            f"env.step draws one {shared} for all environments: one key is used for "
-            "all; split it, jax.random.split(key, len(action)), or draw arrays of "
-            "len(action) numbers"
-        )
-    if isinstance(env.action_space, Box):
-        yield from _outside(env, keys[3], state, num_envs)
-
-
-def _outside(env: Env, key: Key, state: Any, num_envs: int) -> Iterator[str]:
-    """Actions beyond the bounds, which a Gaussian policy samples."""
-    space: Any = env.action_space
-    shape = (num_envs, *space.shape)
-    low, high = (
-        np.broadcast_to(np.asarray(x), space.shape) for x in (space.low, space.high)
-    )
-    bounded = np.maximum(np.abs(low), np.abs(high)) < 1e30
-    if not bounded.all():
-        return
-    width = np.maximum(high - low, 1.0)
-    signs = np.where(np.arange(num_envs) % 2, 1.0, -1.0)
-    signs = signs.reshape(-1, *(1,) * len(space.shape))
-    far = jnp.asarray(
-        np.where(signs > 0, high, low) + signs * _FAR * width, jnp.float32
-    )
-    step = jax.jit(env.step)
-    beyond = step(key, state, far.reshape(shape))
-    within = step(key, state, jnp.clip(far, low, high).astype(jnp.float32))
-    if not _equal(beyond, within, tolerance=1e-4):
-        yield (
-            "an action outside env.action_space gives something else than the nearest "
-            "one inside, and policies sample such; begin env.step with "
-            "action = jnp.clip(action, low, high)"
-        )
-
-
-def _of_trial(env: Env, trial: Trial) -> Iterator[str]:
-    space, steps = env.observation_space, int(trial.time)
-    for what, fine in (
-        ("an observation that is not finite", trial.obs_finite),
-        ("a reward that is not finite", trial.reward_finite),
-        ("a state with NaN in it", trial.state_is_number),
-    ):
-        if not fine:
-            yield (
-                f"env.step returned {what} within {steps} steps of random actions; "
-                "bound what it computes, or end the episode before"
-            )
-    if trial.obs_finite:
-        yield from _out_of_space(space, np.asarray(trial.lowest), trial.highest)
-    (going, ended), (num_going, num_ended) = trial.like_start, trial.steps
-    if ended == num_ended >= 8 and num_going >= 8 and going < num_going / 2:
-        yield (
-            "where an episode ends, env.step returns what a reset does: it resets by "
-            "itself; return what the action led to, and leave resets to the rollout"
-        )
-    lengths = np.asarray(trial.length)[np.asarray(trial.truncated & ~trial.terminated)]
-    late = lengths[lengths > env.max_steps]
-    if len(late) and (late == late[0]).all() and (lengths >= late[0]).all():
-        yield (
-            f"its own time limit, {late[0]} steps, is beyond env.max_steps, "
-            f"{env.max_steps}, where rollouts cut it; make both the same number"
-        )
-    if bool(trial.alive.all()) and env.max_steps > HORIZON and steps >= ENOUGH:
-        yield (
-            f"no episode ended in {steps:,} steps, and env.max_steps, "
-            f"{env.max_steps:,}, is far: complete episodes and evaluations go on until "
-            "then; give it a max_steps that means something"
-        )
-
-
-def _out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]:
-    if isinstance(space, Discrete):
-        low, high = np.zeros(()), np.asarray(space.n - 1)
-    else:
-        low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))
-    highest = np.asarray(highest)
-    slack = 1e-5 * np.maximum(1.0, np.maximum(np.abs(lowest), np.abs(highest)))
-    for what, found, beyond in (
-        ("low", lowest, low - lowest - slack),
-        ("high", highest, highest - high - slack),
-    ):
-        if (beyond > 0).any():
-            at = np.unravel_index(np.argmax(beyond), beyond.shape)
-            bound = (low if what == "low" else high)[at]
-            where = f" at {list(map(int, at))}" if at else ""
-            yield (
-                f"an observation of {found[at]:g}{where} is outside "
-                f"env.observation_space, whose {what} is {bound:g} there; give it the "
-                "bounds that observations have, or -np.inf and np.inf"
-            )
-
-
-def _equal(one: Any, other: Any, *, tolerance: float = 1e-6) -> bool:
-    """Whether two results are the same, but for rounding; NaN equals itself."""
-
-    def same(x: Any, y: Any) -> bool:
-        if jax.dtypes.issubdtype(jnp.asarray(x).dtype, jax.dtypes.prng_key):
-            x, y = jax.random.key_data(x), jax.random.key_data(y)
-        return np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-    return all(jax.tree.leaves(jax.tree.map(same, one, other)))
-
-
-def _shared(results: list[Any]) -> str | None:
-    """What is the same in all environments, and another for another key, if anything.
-
-    Args:
-      results: for some keys, of what else is the same in all environments.
-    """
-    names = "obs", "state", "reward", "terminated", "truncated"
-    for i, part in enumerate(results[0]):
-        for j, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(part)):
-            leaves = [jax.tree.leaves(result[i])[j] for result in results]
-            differ = any(not _equal(leaves[0], x) for x in leaves[1:])
-            if differ and all(_equal(x, jnp.roll(x, 1, axis=0)) for x in leaves):
-                return named(names[i], path)
-    return None
-
-
-def _mask(mask: Array, x: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (jnp.ndim(x) - 1))
 
 
 def _key() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from pgjax.types import Array, Discrete, Env, Key, Space
 
 CHUNK = 50  # steps between two looks at the clock
 HORIZON = 10_000  # steps, at most
+ENOUGH = 1000  # steps, in which an episode of a task usually ends
 STARTS = 512  # whose range says what a start looks like
 
 
@@ -159,24 +161,59 @@ def _numbers(tree: Any) -> list[Array]:
     ]
 
 
-def steps_per_second(env: Env, num_envs: int, *, num_steps: int = 200) -> float:
-    """How many steps a second it takes with random actions, compiled, here and now."""
+def of_trial(env: Env, trial: Trial) -> Iterator[str]:
+    """What is wrong with what was seen."""
+    space, steps = env.observation_space, int(trial.time)
+    for what, fine in (
+        ("an observation that is not finite", trial.obs_finite),
+        ("a reward that is not finite", trial.reward_finite),
+        ("a state with NaN in it", trial.state_is_number),
+    ):
+        if not fine:
+            yield (
+                f"env.step returned {what} within {steps} steps of random actions; "
+                "bound what it computes, or end the episode before"
+            )
+    if trial.obs_finite:
+        yield from _out_of_space(space, np.asarray(trial.lowest), trial.highest)
+    (going, ended), (num_going, num_ended) = trial.like_start, trial.steps
+    if ended == num_ended >= 8 and num_going >= 8 and going < num_going / 2:
+        yield (
+            "where an episode ends, env.step returns what a reset does: it resets by "
+            "itself; return what the action led to, and leave resets to the rollout"
+        )
+    lengths = np.asarray(trial.length)[np.asarray(trial.truncated & ~trial.terminated)]
+    late = lengths[lengths > env.max_steps]
+    if len(late) and (late == late[0]).all() and (lengths >= late[0]).all():
+        yield (
+            f"its own time limit, {late[0]} steps, is beyond env.max_steps, "
+            f"{env.max_steps}, where rollouts cut it; make both the same number"
+        )
+    if bool(trial.alive.all()) and env.max_steps > HORIZON and steps >= ENOUGH:
+        yield (
+            f"no episode ended in {steps:,} steps, and env.max_steps, "
+            f"{env.max_steps:,}, is far: complete episodes and evaluations go on until "
+            "then; give it a max_steps that means something"
+        )
 
-    @jax.jit
-    def run(key: Key, state: Any) -> Any:
-        def step(state: Any, key: Key) -> tuple[Any, Array]:
-            action = random_actions(env.action_space, key, num_envs)
-            _, state, reward, *_ = env.step(key, state, action)
-            return state, reward.sum()
 
-        return jax.lax.scan(step, state, jax.random.split(key, num_steps))
-
-    key = jax.random.key(0)
-    _, state = jax.jit(lambda key: env.reset(key, num_envs))(key)
-    jax.block_until_ready(run(key, state))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        jax.block_until_ready(run(key, state))
-        times.append(time.perf_counter() - start)
-    return num_envs * num_steps / float(np.median(times))
+def _out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]:
+    if isinstance(space, Discrete):
+        low, high = np.zeros(()), np.asarray(space.n - 1)
+    else:
+        low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))
+    highest = np.asarray(highest)
+    slack = 1e-5 * np.maximum(1.0, np.maximum(np.abs(lowest), np.abs(highest)))
+    for what, found, beyond in (
+        ("low", lowest, low - lowest - slack),
+        ("high", highest, highest - high - slack),
+    ):
+        if (beyond > 0).any():
+            at = np.unravel_index(np.argmax(beyond), beyond.shape)
+            bound = (low if what == "low" else high)[at]
+            where = f" at {list(map(int, at))}" if at else ""
+            yield (
+                f"an observation of {found[at]:g}{where} is outside "
+                f"env.observation_space, whose {what} is {bound:g} there; give it the "
+                "bounds that observations have, or -np.inf and np.inf"
+            )

@@ -14,7 +14,7 @@ from pgjax.app.settings.ranges import (
     check_int,
 )
 from pgjax.app.shown_names import one_line
-from pgjax.envs.trial import steps_per_second
+from pgjax.envs.speed import steps_per_second
 
 
 def check_env(
