@@ -31,6 +31,7 @@ OTHERS = {
     "n_step": 2,
     "num_minibatches": 2,
     "log_std": -1.0,
+    "env_param": {"gravity": 5.0},
 }
 
 
