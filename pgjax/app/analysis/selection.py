@@ -9,8 +9,9 @@ from typing import Any
 
 from pgjax.app.analysis.samples import Sample, load_samples
 from pgjax.app.errors import UsageError
+from pgjax.app.settings.env_params import full_names
 from pgjax.app.settings.grid import is_value, label
-from pgjax.app.shown_names import one_line
+from pgjax.app.shown_names import in_words, one_line
 
 
 def load_all(
@@ -43,6 +44,7 @@ def chosen(samples: Sequence[Sample], where: Mapping[str, Any]) -> list[Sample]:
     Raises:
       UsageError: if there are none, naming the values that there are.
     """
+    where = full_names(where, _known(samples))
     for name in where:
         values = [s.config[name] for s in samples if name in s.config]
         if not values:
@@ -85,11 +87,11 @@ def baseline(samples: Sequence[Sample], against: Sequence[str], best: Sample) ->
         return samples[0]
     if list(against) == ["best"]:
         return best
-    left = list(samples)
+    left, known = list(samples), _known(samples)
     for word in against:
         name, equals, value = word.partition("=")
-        if equals and any(name in s.config for s in samples):
-            left = [s for s in left if has(s, {name: value})]
+        if equals and full_names({name: value}, known).keys() <= known:
+            left = [s for s in left if has(s, full_names({name: value}, known))]
         else:
             left = [s for s in left if word in _names_of(s)]
     if len(left) != 1:
@@ -100,6 +102,11 @@ def baseline(samples: Sequence[Sample], against: Sequence[str], best: Sample) ->
             f"--against {told} is {found}: name a run, settings as NAME=VALUE, or best"
         )
     return left[0]
+
+
+def _known(samples: Sequence[Sample]) -> set[str]:
+    """The settings that any of the samples has."""
+    return {name for sample in samples for name in sample.config}
 
 
 def _names_of(sample: Sample) -> set[str]:
@@ -127,7 +134,7 @@ def _names(samples: Sequence[Sample]) -> list[str]:
         settings = {name: s.settings[name] for name in varied(own)}
         if not settings and not several and s.settings:
             settings = s.settings
-        rest = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())
+        rest = ", ".join(f"{in_words(k)} {v}" for k, v in settings.items())
         names.append(
             rest if rest and not several else f"{run}: {rest}" if rest else run
         )
