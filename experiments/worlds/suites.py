@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Own(NamedTuple):
@@ -61,14 +62,12 @@ def _jumanji(name: str, limit: int | None) -> Own:
     if limit and "time_limit" in inspect.signature(type(env).__init__).parameters:
         env = jumanji.make(name, time_limit=limit)
     spec = env.action_spec
+    sizes = np.broadcast_to(np.asarray(spec.maximum) + 1, spec.shape).ravel()
 
     def as_action(action: Any) -> Any:
         if not jnp.issubdtype(spec.dtype, jnp.integer) or spec.shape == ():
             return action
-        sizes = getattr(spec, "num_values", None)
-        if sizes is None:
-            sizes = jnp.full(spec.shape, spec.maximum + 1)
-        parts = jnp.stack(jnp.unravel_index(action, tuple(map(int, sizes.ravel()))))
+        parts = jnp.stack(jnp.unravel_index(action, tuple(map(int, sizes))))
         return parts.reshape(spec.shape).astype(spec.dtype)
 
     def reset(key: Any) -> tuple:

@@ -57,7 +57,8 @@ def batched(
 
     def act(key: Key, state: Any, action: Array) -> tuple:
         count, inner = state
-        obs, after, reward, terminated, truncated = step(key, inner, action)
+        given = jax.tree.map(lambda x: x, inner)  # some suites change dicts in place
+        obs, after, reward, terminated, truncated = step(key, given, action)
         after = jax.tree.map(lambda x, old: _like(old, x), after, inner)
         count, terminated = count + 1, jnp.asarray(terminated, bool)
         truncated = jnp.asarray(truncated, bool) | ((count >= max_steps) & ~terminated)

@@ -112,6 +112,19 @@ def test_code_of_others_may_broadcast_and_promote():
         env.step(jax.random.key(0), state, jnp.zeros(2, jnp.int32))
 
 
+def test_a_suite_may_change_its_state_in_place():
+    def reset(key):
+        del key
+        return jnp.zeros(1), {"metrics": jnp.float32(0.0)}
+
+    def step(key, state, action):
+        state["metrics"] = 1
+        return jnp.zeros(1), state, 0.0, False, False
+
+    env = batched("suite:careless", reset, step, pg.Discrete(2), 9)
+    check_env(env, 2)
+
+
 def test_unknown_names_are_told_with_the_nearest():
     with pytest.raises(ValueError, match="brax:halfchetah; did you mean brax:halfch"):
         check_name("brax", "halfchetah", ["ant", "halfcheetah"])
