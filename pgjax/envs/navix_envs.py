@@ -61,7 +61,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
 
 
 def _draws(env: Any) -> bool:
-    """Whether observations are made of pictures, which take 100 kB in each state."""
+    """Whether observations are made of pictures, of which each state then has all."""
 
     def look(key: Key) -> Any:
         state = env.reset(key).state
