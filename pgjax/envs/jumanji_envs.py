@@ -110,7 +110,7 @@ def _actions(name: str, spec: Any) -> tuple[Space, Callable[[Array], Array]]:
     sizes = tuple(int(size) for size in high.ravel() - lowest + 1)
     if math.prod(sizes) > MOST_ACTIONS:
         raise ValueError(
-            f"jumanji:{name} has {math.prod(sizes):.0e} combinations of actions of "
+            f"jumanji:{name} has {math.prod(sizes):,} combinations of actions of "
             f"several parts, and one choice among all serves up to {MOST_ACTIONS:,}"
         )
 
