@@ -69,9 +69,14 @@ def _row(name: str, row: dict[str, Any]) -> str:
         _speed(row.get("adapter_steps_per_s")),
         _percent(row.get("overhead")),
         _speed(row.get("ppo_steps_per_s")),
-        verdict(row).replace("|", "\\|"),
+        verdict(row).replace("|", "\\|") + _alone(row),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _alone(row: dict[str, Any]) -> str:
+    """Said where there is no loop of the suite's own to be compared with."""
+    return " (by itself: it has an opponent)" if row.get("beside") == "" else ""
 
 
 def _speed(steps: float | None) -> str:

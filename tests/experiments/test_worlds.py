@@ -85,15 +85,15 @@ def test_the_table_says_what_passes_and_what_does_not(tmp_path):
             "own_steps_per_s": 1234,
         },
         "c": {"error": "ValueError: too many"},
-        "d": {},
+        "d": {"findings": [], "beside": ""},
     }
     machine = {"cpu": "a CPU", "python": "3.11", "suite": "suite 1.0"}
     record = machine | {"environments": rows}
     (tmp_path / "suite.json").write_text(report.json.dumps(record))
     report.write(tmp_path)
     text = (tmp_path / "README.md").read_text()
-    assert "1 of 4 environments pass." in text
+    assert "2 of 4 environments pass." in text
     assert "| a | 2 | 3 | 1,000 | - | - | - | - | passes |" in text
     assert "| b | - | - | - | 1,230 | - | +3.4% | - | other rewards |" in text
     assert "ValueError: too many" in text
-    assert "not checked" in text
+    assert "passes (by itself: it has an opponent)" in text
