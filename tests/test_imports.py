@@ -8,6 +8,16 @@ import pytest
 import pgjax as pg
 
 ROOT = Path(pg.__file__).parent
+# Other suites of environments, and the library that the file of each may import.
+SUITES = {
+    "brax": "brax",
+    "craftax": "craftax",
+    "jumanji": "jumanji",
+    "navix": "navix",
+    "pgx": "pgx",
+    "playground": "mujoco_playground",
+    "xminigrid": "xminigrid",
+}
 # Each module may import from the layers above its own; the application and the
 # benchmark from themselves, too.
 LAYERS = (
@@ -41,7 +51,8 @@ LAYERS = (
         "networks.products",
     },
     {"envs.draws", "envs.gymnax_params", "envs.named", "envs.remake", "envs.trial"},
-    {"envs.gymnax_envs", "envs.probes", "envs.speed", "envs.wrappers"},
+    {"envs.adapting", "envs.probes", "envs.speed", "envs.wrappers"},
+    {"envs.gymnax_envs", *(f"envs.{suite}_envs" for suite in SUITES)},
     {"envs.check"},
     {"envs.make"},
     {"envs.randomize"},
@@ -144,7 +155,7 @@ def test_algorithms_know_neither_rollout_nor_train():
 
 @pytest.mark.parametrize("path", of(*LAYER.keys() - HOST, "__init__"), ids=str)
 def test_the_core_depends_on_little(path):
-    known = CORE_DEPENDENCIES
+    known = CORE_DEPENDENCIES | {SUITES.get(path.stem.removesuffix("_envs"), "jax")}
     known |= {"orbax", "tensorstore"} if path.name == ORBAX else set()
     assert others(path) <= known | set(sys.stdlib_module_names)
     assert not own(path) & HOST
@@ -152,7 +163,11 @@ def test_the_core_depends_on_little(path):
 
 @pytest.mark.parametrize(
     ("library", "file"),
-    [("flax", "networks/mlp.py"), ("gymnax", "envs/gymnax_envs.py")],
+    [
+        ("flax", "networks/mlp.py"),
+        ("gymnax", "envs/gymnax_envs.py"),
+        *((library, f"envs/{suite}_envs.py") for suite, library in SUITES.items()),
+    ],
 )
 def test_one_file_knows_the_library(library, file):
     # The benchmark's plain twin is a foreigner by intention.

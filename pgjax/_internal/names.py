@@ -6,17 +6,24 @@ import difflib
 from collections.abc import Iterable
 
 
-def unknown_name(told: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(
+    told: str, name: str, known: Iterable[str], *, prefix: str = ""
+) -> str:
     """A sentence with the nearest names, or all, where none is near.
 
     Args:
       told: its beginning, such as "unknown environment".
       name: what was given.
       known: what there is.
+      prefix: that all of these have, such as "brax:".
+
+    >>> print(unknown_name("unknown environment", "aunt", ["ant"], prefix="brax:"))
+    unknown environment 'brax:aunt'; did you mean brax:ant?
     """
     folded = {x.lower(): x for x in known}
     if not folded:
-        return f"{told} {name!r}: there are none"
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.4)
-    nearest = ", ".join(folded[match] for match in near) or ", ".join(folded.values())
-    return f"{told} {name!r}; did you mean {nearest}?"
+        return f"{told} {prefix + str(name)!r}: there are none"
+    near = difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.4)
+    names = ", ".join(prefix + folded[match] for match in near or folded)
+    meant = f"did you mean {names}?" if near else f"there are {names}"
+    return f"{told} {prefix + str(name)!r}; {meant}"

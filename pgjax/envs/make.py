@@ -81,18 +81,16 @@ def make_env(
     check_is(Mapping, '{"gravity": 5.0}', params=params)
     if time_limit is not None:
         time_limit = as_count("time_limit", time_limit)
-    found = _found(env, options, params)
+    found = _found(env, options, params, time_limit=time_limit)
     if isinstance(found.env, Env):
         if found.params:
             raise ValueError(
                 f"{found.name} is made already, and cannot be given params "
                 f"{', '.join(found.params)}: give them to the function that makes it"
             )
-        made = found.env
-        if time_limit is not None or time_limit_terminates:
-            made = limited(
-                made, time_limit or made.max_steps, terminates=time_limit_terminates
-            )
+        made, steps = found.env, time_limit or found.env.max_steps
+        if steps != made.max_steps or time_limit_terminates:
+            made = limited(made, steps, terminates=time_limit_terminates)
         if env is found.env:
             return made
     else:
@@ -127,11 +125,19 @@ class _Found(NamedTuple):
 
 
 def _found(
-    env: Any, options: Mapping[str, Any], params: Mapping[str, Any], name: str = ""
+    env: Any,
+    options: Mapping[str, Any],
+    params: Mapping[str, Any],
+    name: str = "",
+    *,
+    time_limit: int | None,
 ) -> _Found:
-    """What `make_env` is to make, having called whatever is to be called for it."""
+    """What `make_env` is to make, having called whatever is to be called for it.
+
+    A suite is told the time limit, which may be a part of its environments' rules.
+    """
     if isinstance(env, str):
-        return _of_name(env, options, params)
+        return _of_name(env, options, params, time_limit)
     if isinstance(env, Env):
         _check_no_options(name or env.name, options)
         return _Found(env, name or env.name, params)
@@ -149,21 +155,27 @@ def _found(
         raise TypeError(f"{of} must return {_RIGHT}; it returned {_told(made)}")
     if isinstance(made, Env):
         _check_all_taken(of, env, left)
-    return _found(made, {}, left, name if _is_gymnax(made) else "")
+    name = name if _is_gymnax(made) else ""
+    return _found(made, {}, left, name, time_limit=time_limit)
 
 
 def _of_name(
-    name: str, options: Mapping[str, Any], params: Mapping[str, Any]
+    name: str,
+    options: Mapping[str, Any],
+    params: Mapping[str, Any],
+    time_limit: int | None,
 ) -> _Found:
     if named.is_of_suite(name):
         suite, _, of_suite = name.partition(":")
         make = suites.adapter(suite).make
         own, left = _taken(make, params)
         _check_all_taken(suite, make, left)
-        return _Found(make(of_suite, **options, **own), name, {})
+        made = make(of_suite, time_limit=time_limit, **options, **own)
+        return _Found(made, name, {})
     prefix, colon, of_gymnax = name.partition(":")
     if colon and prefix != "gymnax":
-        return _found(named.of_module(name), options, params, name)
+        of = named.of_module(name)
+        return _found(of, options, params, name, time_limit=time_limit)
     from pgjax.envs import gymnax_envs
 
     plain = of_gymnax if colon else name

@@ -1,7 +1,7 @@
-"""Other suites' environments: each file here that is named after one serves it.
+"""Other suites' environments: each is served by a file here, SUITE_envs.py.
 
 Such a file imports its suite, when an environment of it is asked for, and has a
-function `make(name, **options)` that returns a `pg.Env`.
+function `make(name, *, time_limit=None, **options)` that returns a `pg.Env`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,13 @@ from types import ModuleType
 
 # What pip knows this project by; another project has the name pgjax there.
 DISTRIBUTION = "pgjax-rl"
-# Files of this folder that serve no suite.
-_OWN = {
-    "__init__",
-    "check",
-    "draws",
-    "gymnax_envs",
-    "gymnax_params",
-    "make",
-    "named",
-    "probes",
-    "randomize",
-    "remake",
-    "speed",
-    "suites",
-    "trial",
-    "wrappers",
-}
+_ENDING = "_envs"  # of the names of such files
 
 
 def suite_names() -> list[str]:
     """The suites, beside gymnax, that there are files for, installed or not."""
-    files = (file for folder in _folders() for file in folder.glob("*.py"))
-    return sorted({file.stem for file in files} - _OWN)
+    files = (x for folder in _folders() for x in folder.glob(f"*{_ENDING}.py"))
+    return sorted({x.stem.removesuffix(_ENDING) for x in files} - {"gymnax"})
 
 
 def _folders() -> list[pathlib.Path]:
@@ -53,7 +37,7 @@ def adapter(suite: str) -> ModuleType:
       ImportError: in a line, with what would install it, where it cannot be imported.
     """
     try:
-        return importlib.import_module(f"pgjax.envs.{suite}")
+        return importlib.import_module(f"pgjax.envs.{suite}{_ENDING}")
     except Exception as error:  # AttributeError as often as ImportError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ImportError(

@@ -7,5 +7,7 @@ def test_the_nearest_are_told_whatever_their_case():
 
 
 def test_all_are_told_where_none_is_near():
-    assert unknown_name("no", "x", ["gravity", "mass"]).endswith("gravity, mass?")
+    assert unknown_name("no", "x", ["gravity", "mass"]).endswith(
+        "there are gravity, mass"
+    )
     assert unknown_name("no", "x", []) == "no 'x': there are none"

@@ -1,6 +1,5 @@
 """Whatever `make_env` takes, and what it says of all else."""
 
-import subprocess
 import sys
 
 import gymnax
@@ -177,21 +176,23 @@ def suite(tmp_path, monkeypatch):
     """A suite whose file is there; its package is not."""
     import pgjax.envs
 
-    (tmp_path / "atoms.py").write_text(
+    (tmp_path / "atoms_envs.py").write_text(
         "import pgjax as pg\n"
-        "def make(name, *, charge=1.0):\n"
-        "    return pg.make_env('CartPole-v1', params={'gravity': charge})\n"
+        "def make(name, *, time_limit=None, charge=1.0):\n"
+        "    half = time_limit and time_limit / 2\n"
+        "    params = {'gravity': charge, 'length': half or 1.0}\n"
+        "    return pg.make_env('CartPole-v1', params=params, time_limit=time_limit)\n"
     )
-    (tmp_path / "molecules.py").write_text("import no_such_package")
+    (tmp_path / "molecules_envs.py").write_text("import no_such_package")
     monkeypatch.setattr(pgjax.envs, "__path__", [*pgjax.envs.__path__, str(tmp_path)])
     monkeypatch.setattr(suites, "_folders", lambda: [tmp_path])
     yield
-    sys.modules.pop("pgjax.envs.atoms", None)
+    sys.modules.pop("pgjax.envs.atoms_envs", None)
 
 
 def test_an_environment_of_a_suite(suite):
     env = pg.make_env("atoms:Ion", params={"charge": 2.0}, time_limit=7)
-    assert (env.name, env.max_steps) == ("CartPole-v1(gravity=2)", 7)
+    assert (env.name, env.max_steps) == ("CartPole-v1(gravity=2, length=3.5)", 7)
     with pytest.raises(ValueError, match="gymnax, atoms, molecules"):
         pg.make_env("particles:Ion")
     with pytest.raises(ValueError, match="atoms has no parameter 'spin'; did you"):
@@ -207,13 +208,13 @@ def test_a_suite_that_is_not_installed_says_how_to_install_it(suite):
     )
 
 
-def test_the_own_files_are_no_suites():
-    code = "import pgjax.envs.suites as s; print(s.suite_names())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    for name in eval(done.stdout):
-        assert "def make(" in (suites._folders()[0] / f"{name}.py").read_text(), name
+def test_suites_are_the_files_that_serve_one():
+    names = suites.suite_names()
+    assert "brax" in names
+    assert "gymnax" not in names
+    for name in names:
+        file = suites._folders()[0] / f"{name}_envs.py"
+        assert "def make(" in file.read_text(), name
 
 
 @pytest.mark.parametrize("name", ["Noise-probe", "Countdown-probe"])

@@ -18,7 +18,8 @@ from pgjax.app.settings.unused import check_effects, erased, unused
 # Settings of the loop around an update, or of its evaluation.
 OF_THE_DRIVER = {
     *("seeds", "seed", "steps", "env_devices", "solved_return", "until_solved"),
-    *("log_every", "updates_per_chunk", "eval_episodes", "env", "env_arg"),
+    *("log_every", "updates_per_chunk", "eval_episodes", "eval_every"),
+    *("env", "env_arg"),
 }
 BASE = {"num_envs": 4, "num_steps": 4, "hidden": (3,), "time_limit": 8}
 OTHERS = {
