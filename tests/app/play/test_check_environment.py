@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pandas
 import pytest
 
 from pgjax.app.cli import main
@@ -20,7 +21,7 @@ def make(size=9, slope=1.0):
     def step(key, position, action):
         position = position + 2 * action - 1
         ends = (position == 0) | (position == size - 1)
-        reward = slope * (position == size - 1)
+        reward = slope * (1.0 + (position == size - 1))
         obs = jax.nn.one_hot(position, size)
         return obs, position, reward, ends, ends & False
 
@@ -62,7 +63,7 @@ def test_the_contract_of_a_name(here, capsys):
 def test_a_sweep_over_its_parameters_and_what_follows(here, capsys):
     train = ["sweep", "a2c", "--env", "some_walks:make", "--env-arg", "size=8"]
     train += ["--env-param", "slope", "0.0", "2.0", *SMALL, "--out", "run", "--quiet"]
-    assert main(train) == 0
+    assert main([*train, "--eval-every", "16"]) == 0
     record = json.loads((here / "run/config.json").read_text())
     assert record["grid"] == {"env_param.slope": [0.0, 2.0]}
     assert record["settings"]["env_arg"] == {"size": 8}
@@ -72,11 +73,25 @@ def test_a_sweep_over_its_parameters_and_what_follows(here, capsys):
     # Each is evaluated in its own world.
     paid = {x["env_param.slope"]: x["sampled_return"]["mean"] for x in agents}
     assert paid[0.0] == 0.0 < paid[2.0]
+    rows = pandas.read_csv(here / "run/evaluations.csv")
+    own = rows.groupby("env_param.slope").mean_return
+    assert own.size().tolist() == [2, 2]
+    assert own.max()[0.0] == 0.0 < own.min()[2.0]
     capsys.readouterr()
     assert main(["evaluate", "run", "--episodes", "9"]) == 0
     told = capsys.readouterr().out
     assert "slope" in told
     assert main(["export", "run", "--where", "slope=2.0"]) == 0
+    assert main(["compare", "run", "--where", "slope=2.0"]) == 0
+    assert main(["compare", "run", "--against", "slope=0.0"]) == 0
+    told = capsys.readouterr().out
+    assert "slope" in told
+    assert "config.json --env-param slope 2.0 --seed 1" in told
+    assert "env_param" not in told
+    assert main(["evaluate", "run", "--best-combination", "--format", "csv"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.startswith("env_param.slope,seed")
+    assert row.startswith("2.0,0")
     assert main(["render", "run", "--where", "env_param.slope=2.0"]) == 2
     assert "no twin of some_walks:make" in capsys.readouterr().err
     with open("some_walks.py", "a") as file:
