@@ -26,6 +26,10 @@ from pgjax.baselines import (
 )
 from pgjax.checkpoints import CheckpointError, restore, save
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.envs.check import check_env
+from pgjax.envs.make import env_names, make_env
+from pgjax.envs.randomize import randomize
+from pgjax.envs.wrappers import flatten_observations, frame_stack, time_limit
 from pgjax.evaluate import evaluate
 from pgjax.grpo import grpo_advantages, grpo_loss, rloo_advantages
 from pgjax.losses import (
@@ -67,7 +71,6 @@ from pgjax.types import (
 turn_off_broken_fusions()  # nothing above starts JAX
 
 if TYPE_CHECKING:
-    from pgjax.envs.gymnax_envs import env_names, make_env
     from pgjax.networks.mlp import (
         actor_critic,
         at_precision,
@@ -77,10 +80,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# gymnax and flax take longer to import than all the rest: they wait to be used.
+# flax takes long to import: it waits to be used. (So does gymnax; see `make_env`.)
 _LAZY = {
-    "env_names": "pgjax.envs.gymnax_envs",
-    "make_env": "pgjax.envs.gymnax_envs",
     "actor_critic": "pgjax.networks.mlp",
     "at_precision": "pgjax.networks.mlp",
     "linear_softmax_policy": "pgjax.networks.mlp",
@@ -123,6 +124,7 @@ __all__ = [
     "anneal",
     "at_precision",
     "batch_mean",
+    "check_env",
     "check_replicas",
     "clipped_surrogate_loss",
     "clipped_value_loss",
@@ -136,6 +138,8 @@ __all__ = [
     "estimate_advantages",
     "evaluate",
     "fisher_vector_product",
+    "flatten_observations",
+    "frame_stack",
     "gae",
     "grpo_advantages",
     "grpo_loss",
@@ -153,6 +157,7 @@ __all__ = [
     "normalize_observations",
     "policy_gradient_loss",
     "ppo",
+    "randomize",
     "reinforce",
     "restore",
     "rloo_advantages",
@@ -161,6 +166,7 @@ __all__ = [
     "sum_over_samples",
     "surrogate_loss",
     "sweep",
+    "time_limit",
     "total",
     "train",
     "train_step",

@@ -14,7 +14,12 @@ from jax.sharding import Mesh
 from pgjax._internal.agents import in_batches
 from pgjax._internal.checks import as_count, check_is
 from pgjax._internal.compilation import jit_once
-from pgjax._internal.sweep_axes import axis_of, check_known_values, in_order
+from pgjax._internal.sweep_axes import (
+    axis_of,
+    check_known_values,
+    given_what_it_takes,
+    in_order,
+)
 from pgjax._internal.user_parts import first_difference
 from pgjax.algorithms.gradient_steps import inputs_used
 from pgjax.train import init_train_state, train_steps
@@ -24,7 +29,7 @@ from pgjax.types import Algorithm, AxisName, Metrics, Rollout, TrainState
 def sweep(
     make_algorithm: Callable[..., Algorithm],
     hyperparameters: Mapping[str, Any],
-    rollout: Rollout,
+    rollout: Rollout | Callable[..., Rollout],
     *,
     num_seeds: int,
     num_updates: int,
@@ -47,7 +52,9 @@ def sweep(
         algorithm; floats are float32 tracers, all else is as it was given.
       hyperparameters: names and K_i values each. Numbers with a float among them are
         floats, also [1, 0.5].
-      rollout: as for `train`.
+      rollout: as for `train`; or a function of hyperparameters, likewise, such as
+        parameters of an environment that it makes. Each of both functions is given
+        those that it names.
       num_seeds: agents of each combination, >= 1.
       num_updates: as for `train`.
       seed: the first seed, >= 0; the others follow it, below 2^31.
@@ -61,12 +68,12 @@ def sweep(
       ...), in the order of `hyperparameters`.
 
     Raises:
-      TypeError: for a name that `make_algorithm` does not take.
+      TypeError: for a name that is not taken.
       ValueError: for an empty or nested list of values, or a number below its bound;
         for values whose agents differ in shape, or floats that change nothing.
     """
     check_is(Callable, "a function of hyperparameters", make_algorithm=make_algorithm)
-    check_is(Rollout, "pg.episodes(env, 8)", rollout=rollout)
+    check_is(Rollout | Callable, "pg.episodes(env, 8)", rollout=rollout)
     num_seeds = as_count("num_seeds", num_seeds)
     num_updates = as_count("num_updates", num_updates)
     seed = as_count("seed", seed, least=0)
@@ -74,7 +81,10 @@ def sweep(
     if agents_at_once is not None:
         agents_at_once = as_count("agents_at_once", agents_at_once)
     axes = {name: axis_of(name, values) for name, values in hyperparameters.items()}
-    check_known_values(make_algorithm, axes)
+    makes: list[Callable] = [make_algorithm]
+    if not isinstance(rollout, Rollout):
+        makes.append(rollout)
+    check_known_values(makes, axes)
     floats = {name: x for name, x in axes.items() if isinstance(x, jax.Array)}
     fixed = {name: x for name, x in axes.items() if name not in floats}
 
@@ -82,11 +92,13 @@ def sweep(
         def run(
             seed: Any, values: dict[str, Any], axis_name: AxisName = None
         ) -> tuple[TrainState, Metrics]:
-            algorithm, key = make_algorithm(**values, **choice), jax.random.key(seed)
-            state = init_train_state(key, rollout, algorithm, axis_name=axis_name)
+            key = jax.random.key(seed)
+            algorithm, *of = (given_what_it_takes(x, values | choice) for x in makes)
+            experience: Any = of[0] if of else rollout
+            state = init_train_state(key, experience, algorithm, axis_name=axis_name)
             return train_steps(
                 state,
-                rollout,
+                experience,
                 algorithm,
                 num_updates=num_updates,
                 axis_name=axis_name,

@@ -171,6 +171,8 @@ class Env(NamedTuple):
     observation_space: Space
     action_space: Space
     max_steps: int  # the time limit, in steps
+    # Maps parameters by name to such an environment: set by `pg.make_env`.
+    with_params: Any = None
 
 
 class Rollout(NamedTuple):

@@ -8,17 +8,29 @@ import pytest
 import pgjax as pg
 
 ROOT = Path(pg.__file__).parent
+# Other suites of environments, and the library that the file of each may import.
+SUITES = {
+    "brax": "brax",
+    "craftax": "craftax",
+    "jumanji": "jumanji",
+    "navix": "navix",
+    "pgx": "pgx",
+    "playground": "mujoco_playground",
+    "xminigrid": "xminigrid",
+}
 # Each module may import from the layers above its own; the application and the
 # benchmark from themselves, too.
 LAYERS = (
     {"_internal.streams"},
     {"_internal.starting"},
-    {"types", "_internal.xla"},
+    {"types", "_internal.xla", "envs.suites"},
     {
         "_internal.checks",
         "_internal.collectives",
         "_internal.control_flow",
         "_internal.counters",
+        "_internal.later",
+        "_internal.names",
         "_internal.precision",
         "_internal.replacement",
         "_internal.stepping",
@@ -38,6 +50,12 @@ LAYERS = (
         "algorithms.minibatches",
         "networks.products",
     },
+    {"envs.draws", "envs.gymnax_params", "envs.named", "envs.remake", "envs.trial"},
+    {"envs.adapting", "envs.probes", "envs.speed", "envs.wrappers"},
+    {"envs.gymnax_envs", *(f"envs.{suite}_envs" for suite in SUITES)},
+    {"envs.check"},
+    {"envs.make"},
+    {"envs.randomize"},
     {
         "algorithms.advantages",
         "algorithms.normalization",
@@ -47,7 +65,7 @@ LAYERS = (
         "networks.initialization",
         "trust_region",
     },
-    {"networks.mlp", "envs.gymnax_envs"},
+    {"networks.mlp"},
     {"rollout"},
     {"algorithms.a2c", "algorithms.ppo", "algorithms.reinforce", "algorithms.trpo"},
     {"algorithms"},
@@ -132,12 +150,12 @@ def test_imports_go_one_way(path):
 
 def test_algorithms_know_neither_rollout_nor_train():
     for path in (ROOT / "algorithms").glob("*.py"):
-        assert not own(path) & {"rollout", "train", "evaluate", "envs.gymnax_envs"}
+        assert not own(path) & {"rollout", "train", "evaluate", "envs.make"}
 
 
 @pytest.mark.parametrize("path", of(*LAYER.keys() - HOST, "__init__"), ids=str)
 def test_the_core_depends_on_little(path):
-    known = CORE_DEPENDENCIES
+    known = CORE_DEPENDENCIES | {SUITES.get(path.stem.removesuffix("_envs"), "jax")}
     known |= {"orbax", "tensorstore"} if path.name == ORBAX else set()
     assert others(path) <= known | set(sys.stdlib_module_names)
     assert not own(path) & HOST
@@ -145,7 +163,11 @@ def test_the_core_depends_on_little(path):
 
 @pytest.mark.parametrize(
     ("library", "file"),
-    [("flax", "networks/mlp.py"), ("gymnax", "envs/gymnax_envs.py")],
+    [
+        ("flax", "networks/mlp.py"),
+        ("gymnax", "envs/gymnax_envs.py"),
+        *((library, f"envs/{suite}_envs.py") for suite, library in SUITES.items()),
+    ],
 )
 def test_one_file_knows_the_library(library, file):
     # The benchmark's plain twin is a foreigner by intention.
@@ -160,7 +182,7 @@ def test_import_takes_in_no_heavy_library():
 import sys, pgjax
 heavy = "gymnax flax matplotlib matplotlib.pyplot rich gymnasium seaborn pandas".split()
 print([name for name in heavy if name in sys.modules])
-pgjax.make_env
+pgjax.make_env("CartPole-v1")
 plots = ("matplotlib.pyplot", "seaborn", "pandas")
 print([name for name in plots if name in sys.modules])
 import matplotlib.pyplot as plt

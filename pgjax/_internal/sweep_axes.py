@@ -45,12 +45,16 @@ def axis_of(name: str, values: Any) -> Any:
     return values
 
 
-def check_known_values(make_algorithm: Callable, axes: Mapping[str, Any]) -> None:
-    """Raises what `make_algorithm` raises for a name, or for any one of the values.
+def check_known_values(makes: Sequence[Callable], axes: Mapping[str, Any]) -> None:
+    """Raises what a function raises for a name, or the first for any one of the values.
 
     In a program values are traced, and no check of a range sees them.
+
+    Args:
+      makes: functions of hyperparameters: the first makes an algorithm.
+      axes: as `axis_of` made them.
     """
-    _check_names(make_algorithm, axes)
+    _check_names(makes, axes)
     if _is_traced(dict(axes)):
         return
     lists = {
@@ -58,24 +62,55 @@ def check_known_values(make_algorithm: Callable, axes: Mapping[str, Any]) -> Non
         for name, x in axes.items()
     }
     first = {name: values[0] for name, values in lists.items()}
+    make, *others = makes
     for name, values in lists.items():
         for value in values:
-            make_algorithm(**(first | {name: value}))
+            given_what_it_takes(make, first | {name: value}, alone=not others)
+    for other in others:  # which traces an environment: not for each of 256 values
+        given_what_it_takes(other, first)
 
 
-def _check_names(make_algorithm: Callable, names: Iterable[str]) -> None:
+def given_what_it_takes(
+    make: Callable, values: Mapping[str, Any], *, alone: bool = False
+) -> Any:
+    """What a function makes of those of the hyperparameters that it names."""
+    taken = None if alone else _taken(make)
+    return make(**{k: x for k, x in values.items() if taken is None or k in taken})
+
+
+def _taken(make: Callable) -> set[str] | None:
+    """The keyword arguments of a function; None for one that takes all."""
     try:
-        signature = inspect.signature(make_algorithm)
+        parameters = inspect.signature(make).parameters.values()
     except ValueError:  # something built in
-        return
-    try:
-        signature.bind(**dict.fromkeys(names))
-    except TypeError as error:
-        given = ", ".join(names) or "none"
-        raise TypeError(
-            f"make_algorithm takes {signature}, which the hyperparameters that were "
-            f"given, {given}, do not fit: {error}"
-        ) from None
+        return None
+    if any(x.kind is x.VAR_KEYWORD for x in parameters):
+        return None
+    by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return {x.name for x in parameters if x.kind in by_name}
+
+
+def _check_names(makes: Sequence[Callable], names: Iterable[str]) -> None:
+    named = set(names)
+    taken = [_taken(make) for make in makes]
+    for make, of in zip(makes, taken, strict=True):
+        part = named if of is None or len(makes) == 1 else named & of
+        what = "rollout" if make is not makes[0] else "make_algorithm"
+        try:
+            signature = inspect.signature(make)
+        except ValueError:  # something built in
+            continue
+        try:
+            signature.bind(**dict.fromkeys(part))
+        except TypeError as error:
+            given = ", ".join(names) or "none"
+            raise TypeError(
+                f"{what} takes {signature}, which the hyperparameters that were "
+                f"given, {given}, do not fit: {error}"
+            ) from None
+    for name in names:
+        if all(of is not None and name not in of for of in taken):
+            raise TypeError(f"neither make_algorithm nor rollout takes {name}")
 
 
 def in_order(parts: Sequence[Array], axes: Mapping[str, Any], num_seeds: int) -> Array:

@@ -17,7 +17,7 @@ class NamedValues(argparse.Action):
         options = dict(getattr(namespace, self.dest, None) or {})
         for text in values:
             name, separator, value = text.partition("=")
-            if not separator or not name.isidentifier():
+            if not separator or not name.replace(".", "").isidentifier():
                 parser.error(f"{self.option_strings[0]} takes NAME=VALUE, got {text!r}")
             if name in options:
                 parser.error(
@@ -29,6 +29,48 @@ class NamedValues(argparse.Action):
             except (ValueError, RecursionError):
                 options[name] = value
         setattr(namespace, self.dest, options)
+
+
+class Parameters(argparse.Action):
+    """Collects numbers by name: NAME=VALUE ..., or NAME VALUE ... for several."""
+
+    def __init__(self, *, several: bool, **kwargs: Any):
+        super().__init__(**kwargs, metavar=("NAME=VALUE", "VALUE"))
+        self.several = several
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *_: Any) -> None:
+        params = dict(getattr(namespace, self.dest, None) or {})
+        flag = self.option_strings[0]
+        first, *rest = values
+        pairs = [text.partition("=")[::2] for text in values]
+        if "=" not in first:
+            pairs = [(first, text) for text in rest]
+            right = f"{flag} takes NAME=VALUE, or NAME VALUE"
+            if not rest or any("=" in text for text in rest):
+                parser.error(f"{right}, got {' '.join(values)!r}")
+            if len(rest) > 1 and not self.several:
+                parser.error(
+                    f"{flag} {first} has one value here; `pgjax sweep` takes several"
+                )
+        for name, _ in pairs:
+            if not name.isidentifier():
+                parser.error(f"{flag} takes NAME=VALUE, got {' '.join(values)!r}")
+            params.pop(name, None)
+        for name, text in pairs:
+            try:
+                params.setdefault(name, []).append(_number(text))
+            except ValueError:
+                parser.error(f"{flag} {name} must be a number, got {text!r}")
+        params = {
+            name: x[0] if isinstance(x, list) and len(x) == 1 else x
+            for name, x in params.items()
+        }
+        setattr(namespace, self.dest, params)
+
+
+def _number(text: str) -> float | bool:
+    flags = {"true": True, "false": False}
+    return flags[text] if text in flags else float(text)
 
 
 def reader_of(option: Any, *, grid: bool) -> Any:

@@ -11,9 +11,10 @@ import importlib
 import inspect
 import pathlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-from pgjax.app.argument_types import NamedValues, reader_of
+from pgjax.app.argument_types import NamedValues, Parameters, reader_of
 from pgjax.app.shown_names import one_line
 
 
@@ -78,6 +79,12 @@ COMMANDS = {
     "export": Command(
         "pgjax.app.play.export:export",
         "write a run's policy as a file that runs without pgjax",
+    ),
+    "check-env": Command(
+        "pgjax.app.play.check_environment:check_env",
+        "say what is wrong with an environment, and how fast it is",
+        "  pgjax check-env CartPole-v1\n"
+        "  pgjax check-env my_module:make --env-arg size=9\n",
     ),
     "envs": Command(
         "pgjax.app.play.list_environments:print_environments",
@@ -300,6 +307,11 @@ def _add_option(
     group: Any, name: str, option: Any, default: Any, several: bool
 ) -> None:
     flag, text = "--" + name.replace("_", "-"), option.help.replace("%", "%%")
+    if name == "env_param":
+        group.add_argument(
+            flag, action=partial(Parameters, several=several), nargs="+", help=text
+        )
+        return
     if option.type is dict:
         group.add_argument(flag, action=NamedValues, nargs="+", help=text)
         return

@@ -64,3 +64,21 @@ def in_a_figure(text: Any, *, longest: int = LONGEST_DRAWN) -> str:
         text = f"{text[:half]} … {text[-half:]}"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
+
+
+def in_words(setting: str) -> str:
+    """A setting as a person says it; a parameter of the environment by its own name.
+
+    >>> in_words("learning_rate"), in_words("env_param.pole_length")
+    ('learning rate', 'pole length')
+    """
+    return (setting.partition(".")[2] or setting).replace("_", " ")
+
+
+def as_heading(setting: str) -> str:
+    """A setting at the head of a column: a word in each line.
+
+    >>> as_heading("env_param.pole_length").split("\\n")
+    ['pole', 'length']
+    """
+    return in_words(setting).replace(" ", "\n")

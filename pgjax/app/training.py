@@ -222,7 +222,8 @@ def _with_file(
     # Many a setting of a record has no effect, which is told of what is asked for only.
     rest = {name: x for name, x in file.settings.items() if name not in given}
     if given.get("env", rest.get("env")) != file.settings.get("env"):
-        rest = {k: x for k, x in rest.items() if k not in OF_ONE_ENV | {"preset"}}
+        other = OF_ONE_ENV | {"preset"}
+        rest = {k: x for k, x in rest.items() if k.partition(".")[0] not in other}
         rest["preset"] = "general"
     return given, rest
 

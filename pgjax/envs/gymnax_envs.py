@@ -1,47 +1,22 @@
-"""Batched gymnax environments as `Env` values; the only file that imports gymnax."""
+"""gymnax environments as `Env` values, N at a time; the only file that imports it."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import importlib
-import sys
-import types
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from pgjax._internal.checks import as_count, check_flags, check_is
+from pgjax._internal.checks import as_count
+from pgjax._internal.later import imported_later
+from pgjax._internal.names import unknown_name
+from pgjax.envs.gymnax_params import changed, shown
 from pgjax.types import Array, Box, Discrete, Env, Key, Space
 
-
-@contextlib.contextmanager
-def _deferred(*names: str) -> Iterator[None]:
-    """Imports the named modules at their first use, not at their import.
-
-    gymnax imports matplotlib.pyplot, and seaborn with pandas and scipy.stats, for
-    plots that we never draw: over half of its four seconds.
-    """
-
-    def stand_in(name: str) -> types.ModuleType:
-        module = types.ModuleType(name)
-        module.__getattr__ = lambda attribute: getattr(  # type: ignore[method-assign]
-            importlib.import_module(name), attribute
-        )
-        return module
-
-    stand_ins = {name: stand_in(name) for name in names if name not in sys.modules}
-    sys.modules.update(stand_ins)
-    try:
-        yield
-    finally:
-        for name in stand_ins:
-            sys.modules.pop(name, None)
-
-
-with _deferred("seaborn", "matplotlib.pyplot"):
+# For pictures that pgjax never draws, and with pandas and scipy.stats: 1.5 of the 2
+# seconds of processor time that gymnax takes.
+with imported_later("seaborn", "matplotlib.pyplot"):
     import gymnax
     from gymnax.environments import spaces
     from gymnax.environments.misc import reacher
@@ -57,62 +32,54 @@ class _Reacher(reacher.Reacher):
         )
 
 
-def _make(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The gymnax environment and its parameters."""
-    if name == "Reacher-misc":
-        env = _Reacher(**options)
-        return env, env.default_params
-    return gymnax.make(name, **options)
-
-
 def env_names() -> list[str]:
-    """The names that `make_env` knows: gymnax's own and those registered with it."""
+    """The names that gymnax knows: its own and those registered with it."""
     return list(gymnax.registered_envs)
 
 
-def make_env(
-    name: str,
-    *,
-    time_limit: int | None = None,
-    time_limit_terminates: bool = False,
-    **options: Any,
-) -> Env:
-    """A registered gymnax environment, N at a time.
-
-    Observations become float32; discrete ones become one-hot vectors. Continuous
-    actions are clipped to the action space on their way in, so that a policy may store,
-    and take the log-prob of, what it sampled. Rewards become float32.
-
-    Args:
-      name: such as "CartPole-v1"; see `env_names`.
-      time_limit: steps per episode; the environment's own by default.
-      time_limit_terminates: whether the time limit counts as a terminal state, after
-        which there is no value to bootstrap from. That is the article's rule. By
-        default it is a truncation.
-      **options: passed to the environment's constructor, such as num_joints=7.
+def registered(name: str, options: Mapping[str, Any]) -> Any:
+    """The gymnax environment of that name.
 
     Raises:
-      ValueError: for an unknown name, with the nearest ones; for a time limit below 1
-        or beyond int32; for an environment whose params have no `max_steps_in_episode`.
-      TypeError: for an option that the environment does not have; for an argument that
-        is something else.
+      ValueError: for an unknown name, with the nearest ones.
     """
-    check_is(str, '"CartPole-v1"', name=name)
-    check_flags(time_limit_terminates=time_limit_terminates)
-    if time_limit is not None:
-        time_limit = as_count("time_limit", time_limit)
     if name not in gymnax.registered_envs:
-        raise ValueError(_unknown(name))
-    env, params = _make(name, options)
-    if not hasattr(params, "max_steps_in_episode"):
+        raise ValueError(unknown_name("unknown environment", name, env_names()))
+    if name == "Reacher-misc":
+        return _Reacher(**options)
+    return gymnax.make(name, **options)[0]
+
+
+def from_gymnax(
+    env: Any,
+    *,
+    name: str,
+    params: Mapping[str, Any],
+    time_limit: int | None,
+    time_limit_terminates: bool,
+) -> Env:
+    """A gymnax environment as an `Env`; the arguments are those of `make_env`.
+
+    Args:
+      env: an object of the 1.0 interface.
+      name: for messages.
+      params: fields of its params, and other values of them; they may be traced.
+      time_limit: steps per episode; its own by default.
+      time_limit_terminates: whether that is a terminal state.
+    """
+    default = env.default_params
+    if not hasattr(default, "max_steps_in_episode"):
         raise ValueError(
             f"{name} has no time limit: its params need a field max_steps_in_episode"
         )
     if time_limit is None:  # some of gymnax's are floats
         own = "max_steps_in_episode of its params"
-        time_limit = as_count(own, _whole(params.max_steps_in_episode))
+        time_limit = as_count(own, _whole(default.max_steps_in_episode))
     else:
-        params = params.replace(max_steps_in_episode=time_limit)
+        default = default.replace(max_steps_in_episode=time_limit)
+    told = ", ".join(f"{field}={shown(value)}" for field, value in params.items())
+    params = changed(name, default, params)
+    name = f"{name}({told})" if told else name  # no longer the one that others know
     observation_space = _space(env.observation_space(params))
     action_space = _space(env.action_space(params))
 
@@ -154,14 +121,6 @@ def make_env(
         shape = (observation_space.n,)
         return Env(name, reset, step, Box(0.0, 1.0, shape), action_space, time_limit)
     return Env(name, reset, step, observation_space, action_space, time_limit)
-
-
-def _unknown(name: str) -> str:
-    known = env_names()
-    folded = {known_name.lower(): known_name for known_name in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.4)
-    nearest = ", ".join(folded[match] for match in near) or ", ".join(known)
-    return f"unknown environment {name!r}; did you mean {nearest}?"
 
 
 def _whole(number: Any) -> Any:

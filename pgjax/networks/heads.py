@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -63,7 +64,7 @@ def action_head(
         )
     shape = env.action_space.shape
     size = math.prod(shape)
-    middle, half = _middle_and_half_width(env.action_space)  # float64
+    middle, half = _middle_and_half_width(env.action_space)  # float64, unless traced
 
     def init() -> Params:
         return (
@@ -90,11 +91,14 @@ def action_head(
     return ActionHead(2 * size if state_dependent_std else size, init, distribution)
 
 
-def _middle_and_half_width(space: Box) -> tuple[np.ndarray, np.ndarray]:
+def _middle_and_half_width(space: Box) -> tuple[Any, Any]:
     """Of each element's interval; 0 and 1 where that is infinite, or a point."""
-    low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape)
-    high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape)
-    bounded = np.maximum(np.abs(low), np.abs(high)) < 1e30  # gymnax has float32's max
+    traced = any(isinstance(x, jax.core.Tracer) for x in (space.low, space.high))
+    xp: Any = jnp if traced else np
+    dtype = float if traced else np.float64
+    low = xp.broadcast_to(xp.asarray(space.low, dtype), space.shape)
+    high = xp.broadcast_to(xp.asarray(space.high, dtype), space.shape)
+    bounded = xp.maximum(xp.abs(low), xp.abs(high)) < 1e30  # gymnax has float32's max
     bounded &= low < high  # or there is nothing to choose
-    low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    low, high = xp.where(bounded, low, -1.0), xp.where(bounded, high, 1.0)
     return (low + high) / 2, (high - low) / 2

@@ -45,8 +45,8 @@ def quick(monkeypatch):
         def run(self, begin):
             return 0
 
-    def play(experiment, params, episodes, seed, *, greedy):
-        return np.full((2, episodes), sum(map(np.sum, jax.tree.leaves(params))))
+    def play(group, episodes, seed, *, greedy):
+        return np.full((2, episodes), sum(map(np.sum, jax.tree.leaves(group.params))))
 
     built = {}
 

@@ -141,12 +141,12 @@ def test_a_float_is_one_of_float32(name, value, says):
     "value", ["1e39", "1e-50", "10001", "-10001", "[1e39]", '{"x":10001}', "9" * 40]
 )
 def test_an_option_of_the_environment_is_a_number_of_jax(value, capsys):
-    told = outcome(["train", "--env-options", f"wings={value}"], capsys)
-    assert "--env-options" in told
+    told = outcome(["train", "--env-arg", f"wings={value}"], capsys)
+    assert "--env-arg" in told
 
 
 def test_an_environment_may_have_any_seed(capsys):
-    arguments = ["train", "--env-options", "wings=10000", "mapping_seed=2147483647"]
+    arguments = ["train", "--env-arg", "wings=10000", "mapping_seed=2147483647"]
     assert outcome(arguments, capsys) is None
 
 

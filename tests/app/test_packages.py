@@ -225,6 +225,7 @@ def imported_by_us():
     """The distributions that pgjax/ imports, at the top of a file or in a function."""
     named = {"orbax": "orbax-checkpoint", "PIL": "pillow", "jaxlib": "jax"}
     named["stable_baselines3"] = "stable-baselines3"
+    named["mujoco_playground"] = "playground"
     # The second is beside the script that imports it, the third in every notebook.
     ours = {"pgjax", "protocol", "IPython"}
     found = set()

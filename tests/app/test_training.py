@@ -148,13 +148,13 @@ def test_numbers_of_numpy_and_jax_are_numbers(asked, tmp_path):
         learning_rate=np.array([0.1, 0.2]),
         num_envs=range(4, 6),
         hidden=(np.int32(8), 8),
-        env_options={"a": np.int64(3)},
+        env_arg={"a": np.int64(3)},
         out=tmp_path / "run",
     )
     assert type(asked["seeds"]) is int
     assert (asked["gamma"], asked["learning_rate"]) == (0.5, [0.1, 0.2])
     assert (asked["num_envs"], asked["hidden"]) == ([4, 5], (8, 8))
-    assert asked["env_options"] == {"a": 3}
+    assert asked["env_arg"] == {"a": 3}
     assert asked["out"] == str(tmp_path / "run")
 
 
@@ -171,8 +171,8 @@ def test_numbers_of_numpy_and_jax_are_numbers(asked, tmp_path):
         ({"quiet": "yes"}, "quiet must be bool, got 'yes'"),
         ({"preset": ["a"]}, "preset must be str"),
         ({"algorithm": 3}, "algorithm must be str, got 3"),
-        ({"env_options": {3: 4}}, "env_options takes names and plain values, got 3"),
-        ({"env_options": {"a": {1, 2}}}, "env_options takes names and plain"),
+        ({"env_arg": {3: 4}}, "env_arg takes names and plain values, got 3"),
+        ({"env_arg": {"a": {1, 2}}}, "env_arg takes names and plain"),
         ({"hidden": {4}}, "hidden must be ints"),
         ({"seeds": True}, "seeds must be int, got True"),
     ],
@@ -204,10 +204,7 @@ def test_help_has_the_defaults_of_the_file(tmp_path, capsys):
         ("steps = [1, 2]", "run.toml: steps has one value in a run"),
         ("hidden = [4, [5], 4]", "run.toml: hidden has 4 twice: give it once"),
         ("env = ['CartPole-v1']", "env must be a name, got ['CartPole-v1']"),
-        (
-            "env_options = {a = 2020-01-01}",
-            "run.toml: env_options takes names and plain",
-        ),
+        ("env_arg = {a = 2020-01-01}", "run.toml: env_arg takes names and plain"),
         ("devices = 2", "run.toml: --devices is a flag, and no setting of a file"),
         ("agents-at-once = 0", "run.toml: agents_at_once must be at least 1"),
         ("num_envs = 4\nnum-envs = 5", "run.toml has num_envs twice"),

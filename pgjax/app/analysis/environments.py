@@ -15,7 +15,7 @@ from pgjax.app.analysis.selection import place_of
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import OF_ONE_ENV
 from pgjax.app.settings.grid import label
-from pgjax.app.shown_names import one_line
+from pgjax.app.shown_names import in_words, one_line
 from pgjax.app.tables import Column, Table
 
 # Settings that do not make another method.
@@ -82,14 +82,14 @@ def _names(samples: Sequence[Sample]) -> list[str]:
             names = dict.fromkeys(name for config in configs for name in config)
             for name in names:
                 values = {str(label(config.get(name))) for config in configs}
-                if len(values) > 1 and name not in _NO_METHOD:
+                if len(values) > 1 and name.partition(".")[0] not in _NO_METHOD:
                     apart.setdefault(algorithm, {})[name] = None
     return [
         ", ".join(
             [
                 s.algorithm or "unknown",
                 *(
-                    f"{name.replace('_', ' ')} {label(s.config.get(name))}"
+                    f"{in_words(name)} {label(s.config.get(name))}"
                     for name in apart.get(s.algorithm, ())
                 ),
             ]

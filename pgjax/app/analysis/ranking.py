@@ -16,6 +16,7 @@ from pgjax.app.analysis.bootstrap import FEW
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.survival import survival
 from pgjax.app.errors import UsageError
+from pgjax.app.settings.env_params import is_param
 from pgjax.app.settings.ranges import flag
 from pgjax.app.shown_names import as_argument, quoted
 
@@ -138,6 +139,8 @@ def rerun(best: Sample, samples: Sequence[Sample]) -> str:
 
 
 def _as_flag(name: str, value: Any) -> str:
+    if is_param(name):
+        return f"{flag(name)} {str(value).lower()}"
     if isinstance(value, bool):
         return flag(name) if value else flag(f"no_{name}")
     return f"{flag(name)} {_argument(value)}"

@@ -14,15 +14,17 @@ from pgjax.app.runs import run_record
 from pgjax.app.runs.json_shapes import TEXT, check_shape
 from pgjax.app.runs.metrics_reader import read_curves
 from pgjax.app.runs.results import CONFIG, METRICS, check_results, load_summary
+from pgjax.app.settings.env_params import params_together
 from pgjax.app.settings.grid import label
-from pgjax.app.shown_names import as_argument
+from pgjax.app.shown_names import as_argument, in_words
 
 ENV = {"env": TEXT}
 GRID_POINTS = 100  # of a curve
 # Settings that make another task or budget of a run, and what they are without a value.
 CONDITIONS = {
     "time_limit": "the environment's own",
-    "env_options": "none",
+    "env_arg": "none",
+    "env_param": "none",
     "steps": "unknown",
     "until_solved": "no",
 }
@@ -110,7 +112,9 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
         _sample(
             name=_name(directory, names, point),
             settings=dict(zip(names, point, strict=True)),
-            conditions=_conditions(config | dict(zip(names, point, strict=True))),
+            conditions=_conditions(
+                params_together(config | dict(zip(names, point, strict=True)))
+            ),
             about={
                 "run": str(directory),
                 "algorithm": request.algorithm,
@@ -153,8 +157,7 @@ def _name(directory: pathlib.Path, names: list[str], point: tuple[str, ...]) -> 
     if not names:
         return directory.name
     return ", ".join(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in zip(names, point, strict=True)
+        f"{in_words(name)} {value}" for name, value in zip(names, point, strict=True)
     )
 
 

@@ -15,6 +15,7 @@ from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.selection import varied
 from pgjax.app.analysis.survival import log_rank, survival
 from pgjax.app.settings.grid import label
+from pgjax.app.shown_names import as_heading
 from pgjax.app.tables import Column, Steps, Table, number_or_text
 
 # What tells samples apart: a column, and its cell of each sample.
@@ -82,8 +83,7 @@ def identity(samples: Sequence[Sample]) -> Identity:
         if plain:
             return columns
     for name in names:
-        heading = name.replace("_", "\n")
-        column = Column(name, heading, fixed=True)
+        column = Column(name, as_heading(name), fixed=True)
         columns.append((column, partial(_setting, name)))
     if len(samples) > 1 and not varied(samples) and not several_runs:
         columns.insert(0, (Column("run", "run", left=True), lambda s: s.name))

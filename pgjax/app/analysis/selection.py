@@ -9,8 +9,9 @@ from typing import Any
 
 from pgjax.app.analysis.samples import Sample, load_samples
 from pgjax.app.errors import UsageError
+from pgjax.app.settings.env_params import full_names
 from pgjax.app.settings.grid import is_value, label
-from pgjax.app.shown_names import one_line
+from pgjax.app.shown_names import in_words, one_line
 
 
 def load_all(
@@ -43,6 +44,7 @@ def chosen(samples: Sequence[Sample], where: Mapping[str, Any]) -> list[Sample]:
     Raises:
       UsageError: if there are none, naming the values that there are.
     """
+    where = full_names(where, _known(samples))
     for name in where:
         values = [s.config[name] for s in samples if name in s.config]
         if not values:
@@ -104,11 +106,12 @@ def place_of(
     told = " ".join(against)
     left = [i for i, (name, _) in enumerate(groups) if name == told]
     left = left or list(range(len(groups)))
-    everyone = [sample for _, of in groups for sample in of]
+    known = _known([sample for _, of in groups for sample in of])
     for word in against if len(left) > 1 or groups[left[0]][0] != told else ():
         name, equals, value = word.partition("=")
-        if equals and any(name in s.config for s in everyone):
-            left = [i for i in left if all(has(s, {name: value}) for s in groups[i][1])]
+        asked = full_names({name: value}, known)
+        if equals and asked.keys() <= known:
+            left = [i for i in left if all(has(s, asked) for s in groups[i][1])]
         else:
             left = [
                 i
@@ -125,6 +128,11 @@ def place_of(
             f"--against {told} is {found}: name a run, settings as NAME=VALUE, or best"
         )
     return left[0]
+
+
+def _known(samples: Sequence[Sample]) -> set[str]:
+    """The settings that any of the samples has."""
+    return {name for sample in samples for name in sample.config}
 
 
 def _names_of(sample: Sample) -> set[str]:
@@ -152,7 +160,7 @@ def _names(samples: Sequence[Sample]) -> list[str]:
         settings = {name: s.settings[name] for name in varied(own)}
         if not settings and not several and s.settings:
             settings = s.settings
-        rest = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in settings.items())
+        rest = ", ".join(f"{in_words(k)} {v}" for k, v in settings.items())
         names.append(
             rest if rest and not several else f"{run}: {rest}" if rest else run
         )

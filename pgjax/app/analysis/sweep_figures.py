@@ -28,7 +28,7 @@ from pgjax.app.analysis.comparison_figures import PALE, plain
 from pgjax.app.analysis.learning_curve import BLUE
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.selection import varied
-from pgjax.app.shown_names import in_a_figure
+from pgjax.app.shown_names import in_a_figure, in_words
 
 _ACROSS = 3  # panels in a row
 
@@ -114,7 +114,7 @@ def _marginal(
     if sum(map(len, values)) > 24:
         axes.tick_params("x", rotation=35)
     axes.set_xlim(-0.4, len(values) - 0.6)
-    axes.set_xlabel(in_a_figure(name.replace("_", " ")), fontsize=9)
+    axes.set_xlabel(in_a_figure(in_words(name)), fontsize=9)
     axes.tick_params("y", labelsize=8)
     plain(axes)
     return np.isfinite(low).tolist()
@@ -202,7 +202,7 @@ def importance(samples: Sequence[Sample]) -> Figure:
         "together": "settings together",
         "rest": "settings together,\nor chance",
     }
-    labels = [words.get(x) or in_a_figure(x.replace("_", " ")) for x in names]
+    labels = [words.get(x) or in_a_figure(in_words(x)) for x in names]
     colours = [PALE if name in words else BLUE for name in names]
     bars = axes.barh(labels, [shares[name] for name in names], color=colours)
     axes.bar_label(bars, [f"{shares[x]:.0%}" for x in names], padding=3, fontsize=8)
@@ -256,8 +256,8 @@ def pair(samples: Sequence[Sample]) -> Figure:
         np.arange(len(rows)) + 0.5, [in_a_figure(x, longest=24) for x in rows]
     )
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(in_a_figure(across.replace("_", " ")), fontsize=9)
-    axes.set_ylabel(in_a_figure(down.replace("_", " ")), fontsize=9)
+    axes.set_xlabel(in_a_figure(in_words(across)), fontsize=9)
+    axes.set_ylabel(in_a_figure(in_words(down)), fontsize=9)
     others = ", mean over the others" if len(varied(samples)) > 2 else ""
     env = in_a_figure(samples[0].env)
     axes.set_title(f"{env}: mean greedy return{others}", fontsize=10)

@@ -12,6 +12,7 @@ import numpy as np
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.env_params import full_names, is_param
 from pgjax.app.settings.grid import Agents, is_value
 
 
@@ -53,6 +54,7 @@ def find(
       UsageError: if there is none.
     """
     labels = list(groups[0].agents.labels)
+    where = full_names(where, labels)
     if unknown := where.keys() - set(labels):
         known = f"its grid has {', '.join(labels)}" if labels else "it has no grid"
         raise UsageError(f"--where {min(unknown)}: {known}")
@@ -88,6 +90,7 @@ def choose(
       UsageError: if there is no such agent, or there are several.
     """
     labels = list(groups[0].agents.labels)
+    where = full_names(where, labels)
     found = find(groups, where)
     seeds = [int(group.agents.seeds[i]) for group, i in found]
     seed = seeds[0] if seed is None else seed
@@ -106,7 +109,15 @@ def choose(
             f"such as --where {values}, or take --best-combination"
         )
     group, i = found[seeds.index(seed)]
-    return group, seed, jax.tree.map(lambda x: x[i], group.params)
+    params = jax.tree.map(lambda x: x[i], group.params)
+    return _in_own_world(group, i), seed, params
+
+
+def _in_own_world(group: Trained, i: int) -> Trained:
+    """The group, whose environment has the parameters of one of its agents."""
+    values = {k: float(x[i]) for k, x in group.agents.values.items() if is_param(k)}
+    pieces = group.experiment.make(values)
+    return group._replace(experiment=group.experiment._replace(**pieces._asdict()))
 
 
 def restrict(groups: Sequence[Trained], where: Mapping[str, Any]) -> list[Trained]:

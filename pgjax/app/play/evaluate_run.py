@@ -24,6 +24,7 @@ from pgjax.app.runs.results import (
     load_summary,
 )
 from pgjax.app.settings.build import Experiment, build
+from pgjax.app.settings.env_params import is_param
 from pgjax.app.settings.grid import Group
 from pgjax.app.settings.limits import check_episodes
 from pgjax.app.settings.memory import exhaustion_told
@@ -58,6 +59,8 @@ def load(run: pathlib.Path, which: Which = "last") -> list[Trained]:
             f"{run} is a sweep of a version before 0.2.0, which alone can read its "
             "parameters; `pgjax compare` and `pgjax report` take it"
         )
+    if told := run_record.code_changed(record.content):
+        Reporter().warn(f"{run}: {told}")
     with misfit_told(run / CONFIG):
         groups = record.request.groups
         experiments = [build(group.config) for group in groups]
@@ -125,8 +128,7 @@ def evaluate(
     with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
         for group in groups:
             both = (
-                play(group.experiment, group.params, episodes, seed, greedy=greedy)
-                for greedy in (True, False)
+                play(group, episodes, seed, greedy=greedy) for greedy in (True, False)
             )
             rows += kept_scores.rows_of(group.agents, *both)
     config = groups[0].config
@@ -149,41 +151,39 @@ def returns_in_gymnasium(
 ) -> np.ndarray:
     """Returns of a run's agents in the real Gymnasium, (agents, episodes)."""
     return np.concatenate(
-        [
-            _play_gymnasium(
-                group.experiment, group.params, episodes, seed, greedy=greedy
-            )
-            for group in load(run)
-        ]
+        [_play_gymnasium(group, episodes, seed, greedy=greedy) for group in load(run)]
     )
 
 
 def _play_gymnax(
-    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+    group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     @jax.jit
     @jax.vmap
-    def play(params: Any) -> Any:
+    def play(params: Any, values: Any) -> Any:
+        env, _, algorithm = group.experiment.make(values)
         key = jax.random.fold_in(jax.random.key(seed), int(greedy))
         returns, _ = pg.evaluate(
             key,
-            experiment.env,
-            experiment.algorithm.policy,
+            env,
+            algorithm.policy,
             params,
             num_episodes=episodes,
             greedy=greedy,
         )
         return returns
 
-    return np.asarray(play(params))
+    worlds = {k: x for k, x in group.agents.values.items() if is_param(k)}
+    worlds = {k: np.asarray(x, np.float32) for k, x in worlds.items()}
+    return np.asarray(play(group.params, worlds))
 
 
 def _play_gymnasium(
-    experiment: Experiment, params: Any, episodes: int, seed: int, *, greedy: bool
+    group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     from pgjax.app.play import gymnasium_envs
 
-    env, algorithm = experiment.env, experiment.algorithm
+    (env, _, algorithm, _), params = group.experiment, group.params
     num_agents = len(jax.tree.leaves(params)[0])
     act = gymnasium_envs.make_actor(env, algorithm.policy, greedy=greedy)
     return np.stack(

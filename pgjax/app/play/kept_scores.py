@@ -23,7 +23,7 @@ from pgjax.app.runs.files import checksum, read_json, write_json
 from pgjax.app.runs.results import BEST_PARAMS, PARAMS
 from pgjax.app.runs.summary import spread
 from pgjax.app.settings.grid import Agents
-from pgjax.app.shown_names import one_line
+from pgjax.app.shown_names import as_heading, one_line
 from pgjax.app.tables import FEW_DOZEN, Column, Format, Table
 
 DIRECTORY = "evaluations"
@@ -130,7 +130,7 @@ def agents_table(
     title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> Table:
     """A row for each agent."""
-    columns = [Column(name, name.replace("_", "\n"), fixed=True) for name in names]
+    columns = [Column(name, as_heading(name), fixed=True) for name in names]
     columns.append(Column("seed", "seed", "d"))
     parts = [("greedy", x) for x in ("mean", "std", "min")]
     parts += [("sampled", x) for x in ("mean", "std", "min")]
@@ -153,7 +153,7 @@ def combinations_table(
     points: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         points.setdefault(tuple(str(row[name]) for name in names), []).append(row)
-    columns = [Column(name, name.replace("_", "\n"), fixed=True) for name in names]
+    columns = [Column(name, as_heading(name), fixed=True) for name in names]
     columns.append(Column("agents", "agents", ",d", fixed=True))
     for kind in ("greedy", "sampled"):
         columns.append(Column(f"{kind}_iqm", f"{kind}\nIQM", ".1f"))

@@ -10,6 +10,7 @@ from pgjax.app import table_formats, tables
 from pgjax.app.settings.config import SOLVED_RETURNS
 from pgjax.app.settings.presets import PRESETS
 from pgjax.app.tables import Column, Format, Table
+from pgjax.envs.suites import suite_names
 
 # Those that Gymnasium has under the same name and with the same rules.
 TWINS = (
@@ -62,6 +63,7 @@ def environments_table() -> Table:
     told = [f"{name}: {note}" for name, note in notes.items()]
     named = ", ".join(f"{words} ({env})" for words, env in _named().items())
     told.append(f"Presets to be asked for: {named}. Real Gym.: in Gymnasium as well.")
+    told.append(f"Others: suite:Name of {', '.join(suite_names())}, if installed.")
     return Table("environments", columns, rows, told, "environments")
 
 

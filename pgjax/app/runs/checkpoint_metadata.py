@@ -14,7 +14,7 @@ from typing import Any
 
 from pgjax.app.errors import DamagedFileError, MissingFileError
 from pgjax.app.runs.files import digest, read_json
-from pgjax.app.settings.config import LATER
+from pgjax.app.settings.config import LATER, with_new_names
 from pgjax.checkpoints import FORMAT, CheckpointError, DamagedError
 
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's name
@@ -109,6 +109,6 @@ def check_newest(directory: pathlib.Path, settings: Mapping[str, Any]) -> None:
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by their names, as JSON would read them."""
     settings = json.loads(json.dumps(settings))
-    config = LATER | settings["config"]
+    config = LATER | with_new_names(settings["config"])
     others = {name: x for name, x in settings.items() if name != "config"}
     return config | others

@@ -213,15 +213,17 @@ def _functions(
 
     At the end, and while it trains.
     """
-    env, rollout, algorithm, make_algorithm = experiment
-    length = config.chunk_length(complete_episodes=rollout.complete_episodes)
+    make = experiment.make
+    complete = experiment.rollout.complete_episodes
+    length = config.chunk_length(complete_episodes=complete)
 
     def init(seed: Any, values: Any, axis_name: AxisName = None) -> Any:
-        algorithm, key = make_algorithm(values), jax.random.key(seed)
+        _, rollout, algorithm = make(values)
+        key = jax.random.key(seed)
         return pg.init_train_state(key, rollout, algorithm, axis_name=axis_name)
 
     def chunk(state: Any, left: Any, values: Any) -> tuple[Any, Any]:
-        algorithm = make_algorithm(values)
+        _, rollout, algorithm = make(values)
 
         def step(state: Any) -> tuple[Any, Any]:
             state, metrics = pg.train_step(
@@ -232,7 +234,10 @@ def _functions(
         stops = partial(has_solved, config)
         return until_it_stops(step, state, left, stops=stops, length=length)
 
-    def evaluate(state: tuple, seed: Any, params: Any) -> tuple[tuple, Any]:
+    def evaluate(
+        state: tuple, seed: Any, values: Any, params: Any
+    ) -> tuple[tuple, Any]:
+        env, _, algorithm = make(values)
         key = jax.random.fold_in(jax.random.key(seed), AT_THE_END)
 
         def returns_of(key: Any, greedy: Any) -> Any:
@@ -245,7 +250,10 @@ def _functions(
         greedy = jnp.array([True, False])
         return state, jax.vmap(returns_of)(jax.random.split(key), greedy)
 
-    def play(state: tuple, seed: Any, params: Any, update: Any) -> tuple[tuple, Any]:
+    def play(
+        state: tuple, seed: Any, values: Any, params: Any, update: Any
+    ) -> tuple[tuple, Any]:
+        env, _, algorithm = make(values)
         key = jax.random.fold_in(jax.random.key(seed), WHILE_TRAINING)
         key = jax.random.fold_in(key, update)  # other episodes in each evaluation
         games = games_of(env, algorithm.policy, config.eval_episodes, True, key, params)

@@ -125,7 +125,7 @@ class Evaluating:
         arguments = (
             programs.fill(log.last_work * which),
             (),
-            programs.inputs[0],
+            *programs.inputs,
             params,
             programs.fill(log.updates.astype(np.uint32)),
         )

@@ -13,6 +13,7 @@ from pgjax.app.analysis.evaluated import Evaluated, evaluated, median_threshold
 from pgjax.app.runs.progress import count, plural, seconds
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
+from pgjax.app.shown_names import as_heading
 from pgjax.app.tables import FEW_DOZEN, Column, Table
 
 
@@ -103,7 +104,7 @@ def _of_points(
     names: Sequence[str],
     level: float | None,
 ) -> Table:
-    columns = [Column(name, name.replace("_", "\n"), fixed=True) for name in names]
+    columns = [Column(name, as_heading(name), fixed=True) for name in names]
     columns.append(Column("best", "best policy, greedy\nIQM [95%]", ".1f"))
     if level is not None:
         columns.append(Column("steps", f"env steps\nto {level:g}, median"))

@@ -325,7 +325,7 @@ def evaluate_agents(
     params = jax.tree.map(
         lambda x: hosts.place(x, programs.by_agent), slots.fill(params)
     )
-    arguments = everyone, (), programs.inputs[0], params
+    arguments = everyone, (), *programs.inputs, params
     return unless_stopped(
         lambda: slots.real(programs.evaluate(*arguments)[1]), received
     )

@@ -51,7 +51,7 @@ def _make(out: str | None, name: str) -> pathlib.Path:
     if out is not None:
         return _made(pathlib.Path(out))
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{name}-{stamp}".replace("/", "-")
+    name = f"{name}-{stamp}".replace("/", "-").replace(":", "-")
     for i in itertools.count(1):
         directory = _RUNS / (name if i == 1 else f"{name}-{i}")
         with contextlib.suppress(_TakenError):

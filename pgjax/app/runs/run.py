@@ -134,6 +134,8 @@ def _to_go_on(
             "its grid, or --steps where no learning rate falls to 0, train it further"
         )
     plan = plan_more(before, request) if extends else before
+    if told := run_record.code_changed(run_record.load_record(run).content):
+        Reporter().warn(f"{run}: {told}")
     if extends:
         _check_plan(plan, given)
     more_steps = before.request.settings["steps"] != request.settings["steps"]

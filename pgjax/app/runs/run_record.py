@@ -2,6 +2,7 @@
 
     "algorithm", "preset", "settings", "grid"    what `pgjax train --config` reads
     "batches"                                    who trains side by side
+    "env_code"                                   SHA-256 of your environment's module
     "log", "command", "started", "versions", "python", "git", "devices", "resumed"
 
 Beside it in the run's directory are
@@ -25,7 +26,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +47,8 @@ from pgjax.app.runs.json_shapes import (
 )
 from pgjax.app.runs.results import CONFIG, CURVE, SUMMARY, TABLES_AND_PARAMS
 from pgjax.app.runs.revisions import revisions
-from pgjax.app.settings.config import LATER
+from pgjax.app.settings.config import LATER, with_new_names
+from pgjax.app.settings.make_env import source_digest
 from pgjax.app.settings.plan import Plan, Ranges
 from pgjax.app.settings.request import Request
 from pgjax.app.settings.signature_options import algorithm_factory
@@ -81,8 +83,26 @@ def note_resumed(run: pathlib.Path, plan: Plan) -> None:
     write_json(run / CONFIG, record)
 
 
+def code_changed(content: Mapping[str, Any]) -> str | None:
+    """What to say where the module of a run's environment is another than it was.
+
+    Args:
+      content: of config.json.
+    """
+    before, env = content.get("env_code"), content["settings"].get("env")
+    now = source_digest(env) if before is not None else None
+    if now in (None, before):
+        return None
+    return (
+        f"the module of {env} has changed since the run began: what was trained before "
+        "knew another"
+    )
+
+
 def _asked(plan: Plan) -> dict[str, Any]:
-    own = {"batches": plan.ranges, "agents_at_once": plan.agents_at_once}
+    own: dict[str, Any] = {"batches": plan.ranges}
+    own["agents_at_once"] = plan.agents_at_once
+    own["env_code"] = source_digest(plan.groups[0].config.env)
     return plan.request._asdict() | own
 
 
@@ -154,6 +174,7 @@ _RECORD = {
     "devices": optional([TEXT]),
     "log": optional([TEXT]),
     "resumed": optional([OBJECT]),
+    "env_code": optional(or_null(TEXT)),
 }
 _REQUEST = {
     "algorithm": TEXT,
@@ -203,6 +224,7 @@ def read_record(path: pathlib.Path) -> Record:
     if content["format"] == 1:
         return _record_before(path, content)
     check_shape(path, content, _REQUEST)
+    content = content | {"settings": with_new_names(content["settings"])}
     request = Request(*(content[name] for name in Request._fields))
     request = request._replace(settings=LATER | request.settings)
     with misfit_told(path):
@@ -229,7 +251,8 @@ def _record_before(path: pathlib.Path, content: dict[str, Any]) -> Record:
         config = content["groups"][0] if is_sweep else content["config"]
         options = config["algorithm_options"]
         own = "algorithm", "preset", "algorithm_options"
-        settings = LATER | {k: x for k, x in config.items() if k not in own} | options
+        settings = {k: x for k, x in config.items() if k not in own} | options
+        settings = LATER | with_new_names(settings)
         settings = {name: x for name, x in settings.items() if name not in grid}
         if over := settings.pop("advantage_normalization", None):
             settings["normalize_advantage"] = over != "none"

@@ -110,7 +110,7 @@ class Session:
         plan, config = self._plan, self._plan.groups[0].config
         who = "agent" if plan.names else "seed"
         title = (
-            f"{title_of(config)}: {plural(plan.num_agents, who)} x "
+            f"{title_of(config, plan.names)}: {plural(plan.num_agents, who)} x "
             f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
         )
         if len(plan.batches) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from pgjax.app.runs.evaluations import Evaluations
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.env_params import NAME, params_apart, params_of
 from pgjax.app.settings.grid import Agents
 from pgjax.app.shown_names import one_line
 
@@ -68,9 +70,12 @@ def _number(x: float) -> float | None:
     return None if np.isnan(x) else round(float(x), 3)
 
 
-def title_of(config: Config) -> str:
-    """What is trained on what, in a line."""
-    options = ", ".join(f"{k}={v}" for k, v in config.env_options.items())
+def title_of(config: Config, grid: Collection[str] = ()) -> str:
+    """What is trained on what, in a line; without what the grid has values of."""
+    params = params_apart({NAME: config.env_param})
+    own = params_of({name: x for name, x in params.items() if name not in grid})
+    given = config.env_arg | own
+    options = ", ".join(f"{k}={v}" for k, v in given.items())
     env = f"{config.env} ({options})" if options else config.env
     preset = "" if config.preset == config.env else f" ({config.preset})"
     return one_line(f"{config.algorithm}{preset} on {env}")

@@ -26,7 +26,7 @@ from pgjax.app.runs.results import (
 )
 from pgjax.app.runs.summary import title_of
 from pgjax.app.settings.config import Config
-from pgjax.app.shown_names import as_argument, one_line
+from pgjax.app.shown_names import as_argument, as_heading, one_line
 from pgjax.app.tables import FEW_DOZEN, Column, Steps, Table
 
 # Files of a run for people to look at, those that are there.
@@ -45,7 +45,7 @@ def print_points(
         points.setdefault(tuple(row[name] for name in names), []).append(row)
     each = max(len(rows) for rows in points.values())
     agents = count(len(summary["agents"]))
-    columns = [Column(name, name.replace("_", "\n"), fixed=True) for name in names]
+    columns = [Column(name, as_heading(name), fixed=True) for name in names]
     columns += _score_columns(config.solved_return)
     cells = [
         [*map(str, point), *_scores(rows, config)] for point, rows in points.items()

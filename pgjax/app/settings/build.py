@@ -6,27 +6,35 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.env_params import params_of
+from pgjax.app.settings.make_env import make_env
 from pgjax.app.settings.signature_options import algorithm_factory
 from pgjax.baselines import BASELINES
 
 MOST_UPDATES = 2**32 - 1  # as `TrainState.num_updates` counts
 
 
-class Experiment(NamedTuple):
-    """What a config describes: an environment, a way to play it, a way to learn."""
+class Pieces(NamedTuple):
+    """An environment, a way to play it, and a way to learn."""
 
     env: pg.Env
     rollout: pg.Rollout
     algorithm: pg.Algorithm
-    # Maps other values of float settings, which may be tracers, to such an algorithm.
-    make_algorithm: Callable[[Mapping[str, Any]], pg.Algorithm]
+
+
+class Experiment(NamedTuple):
+    """The pieces that a config describes."""
+
+    env: pg.Env
+    rollout: pg.Rollout
+    algorithm: pg.Algorithm
+    # Maps other values of float settings, which may be tracers, to such pieces.
+    make: Callable[[Mapping[str, Any]], Pieces]
 
 
 def build(config: Config) -> Experiment:
@@ -36,21 +44,27 @@ def build(config: Config) -> Experiment:
       UsageError: for an unknown environment, or one that the policy cannot serve.
     """
     try:
-        env = _make_env(config)
+        env = make_env(config)
         algorithm = _algorithm(config, env, {})
+        rollout = _rollout(config, env, algorithm)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    except OSError as error:  # MNISTBandit-bsuite downloads its images
-        raise UsageError(f"cannot make {config.env}: {error}") from error
 
-    def make_algorithm(values: Mapping[str, Any]) -> pg.Algorithm:
-        return _algorithm(config, env, values) if values else algorithm
+    def make(values: Mapping[str, Any]) -> Pieces:
+        if not values:
+            return Pieces(env, rollout, algorithm)
+        params = params_of(values)
+        own = make_env(config, params) if params else env
+        learns = _algorithm(config, own, values)
+        return Pieces(own, _rollout(config, own, learns) if params else rollout, learns)
 
-    if not algorithm.complete_episodes:
-        rollout = pg.unroll(env, config.num_envs, config.num_steps)
-        return Experiment(env, rollout, algorithm, make_algorithm)
-    rollout = pg.episodes(env, config.num_envs)
-    return Experiment(env, rollout, algorithm, make_algorithm)
+    return Experiment(env, rollout, algorithm, make)
+
+
+def _rollout(config: Config, env: pg.Env, algorithm: pg.Algorithm) -> pg.Rollout:
+    if algorithm.complete_episodes:
+        return pg.episodes(env, config.num_envs)
+    return pg.unroll(env, config.num_envs, config.num_steps)
 
 
 def _algorithm(config: Config, env: pg.Env, values: Mapping[str, Any]) -> pg.Algorithm:
@@ -81,33 +95,6 @@ def _options_in_use(config: Config, settings: Mapping[str, Any]) -> dict[str, An
     if "baseline" in options:
         options["baseline"] = BASELINES[options["baseline"]]
     return options
-
-
-def _make_env(config: Config) -> pg.Env:
-    """The environment, having seen that it can be reset and stepped."""
-    reserved = {"name", "time_limit", "time_limit_terminates"} & set(config.env_options)
-    if reserved:
-        raise UsageError(f"--env-options cannot set {min(reserved)}, which has a flag")
-    try:
-        env = pg.make_env(
-            config.env,
-            time_limit=config.time_limit,
-            time_limit_terminates=config.time_limit_terminates,
-            **config.env_options,
-        )
-        if config.env_options:
-            key = jax.random.key(0)
-            _, state = jax.eval_shape(lambda key: env.reset(key, 1), key)
-            action = jnp.zeros((1, *env.action_space.shape), jnp.int32)
-            jax.eval_shape(env.step, key, state, action)
-    except OSError:
-        raise
-    except Exception as error:
-        if not config.env_options:
-            raise
-        options = " ".join(f"{k}={v!r}" for k, v in config.env_options.items())
-        raise UsageError(f"cannot make {config.env} with {options}: {error}") from error
-    return env
 
 
 def _network(

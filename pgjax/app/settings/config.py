@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgjax.app.errors import UsageError
+from pgjax.app.settings.env_params import params_apart, params_together
 from pgjax.app.settings.presets import choose_preset
 from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.signature_options import (
@@ -29,11 +30,14 @@ SOLVED_RETURNS = {
     "Catch-bsuite": 0.95,
 }
 
+_RENAMED = {"env_options": "env_arg"}  # since 0.2.0
+
 # What a preset says of its own environment only.
 OF_ONE_ENV = {
     "solved_return",
     "until_solved",
-    "env_options",
+    "env_arg",
+    "env_param",
     "time_limit",
     "time_limit_terminates",
 }
@@ -52,11 +56,13 @@ class Config:
     Args:
       algorithm: the name of a factory in `pgjax.algorithms`.
       preset: the name of the settings that these started from.
-      env: gymnax environment.
+      env: gymnax environment, suite:Name, or module:name of your own, from here.
       time_limit: steps per episode (default: the environment's own).
       time_limit_terminates: count the time limit as a terminal state, as the article
         does; it matters to a critic only.
-      env_options: options of the environment itself, such as num_joints=7.
+      env_arg: options of what makes the environment, such as num_joints=7.
+      env_param: numbers of its physics, such as gravity=5.0; several values of one
+        train in one program, as NAME VALUE VALUE.
       seeds: number of agents, trained side by side.
       seed: seed of the first agent; the others follow it.
       steps: environment steps per agent; it ends with the update that reaches them.
@@ -95,7 +101,8 @@ class Config:
     env: str = "CartPole-v1"
     time_limit: int | None = None
     time_limit_terminates: bool = False
-    env_options: dict = field(default_factory=dict)
+    env_arg: dict = field(default_factory=dict)
+    env_param: dict[str, float] = field(default_factory=dict)
     seeds: int = 8
     seed: int = 0
     steps: int = 300_000
@@ -123,12 +130,11 @@ class Config:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting by its name, the algorithm's own among them."""
+        """Every setting by its name, also of the algorithm and the environment."""
         fields = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
         own = fields.pop("algorithm_options")
-        return {
-            k: x for k, x in fields.items() if k not in ("algorithm", "preset")
-        } | own
+        settings = {k: x for k, x in fields.items() if k not in ("algorithm", "preset")}
+        return params_apart(settings) | own
 
     @property
     def num_updates(self) -> int:
@@ -187,6 +193,7 @@ def from_settings(algorithm: str, preset: str, settings: Mapping[str, Any]) -> C
     """
     own = algorithm_options(algorithm)
     known = run_options()
+    settings = params_together(settings)
     if unknown := settings.keys() - own.keys() - known.keys():
         name = min(unknown)
         raise UsageError(told_of_unknown(name, algorithm))
@@ -201,6 +208,11 @@ def from_settings(algorithm: str, preset: str, settings: Mapping[str, Any]) -> C
     )
     check(config)
     return config
+
+
+def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a record, by the names that they have now."""
+    return {_RENAMED.get(name, name): x for name, x in settings.items()}
 
 
 def told_of_unknown(name: str, algorithm: str) -> str:

@@ -64,7 +64,7 @@ def _of_toml(path: pathlib.Path) -> ConfigFile:
         name = key.replace("-", "_")
         if name in settings:
             raise UsageError(f"{path} has {name} twice")
-        if isinstance(value, dict) and name != "env_options":
+        if isinstance(value, dict) and name not in ("env_arg", "env_param"):
             raise UsageError(
                 f"{path} has a table [{key}]: settings stand by themselves"
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import Config, config_fields
+from pgjax.app.settings.env_params import option_of
 from pgjax.app.settings.ranges import AGENTS, check_int
 from pgjax.app.settings.signature_options import Option, algorithm_options
 
@@ -21,7 +22,7 @@ ONE_VALUE = frozenset(
         "seed",
         "steps",
         "env",  # returns of several cannot be put side by side
-        "env_options",
+        "env_arg",
         "env_devices",
         "solved_return",
         "until_solved",
@@ -89,7 +90,7 @@ def make_groups(
         point = dict(zip(grid, combination, strict=True))
         make_config(point)  # tells what cannot be
         apart = tuple(
-            "mapped" if is_mapped(options[name], value) else (_plain(value),)
+            "mapped" if is_mapped(option_of(name, options), value) else (_plain(value),)
             for name, value in point.items()
         )
         groups.setdefault(apart, []).append(point)
@@ -125,15 +126,16 @@ def _group(
     values = {
         name: np.array([float(point[name]) for point, _ in rows])
         for name, value in points[0].items()
-        if is_mapped(options[name], value)
+        if is_mapped(option_of(name, options), value)
     }
     agents = Agents(np.array([seed for _, seed in rows]), values, labels)
     return Group(config, agents)
 
 
-def is_mapped(option: Option, value: Any) -> bool:
+def is_mapped(option: Option | None, value: Any) -> bool:
     """Whether agents of other values of a setting train in the same program."""
-    return option.type is float and value is not None
+    number = value is not None and not isinstance(value, bool)
+    return option is not None and option.type is float and number
 
 
 def _plain(value: Any) -> Any:

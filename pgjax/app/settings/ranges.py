@@ -95,7 +95,21 @@ def check_float(name: str, value: float) -> None:
         )
 
 
-def check_env_options(options: dict[str, Any]) -> None:
+def check_env_param(params: dict[str, Any]) -> None:
+    """Raises UsageError for what no parameter of an environment can be."""
+    for name, value in params.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UsageError(f"--env-param takes names and numbers, got {name!r}")
+        if isinstance(value, bool):
+            continue
+        if not isinstance(value, int | float):
+            raise UsageError(
+                f"--env-param {name} must be a number, or true or false, got {value!r}"
+            )
+        check_float(f"env_param.{name}", value)
+
+
+def check_env_arg(options: dict[str, Any]) -> None:
     """Raises UsageError for options that no environment can be made with in time.
 
     gymnax makes a Python object of each joint, row or bit, before anybody can say how
@@ -110,7 +124,7 @@ def _check_option(name: str, value: Any, most: int) -> None:
     plain = value is None or isinstance(value, bool | int | float | str | list | dict)
     if not isinstance(name, str) or not plain:
         raise UsageError(
-            f"--env-options takes names and plain values, got {name!r}: {value!r}"
+            f"--env-arg takes names and plain values, got {name!r}: {value!r}"
         )
     if isinstance(value, dict):
         for key, x in value.items():
@@ -120,15 +134,16 @@ def _check_option(name: str, value: Any, most: int) -> None:
             _check_option(name, x, most)
     elif isinstance(value, int) and abs(value) > most:
         raise UsageError(
-            f"--env-options {name} must be at most {most}, got {_shown(value)}"
+            f"--env-arg {name} must be at most {most}, got {_shown(value)}"
         )
     elif isinstance(value, float):
-        check_float("env_options", value)
+        check_float("env_arg", value)
 
 
 def flag(name: str) -> str:
     """The command-line flag of a setting."""
-    return "--" + name.replace("_", "-")
+    name, _, param = name.partition(".")
+    return f"--{name.replace('_', '-')} {param}".rstrip()
 
 
 def _shown(value: float) -> str:

@@ -21,6 +21,7 @@ from pgjax.app.settings.config import (
     to_settings,
     told_of_unknown,
 )
+from pgjax.app.settings.env_params import NAME, is_param, option_of, params_apart
 from pgjax.app.settings.grid import (
     ONE_VALUE,
     Group,
@@ -28,7 +29,7 @@ from pgjax.app.settings.grid import (
     is_mapped,
     make_groups,
 )
-from pgjax.app.settings.ranges import check_env_options, flag
+from pgjax.app.settings.ranges import check_env_arg, check_env_param, flag
 from pgjax.app.settings.signature_options import Option, algorithm_options
 from pgjax.app.settings.validation import check_value
 
@@ -59,7 +60,7 @@ class Request(NamedTuple):
           UsageError: for one that cannot be, or leaves a setting out.
         """
         settings = {**self.settings, **point}
-        known = {*run_options(), *algorithm_options(self.algorithm)}
+        known = {*run_options(), *algorithm_options(self.algorithm)} - {NAME}
         if missing := known - settings.keys():
             raise UsageError(f"no value of {flag(min(missing))}")
         return from_settings(self.algorithm, self.preset, settings)
@@ -94,7 +95,8 @@ def make_request(
 def _in_order(algorithm: str, axes: dict[str, Any]) -> dict[str, Any]:
     """Axes of a grid in the order of the options, however they were given."""
     options = config_fields() | algorithm_options(algorithm)
-    return {name: axes[name] for name in options if name in axes}
+    params = sorted(name for name in axes if is_param(name))
+    return {name: axes[name] for name in [*options, *params] if name in axes}
 
 
 def split(
@@ -108,8 +110,8 @@ def split(
     """
     options = config_fields() | algorithm_options(algorithm)
     one, grid = {}, {}
-    for name, value in given.items():
-        option = options.get(name)
+    for name, value in params_apart(given).items():
+        option = option_of(name, options)
         values = _values(name, option, value)
         if values is None:
             one[name] = _plain(option, value)
@@ -200,12 +202,16 @@ def _check_values(algorithm: str, given: Mapping[str, list[Any]]) -> None:
     """Raises UsageError for an unknown name, or a value that it cannot have."""
     options = run_options() | algorithm_options(algorithm)
     for name, values in given.items():
+        if is_param(name):
+            for value in values:
+                check_env_param({name.partition(".")[2]: value})
+            continue
         if name not in options:
             raise UsageError(told_of_unknown(name, algorithm))
         for value in values:
             check_value(name, value, options[name])
         if options[name].type is dict:
-            check_env_options(values[0])
+            check_env_arg(values[0])
 
 
 def _more_of_one(
@@ -251,7 +257,7 @@ def _more_values(
 
 def _check_new_axis(algorithm: str, name: str, now: Any, run: Any) -> None:
     options: dict[str, Option] = config_fields() | algorithm_options(algorithm)
-    if is_mapped(options[name], now):
+    if is_mapped(option_of(name, options), now):
         raise UsageError(
             f"{run} has one {flag(name)}, {now}, compiled into its program, which "
             "rounds otherwise than one that takes several: start another run with all "

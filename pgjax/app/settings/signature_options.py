@@ -67,7 +67,8 @@ _MEANT = {
         "hidden": "net_arch hidden_sizes hidden_size hid hidden_dim layers",
         "activation": "activation_fn",
         "env": "env_id env_name environment gym_id task",
-        "env_options": "env_kwargs",
+        "env_arg": "env_options env_kwargs env_args",
+        "env_param": "env_params",
         "time_limit": "max_episode_steps max_ep_len max_episode_length",
         "solved_return": "reward_threshold",
         "eval_episodes": "n_eval_episodes num_eval_episodes",
@@ -162,6 +163,7 @@ def _option(hint: Any, default: Any) -> Option | None:
         hint = typing.get_args(hint)[0] if many else hint
     if typing.get_origin(hint) is typing.Literal:
         return Option(str, default, "", typing.get_args(hint), optional, several)
+    hint = dict if typing.get_origin(hint) is dict else hint
     if hint in (bool, int, float, str, dict):
         return Option(hint, default, "", (), optional, several, many)
     return None

@@ -25,7 +25,8 @@ def check_config(
     """
     for name, option in fields.items():
         check_value(name, getattr(config, name), option)
-    ranges.check_env_options(config.env_options)
+    ranges.check_env_arg(config.env_arg)
+    ranges.check_env_param(config.env_param)
     if config.seed + config.seeds > 2**31:
         most = 2**31 - config.seeds
         raise UsageError(

@@ -237,9 +237,9 @@ def test_what_cannot_be_compared_is_told(slow_and_fast, tmp_path, capsys):
     [
         ({"time_limit": 50}, {"time_limit": None}, "time limit (50: a; the env"),
         (
-            {"env_options": {"n": 7}},
-            {"env_options": {}},
-            "env options (n=7: a; none: b)",
+            {"env_arg": {"n": 7}},
+            {"env_arg": {}},
+            "env arg (n=7: a; none: b)",
         ),
         ({"steps": 1000}, {"steps": 3000}, "steps (1,000: a; 3,000: b)"),
         ({"until_solved": True}, {}, "until solved (yes: a; no: b)"),

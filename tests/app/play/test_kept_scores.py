@@ -32,9 +32,9 @@ def sweep(small_runs, tmp_path):
 def quick(monkeypatch):
     """Returns tell of the parameters, and nothing is played."""
 
-    def play(experiment, params, episodes, seed, *, greedy):
-        size = len(jax.tree.leaves(params)[0])
-        first = np.asarray(jax.tree.leaves(params)[0]).reshape(size, -1)[:, :1]
+    def play(group, episodes, seed, *, greedy):
+        size = len(group.agents.seeds)
+        first = np.asarray(jax.tree.leaves(group.params)[0]).reshape(size, -1)[:, :1]
         return first + np.arange(episodes) + 10 * greedy
 
     monkeypatch.setattr(evaluate_run, "_play_gymnax", play)

@@ -293,7 +293,7 @@ def test_what_an_extension_cannot_be_is_told_before_anything_is_touched(
         ({"seeds": True}, "seeds must be int, got True"),
         ({"steps": "500"}, "steps must be int, got '500'"),
         ({"foo": 3}, "no option foo of reinforce"),
-        ({"env_options": {"a": {1, 2}}}, "env_options"),
+        ({"env_arg": {"a": {1, 2}}}, "env_arg"),
         ({"agents_at_once": 2.5}, "agents_at_once must be an integer, got 2.5"),
     ):
         with pytest.raises(UsageError, match=says):

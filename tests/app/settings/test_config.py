@@ -80,7 +80,7 @@ def test_json_of_something_else_is_refused():
         ("solved_return", "high"),
         ("time_limit", True),
         ("env", 5),
-        ("env_options", None),
+        ("env_arg", None),
         ("hidden", 64),
         ("clip", None),
     ],
@@ -107,7 +107,7 @@ def test_an_environment_has_its_own_preset():
         2.5e-4,
     )
     arm = make_config("ppo", "seven-joint-arm", {})
-    assert (arm.env, arm.env_options) == ("Reacher-misc", {"num_joints": 7})
+    assert (arm.env, arm.env_arg) == ("Reacher-misc", {"num_joints": 7})
 
 
 def test_a_given_flag_overrides_the_preset():

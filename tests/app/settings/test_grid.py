@@ -94,10 +94,10 @@ def test_every_float_setting_can_be_mapped(algorithm):
     assert {"learning_rate", "gamma", "max_gradient_norm"} <= set(names)
     assert all(is_mapped(options[name], 0.5) for name in names)
     config = make_config(algorithm, "default", small | dict.fromkeys(names, 0.5))
-    rollout, make_algorithm = build(config)[1::2]
+    rollout, make = build(config)[1::2]
 
     def train(key, values):
-        learner = make_algorithm(values)
+        learner = make(values).algorithm
         state = pg.init_train_state(key, rollout, learner)
         return pg.train_step(state, rollout, learner)[1]["env_steps"]
 

@@ -19,7 +19,7 @@ from pgjax.app.settings.unused import check_effects, erased, unused
 OF_THE_DRIVER = {
     *("seeds", "seed", "steps", "env_devices", "solved_return", "until_solved"),
     *("log_every", "updates_per_chunk", "eval_episodes", "eval_every"),
-    *("env", "env_options"),
+    *("env", "env_arg"),
 }
 BASE = {"num_envs": 4, "num_steps": 4, "hidden": (3,), "time_limit": 8}
 OTHERS = {
@@ -33,6 +33,7 @@ OTHERS = {
     "n_step": 2,
     "num_minibatches": 2,
     "log_std": -1.0,
+    "env_param": {"gravity": 5.0},
 }
 
 
@@ -141,10 +142,10 @@ def test_limits_of_one_gradient_step_are_refused(name):
 def test_a_grid_may_have_a_setting_that_some_groups_do_not_use():
     grid = {"baseline": ["none", "value"], "value_coefficient": [0.1, 0.2]}
     for group in make_request("reinforce", "general", BASE | grid).groups:
-        _, rollout, _, make_algorithm = build(group.config)
+        _, rollout, _, make = build(group.config)
 
-        def run(values, make_algorithm=make_algorithm, rollout=rollout):
-            learner = make_algorithm(values)
+        def run(values, make=make, rollout=rollout):
+            learner = make(values).algorithm
             state = pg.init_train_state(jax.random.key(0), rollout, learner)
             return pg.train_step(state, rollout, learner)[1]
 

@@ -1,0 +1,1 @@
+"""Every environment of every suite: is its adapter right, and what does it cost?"""

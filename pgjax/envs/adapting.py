@@ -1,0 +1,142 @@
+"""What the adapters of environment suites share: one environment in, N of them out.
+
+An adapter says how one environment of its suite is reset and stepped, without any
+reset of its own; `batched` makes an `Env` of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax._internal.checks import as_count
+from pgjax._internal.names import unknown_name
+from pgjax.types import Array, Box, Env, Key, Space
+
+# A limit that never comes, for suites that say done at their own.
+NO_LIMIT = 2**31 - 1
+
+Reset = Callable[[Key], tuple[Any, Any]]  # key -> obs, state
+Step = Callable[[Key, Any, Array], tuple[Any, Any, Array, Array, Array]]
+
+
+def batched(
+    name: str,
+    reset: Reset,
+    step: Step,
+    action_space: Space,
+    max_steps: int,
+    *,
+    observation_space: Space | None = None,
+) -> Env:
+    """N environments of a suite behind one `Env`.
+
+    The steps of an episode are counted here, so that the last one within `max_steps`
+    is truncated whatever the suite says, unless it is terminal. Continuous actions are
+    clipped to the action space, rewards become float32, and all leaves of the states
+    keep the type that they were reset with.
+
+    Args:
+      name: of the environment, as the user wrote it.
+      reset: of one environment, maps a key to (obs, state).
+      step: of one environment, maps (key, state, action) to (obs, state, reward,
+        terminated, truncated), scalars the last three.
+      action_space: of one environment.
+      max_steps: the time limit.
+      observation_space: of what `as_array` makes of observations; by default an
+        unbounded `Box` of their shape.
+    """
+
+    def start(key: Key) -> tuple[Array, Any]:
+        obs, state = reset(key)
+        return as_array(obs), (jnp.int32(0), jax.tree.map(_strong, state))
+
+    def act(key: Key, state: Any, action: Array) -> tuple:
+        count, inner = state
+        given = jax.tree.map(lambda x: x, inner)  # some suites change dicts in place
+        obs, after, reward, terminated, truncated = step(key, given, action)
+        after = jax.tree.map(lambda x, old: _like(old, x), after, inner)
+        count, terminated = count + 1, jnp.asarray(terminated, bool)
+        truncated = jnp.asarray(truncated, bool) | ((count >= max_steps) & ~terminated)
+        reward = jnp.asarray(reward, jnp.float32).reshape(())
+        return as_array(obs), (count, after), reward, terminated, truncated
+
+    def reset_all(key: Key, num_envs: int) -> tuple[Array, Any]:
+        with _as_suites_expect():
+            return jax.vmap(start)(jax.random.split(key, num_envs))
+
+    def step_all(
+        key: Key, state: Any, action: Array
+    ) -> tuple[Array, Any, Array, Array, Array]:
+        keys = jax.random.split(key, action.shape[0])
+        if isinstance(action_space, Box):
+            low = jnp.broadcast_to(action_space.low, action.shape)
+            high = jnp.broadcast_to(action_space.high, action.shape)
+            action = jnp.clip(action, low, high)
+        with _as_suites_expect():
+            return jax.vmap(act)(keys, state, action)
+
+    if observation_space is None:
+        with _as_suites_expect():
+            obs, _ = jax.eval_shape(start, jax.eval_shape(jax.random.key, 0))
+        observation_space = Box(-jnp.inf, jnp.inf, obs.shape)
+    return Env(name, reset_all, step_all, observation_space, action_space, max_steps)
+
+
+def as_array(obs: Any) -> Array:
+    """One environment's observation as one float32 array.
+
+    An array keeps its shape, so that (height, width, channels) stays an image. Anything
+    else, such as a dict, becomes a vector: all leaves in the order of
+    `jax.tree.leaves`, flattened, flags as 0 and 1.
+    """
+    leaves = jax.tree.leaves(obs)
+    if len(leaves) == 1:
+        return jnp.asarray(leaves[0], jnp.float32)
+    return jnp.concatenate([jnp.ravel(x).astype(jnp.float32) for x in leaves])
+
+
+def limit_of(time_limit: int | None, own: int) -> int:
+    """The user's time limit, or else the environment's own.
+
+    Raises:
+      TypeError: for what is no integer.
+      ValueError: for a number below 1, or beyond int32.
+    """
+    if time_limit is None:
+        return as_count("the environment's own time limit", int(own))
+    return as_count("time_limit", time_limit)
+
+
+def check_name(suite: str, name: str, known: Sequence[str]) -> None:
+    """Raises ValueError, with the nearest names, unless the suite has this one."""
+    if name not in known:
+        told, prefix = "unknown environment", f"{suite}:"
+        raise ValueError(unknown_name(told, name, known, prefix=prefix))
+
+
+@contextlib.contextmanager
+def _as_suites_expect() -> Iterator[None]:
+    """JAX's defaults, for code that was written under them, whatever the user set."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def _strong(x: Any) -> Array:
+    """The array without a weak type, which would change under the first step."""
+    x = jnp.asarray(x)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x
+    return jax.lax.convert_element_type(x, x.dtype)
+
+
+def _like(old: Array, new: Any) -> Array:
+    """The new value of a leaf in the type, and the shape, of the old one."""
+    new = jnp.asarray(new)
+    if new.dtype == old.dtype:
+        return _strong(new)
+    return new.astype(old.dtype)
