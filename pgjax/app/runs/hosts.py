@@ -6,10 +6,11 @@ over all of them. With one process, nothing here does anything.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -68,7 +69,7 @@ def check_devices() -> None:
         told_counts = ", ".join(
             f"{n} in process {i}" for i, n in sorted(counts.items())
         )
-        raise UsageError(
+        _refuse(
             f"all processes need as many devices, and there are {told_counts}; "
             "JAX_NUM_CPU_DEVICES=N gives a process N devices of a CPU"
         )
@@ -91,10 +92,21 @@ def check_agreement(asked: dict[str, Any]) -> None:
         values = [one.get(name, "not given") for one in told]
         other = next((i for i, x in enumerate(values) if x != values[0]), None)
         if other is not None:
-            raise UsageError(
+            _refuse(
                 f"all processes must be started with the same command, and {name} is "
                 f"{values[0]} in process 0 and {values[other]} in process {other}"
             )
+
+
+def _refuse(message: str) -> NoReturn:
+    """Raises UsageError in every process, all of which come here.
+
+    None leaves before all have come: one that is slower would see another one vanish,
+    and tell that instead.
+    """
+    with contextlib.suppress(RuntimeError):
+        jax.distributed.shutdown()
+    raise UsageError(message)
 
 
 def several() -> bool:
