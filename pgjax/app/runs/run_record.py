@@ -89,9 +89,11 @@ def code_changed(content: Mapping[str, Any]) -> str | None:
     Args:
       content: of config.json.
     """
-    before, env = content.get("env_code"), content["settings"].get("env")
-    now = source_digest(env) if before is not None else None
-    if now in (None, before):
+    before = content.get("env_code")
+    if before is None:  # no module, or a record of before 0.2
+        return None
+    env = content["settings"].get("env")
+    if source_digest(env) in (None, before):
         return None
     return (
         f"the module of {env} has changed since the run began: what was trained before "
