@@ -75,7 +75,7 @@ def test_bounds_of_actions_may_be_traced():
     ("params", "says"),
     [
         ({"gravty": 1.0}, "CartPole-v1 has no parameter 'gravty'; did you mean grav"),
-        ({"x": 1.0}, "no parameter 'x'; did you mean .*length.*theta_threshold"),
+        ({"x": 1.0}, "no parameter 'x'; there are .*length.*theta_threshold"),
         ({"max_steps_in_episode": 9}, "no parameter: say time_limit=9"),
         ({"gravity": "low"}, "gravity must be a number, such as 9.8, got 'low'"),
         ({"gravity": None}, "gravity must be a number, such as 9.8, got None"),

@@ -195,7 +195,7 @@ def test_an_environment_of_a_suite(suite):
     assert (env.name, env.max_steps) == ("CartPole-v1(gravity=2, length=3.5)", 7)
     with pytest.raises(ValueError, match="gymnax, atoms, molecules"):
         pg.make_env("particles:Ion")
-    with pytest.raises(ValueError, match="atoms has no parameter 'spin'; did you"):
+    with pytest.raises(ValueError, match="atoms has no parameter 'spin'; there are"):
         pg.make_env("atoms:Ion", params={"spin": 2.0})
 
 

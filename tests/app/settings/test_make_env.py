@@ -62,7 +62,7 @@ def test_a_module_of_the_current_directory(here):
         ),
         (Named("race_tracks:mak"), "race_tracks has no 'mak'; did you mean make"),
         (Named("no_tracks:make"), "there is no module 'no_tracks'"),
-        (Named("race_tracks:make", {}, {"x": 1.0}), "no parameter 'x'; did you mean"),
+        (Named("race_tracks:make", {}, {"x": 1.0}), "no parameter 'x'; there are size"),
         (Named("race_tracks:make", {"time_limit": 1}), "cannot set time_limit, which"),
         (Named("CartPole"), "unknown environment 'CartPole'; did you mean CartPole-v1"),
     ],
