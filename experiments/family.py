@@ -107,7 +107,7 @@ def run(row: Row, directory: pathlib.Path, *, quick: bool) -> None:
         [sys.executable, "-m", "pgjax.app.cli", *command[1:], "--quiet"], check=True
     )
     record: dict[str, Any] = {"command": " ".join(command), "cpu": cpu_name()}
-    env = evaluate_run.load(directory)[1].env
+    env = evaluate_run.load(directory)[0].experiment.env
     record["random_return"] = float(random_returns(env, seed=row.first_seed).mean())
     thin_curves(directory / "metrics.csv", directory / "curves.csv")
     if row.env in TWINS:

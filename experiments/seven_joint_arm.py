@@ -44,7 +44,8 @@ def main() -> None:
     if quick or not (run / "record.json").is_file():
         family.run(ROW, run, quick=quick)
     out.mkdir(parents=True, exist_ok=True)
-    _, experiment, params = evaluate_run.load(run)
+    (trained,) = evaluate_run.load(run)
+    experiment, params = trained.experiment, trained.params
     episodes = 100 if quick else 2000
     env, seed = experiment.env, family.FIRST_SEED
     record = {

@@ -84,6 +84,8 @@ def pytest_collection_modifyitems(items):
 def same_bits(request):
     """Runs of the command are compared with others of more agents, byte for byte."""
     runs = "app" in request.path.parts or request.path.name == "test_faults.py"
+    if runs:
+        jax.clear_caches()  # programs of other files, which are without
     with quick_compilation.fused() if runs else contextlib.nullcontext():
         yield
 

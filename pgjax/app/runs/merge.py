@@ -62,6 +62,7 @@ def merge_metrics(
     """
     headers = [_header(part.path) for part in parts]
     found = set(itertools.chain.from_iterable(headers)) - {PLACE}
+    found = found or set(first)  # nobody has a row yet
     columns = [x for x in first if x in found] + sorted(found - set(first))
     top = _line([*names, *columns])
     starts = [_line(of).removesuffix(_END) + b"," for of in labels]

@@ -141,3 +141,10 @@ def test_a_batch_of_other_parameters_is_named(tmp_path):
     (tmp_path / "1.npz").write_bytes(b"no archive")
     with pytest.raises(DamagedFileError, match=r"1\.npz is damaged"):
         merge_params([shares], tmp_path / "params.npz")
+
+
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    nothing = part(tmp_path, 0, b"", [0])
+    whole = tmp_path / "whole.csv"
+    merge_metrics([nothing], whole, [(7,)], ["seed"], first=["update", "env_steps"])
+    assert whole.read_bytes() == b"seed,update,env_steps\r\n"
