@@ -254,9 +254,8 @@ def parser_of(command: str, named: Named | None = None) -> Parser:
     if named is not None:
         _add_training(parser, named, options_of(function), grid=command == "sweep")
         return parser
-    for name, (several, default, text) in arguments_of(function).items():
-        nargs: Any = {False: None, True: "*" if default is not None else "+"}[several]
-        metavar = name.removesuffix("s").upper() if several else None
+    for name, (nargs, text) in arguments_of(function).items():
+        metavar = name.removesuffix("s").upper() if nargs else None
         parser.add_argument(name, nargs=nargs, metavar=metavar, help=text)
     _add_options(parser, options_of(function), None, grid=False)
     return parser
@@ -274,7 +273,9 @@ def _add_training(
     algorithm, preset = named.algorithm, named.preset
     _, defaults = choose_preset(algorithm, preset, named.env)
     known = ", ".join(PRESETS.get(algorithm, {}))
-    text = options["preset"].help.replace("settings", f"settings: {known}")
+    text = options["preset"].help.replace(
+        "settings", f"settings: {known}; or FILE.toml"
+    )
     options["preset"] = options["preset"]._replace(help=text)
     parser.description = (
         f"{parser.description}\n\nALGORITHM is one of {', '.join(algorithms.__all__)} "

@@ -7,15 +7,8 @@ from typing import Any
 
 from pgjax.app.errors import UsageError
 
-# What pip knows this project by; another project has the name pgjax there.
-DISTRIBUTION = "pgjax-rl"
 # What a run uses after its last update: its checkpoint, and its picture.
 LATE = ("orbax.checkpoint", "pgjax.app.analysis.learning_curve")
-
-
-def install(extra: str) -> str:
-    """The command that adds an extra to an installed pgjax."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def import_late() -> None:

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+from pgjax._internal.installing import install
 from pgjax.app.errors import UsageError
-from pgjax.app.packages import install
 from pgjax.app.settings.signature_options import algorithm_options
 from pgjax.bench import processes, targets
 from pgjax.bench.cases import Spec, make_spec

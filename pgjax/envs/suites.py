@@ -10,8 +10,8 @@ import importlib
 import pathlib
 from types import ModuleType
 
-# What pip knows this project by; another project has the name pgjax there.
-DISTRIBUTION = "pgjax-rl"
+from pgjax._internal.installing import install
+
 _ENDING = "_envs"  # of the names of such files
 
 
@@ -23,11 +23,6 @@ def suite_names() -> list[str]:
 
 def _folders() -> list[pathlib.Path]:
     return [pathlib.Path(__file__).parent]
-
-
-def install(extra: str) -> str:
-    """The command that adds an extra to an installed pgjax."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def adapter(suite: str) -> ModuleType:

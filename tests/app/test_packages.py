@@ -13,6 +13,7 @@ import tomllib
 import pytest
 
 import pgjax as pg
+from pgjax._internal import installing
 from pgjax.app import packages
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
@@ -178,7 +179,7 @@ def test_an_import_of_our_own_that_fails_is_no_fault_of_the_user(monkeypatch):
 
 
 def test_the_distribution_has_one_name():
-    assert PROJECT["name"] == packages.DISTRIBUTION
+    assert PROJECT["name"] == installing.DISTRIBUTION
     assert PROJECT["scripts"] == {"pgjax": "pgjax.app.cli:command"}
     assert run_record.versions()["pgjax"] == pg.__version__
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from pgjax.app import output, table_formats, tables
 from pgjax.app.analysis.bootstrap import Interval, unknown
 from pgjax.app.cli import main
+from pgjax.app.play import list_environments
+from pgjax.app.settings.presets import PRESETS
 from pgjax.app.tables import Column, Steps, Table
 
 INTERVAL = Interval(478.25, 471.0, 483.875)
@@ -140,6 +143,8 @@ def test_environments_in_every_format(form, capsys, monkeypatch):
         rows = {row["name"]: row for row in json.loads(out)["environments"]}
         assert rows["CartPole-v1"]["time_limit"] == 500
         assert rows["CartPole-v1"]["gymnasium"] is True
+        suites = {row["name"]: row for row in json.loads(out)["suites"]}
+        assert suites["brax"]["install"] == "pip install 'pgjax-rl[brax]'"
     if form == "text":
         table = out.partition("MNISTBandit-bsuite:")[0].splitlines()
         assert max(map(len, table)) <= 80
@@ -147,3 +152,24 @@ def test_environments_in_every_format(form, capsys, monkeypatch):
         assert row.split() == [
             *("MountainCar-v0", "2", "real", "3", "choices", "200", "-110", "yes")
         ]
+
+
+def test_the_names_of_a_suite(capsys, monkeypatch):
+    module = types.SimpleNamespace(names=lambda: ["walk", "ant"])
+    monkeypatch.setattr(list_environments, "adapter", lambda suite: module)
+    monkeypatch.setitem(PRESETS["ppo"], "brax:ant", {})
+    assert main(["envs", "brax", "--format", "json"]) == 0
+    (ant, walk) = json.loads(capsys.readouterr().out)["environments"]
+    assert ant == {"name": "brax:ant", "presets": "ppo"}
+    assert walk["name"] == "brax:walk"
+    assert main(["envs", "brx"]) == 2
+    assert "unknown suite 'brx'; did you mean brax" in capsys.readouterr().err
+
+
+def test_a_suite_that_is_not_installed_is_told(capsys, monkeypatch):
+    def missing(suite):
+        raise ImportError(f"{suite} cannot be imported; it installs it")
+
+    monkeypatch.setattr(list_environments, "adapter", missing)
+    assert main(["envs", "pgx"]) == 2
+    assert capsys.readouterr().err == "pgjax: pgx cannot be imported; it installs it\n"

@@ -279,7 +279,7 @@ def test_the_algorithm_is_found_wherever_it_stands(words, algorithm, rest):
         (["export", "run", "--xyzzy"], "unrecognized arguments: --xyzzy (see"),
         (["render"], "the following arguments are required: run"),
         (["evaluate", "run", "more"], "unrecognized arguments: more (see"),
-        (["envs", "more"], "unrecognized arguments: more (see"),
+        (["envs", "brax", "more"], "unrecognized arguments: more (see"),
         (["compare"], "the following arguments are required: RUN"),
         (["evaluate", "run", "--backend", "atari"], "invalid choice: 'atari'"),
     ],

@@ -1,16 +1,20 @@
-"""The table of environments that `pgjax envs` prints."""
+"""The tables that `pgjax envs` prints: environments, and where to get more."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from typing import Any
 
 import pgjax as pg
+from pgjax._internal.installing import install
+from pgjax._internal.names import unknown_name
 from pgjax.app import table_formats, tables
+from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import SOLVED_RETURNS
 from pgjax.app.settings.presets import PRESETS
 from pgjax.app.tables import Column, Format, Table
-from pgjax.envs.suites import suite_names
+from pgjax.envs.suites import adapter, suite_names
 
 # Those that Gymnasium has under the same name and with the same rules.
 TWINS = (
@@ -27,17 +31,22 @@ NOTES = {
 }
 
 
-def print_environments(*, format: Format = "text") -> int:
-    """Prints every environment: its spaces, its limit, and what is tuned for it.
+def print_environments(suite: str | None = None, *, format: Format = "text") -> int:
+    """Prints gymnax's environments and the other suites, or the names of a suite.
 
     Args:
+      suite: one of the other suites; its names alone are printed.
       format: text for people; json, csv or latex, with nothing else on stdout.
     """
-    table = environments_table()
-    if format == "text":
-        tables.print_table(table)
+    if suite is None:
+        found = [environments_table(), suites_table()]
     else:
-        table_formats.write(format, [table], {"named_presets": _named()})
+        found = [names_table(suite)]
+    if format == "text":
+        for table in found:
+            tables.print_table(table)
+    else:
+        table_formats.write(format, found, {"named_presets": _named()})
     return 0
 
 
@@ -63,8 +72,47 @@ def environments_table() -> Table:
     told = [f"{name}: {note}" for name, note in notes.items()]
     named = ", ".join(f"{words} ({env})" for words, env in _named().items())
     told.append(f"Presets to be asked for: {named}. Real Gym.: in Gymnasium as well.")
-    told.append(f"Others: suite:Name of {', '.join(suite_names())}, if installed.")
     return Table("environments", columns, rows, told, "environments")
+
+
+def suites_table() -> Table:
+    """A row for each of the other suites, whether it is installed or not."""
+    rows = [[name, _version(name), install(name)] for name in suite_names()]
+    columns = [
+        Column("name", "suite", left=True),
+        Column("version", "installed", left=True),
+        Column("install", "what installs it", left=True),
+    ]
+    told = ["`pgjax envs SUITE` lists a suite's names; train on one as SUITE:NAME."]
+    return Table("other suites", columns, rows, told, "suites")
+
+
+def names_table(suite: str) -> Table:
+    """A row for each environment of another suite.
+
+    Raises:
+      UsageError: for a suite that there is not, or that cannot be imported.
+    """
+    if suite not in suite_names():
+        raise UsageError(unknown_name("unknown suite", suite, suite_names()))
+    try:
+        names = sorted(adapter(suite).names())
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    rows = [[f"{suite}:{name}", _presets(f"{suite}:{name}")] for name in names]
+    columns = [
+        Column("name", "name", left=True),
+        Column("presets", "presets of", left=True),
+    ]
+    return Table(f"environments of {suite}", columns, rows, [], "environments")
+
+
+def _version(suite: str) -> str:
+    """Of the package, which has the suite's name; or "no"."""
+    try:
+        return importlib.metadata.version(suite)
+    except importlib.metadata.PackageNotFoundError:
+        return "no"
 
 
 def _facts(name: str) -> tuple[str, str, int | None]:

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import stat
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn
@@ -101,6 +102,19 @@ def read_json(path: pathlib.Path) -> Any:
             "delete that entry to take it as it is",
         )
     return content
+
+
+def read_toml(path: pathlib.Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+      UsageError: naming the file, for what is none.
+    """
+    with opened(path) as file:
+        try:
+            return tomllib.load(file)
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError among them
+            raise DamagedFileError(path, f"it is not TOML: {error}") from error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from pgjax._internal.installing import install
 from pgjax.app import packages
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.agent_loggers import Agent, TensorBoardLogger, WandbLogger
@@ -71,9 +72,7 @@ def check_loggers(names: Sequence[str], num_agents: int = 1) -> None:
             raise UsageError(f"--log must be one of {known}, got {name!r}")
         package = PACKAGES[name]
         if package is not None:
-            packages.imported(
-                package, f"--log {name} needs {package}", packages.install(name)
-            )
+            packages.imported(package, f"--log {name} needs {package}", install(name))
 
 
 @contextlib.contextmanager

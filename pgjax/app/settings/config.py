@@ -10,7 +10,7 @@ from typing import Any
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.env_params import params_apart, params_together
-from pgjax.app.settings.presets import choose_preset
+from pgjax.app.settings.presets import choose_preset, told_by_preset
 from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.signature_options import (
     Option,
@@ -55,7 +55,7 @@ class Config:
 
     Args:
       algorithm: the name of a factory in `pgjax.algorithms`.
-      preset: the name of the settings that these started from.
+      preset: the name of the settings that these started from, or their file.
       env: gymnax environment, suite:Name, or module:name of your own, from here.
       time_limit: steps per episode (default: the environment's own).
       time_limit_terminates: count the time limit as a terminal state, as the article
@@ -177,7 +177,8 @@ def make_config(algorithm: str, preset: str, given: Mapping[str, Any]) -> Config
     own = {name: x.default for name, x in algorithm_options(algorithm).items()}
     env = settings.get("env", Config.env)
     usual = {"solved_return": SOLVED_RETURNS.get(env)}
-    return from_settings(algorithm, preset, own | usual | settings)
+    with told_by_preset(preset, chosen, given):
+        return from_settings(algorithm, preset, own | usual | settings)
 
 
 def to_settings(config: Config) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import tomllib
 from typing import Any, NamedTuple
 
-from pgjax.app.errors import DamagedFileError, UsageError
-from pgjax.app.runs.files import opened
+from pgjax.app.errors import UsageError
+from pgjax.app.runs.files import read_toml
 from pgjax.app.runs.run_record import read_record
 from pgjax.app.settings.ranges import check_int
-from pgjax.app.settings.spelling import spelled_as_file
+from pgjax.app.settings.spelling import spelled_as_file, with_underscores
 
 # Arguments of `train` that say where and how, and not what.
 _FLAGS = frozenset(
@@ -54,23 +53,15 @@ def _of_record(path: pathlib.Path) -> ConfigFile:
 
 
 def _of_toml(path: pathlib.Path) -> ConfigFile:
-    with opened(path) as file:
-        try:
-            content = tomllib.load(file)
-        except (ValueError, RecursionError) as error:  # UnicodeDecodeError among them
-            raise DamagedFileError(path, f"it is not TOML: {error}") from error
-    settings: dict[str, Any] = {}
-    for key, value in content.items():
-        name = key.replace("-", "_")
-        if name in settings:
-            raise UsageError(f"{path} has {name} twice")
+    settings = with_underscores(path, read_toml(path))
+    for name, value in settings.items():
         if isinstance(value, dict) and name not in ("env_arg", "env_param"):
             raise UsageError(
-                f"{path} has a table [{key}]: settings stand by themselves"
+                f"{path} has a table [{name}]: settings stand by themselves"
             )
         if name in _FLAGS:
-            raise UsageError(f"{path}: --{key} is a flag, and no setting of a file")
-        settings[name] = value
+            given = name.replace("_", "-")
+            raise UsageError(f"{path}: --{given} is a flag, and no setting of a file")
     log, at_once = settings.pop("log", []), settings.pop("agents_at_once", None)
     log = [log] if isinstance(log, str) else log
     for name in ("algorithm", "preset", "env"):

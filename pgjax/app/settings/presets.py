@@ -1,23 +1,53 @@
-"""Settings under a name, by algorithm: those of presets.toml, beside this file."""
+"""Settings under a name, by algorithm: a file for each task in pgjax/app/presets/.
+
+`article.toml` is the preset "article", `brax/ant.toml` would be "brax:ant". A file has
+a table for each algorithm that it has settings for. One without `env` is named after
+its environment, which it is the default of. `--preset FILE.toml` takes a person's own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pathlib
 import tomllib
+from collections.abc import Collection, Iterator
 from typing import Any
 
+import pgjax
+from pgjax._internal.names import unknown_name
 from pgjax.app.errors import UsageError
+from pgjax.app.runs.files import read_toml
+from pgjax.app.settings.spelling import spelled_as_file, with_underscores
 
 DEFAULT_ENV = "CartPole-v1"
-# By algorithm, and by name; "general" is the first of each.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
-    pathlib.Path(__file__).with_name("presets.toml").read_text(encoding="utf-8")
-)
+FOLDER = pathlib.Path(__file__).parents[1] / "presets"
+# What every other preset of an algorithm starts from.
+GENERAL = "general"
+
+Settings = dict[str, Any]
 
 
-def presets() -> dict[str, dict[str, dict[str, Any]]]:
-    """The settings that have a name, by algorithm and name, as presets.toml has them.
+def read_folder(folder: pathlib.Path) -> dict[str, dict[str, Settings]]:
+    """Presets by algorithm and by name, "general" first."""
+    paths = sorted(folder.rglob("*.toml"), key=_place)
+    presets: dict[str, dict[str, Settings]] = {}
+    for path in paths:
+        name = ":".join(path.relative_to(folder).with_suffix("").parts)
+        for algorithm, settings in tomllib.loads(path.read_text("utf-8")).items():
+            presets.setdefault(algorithm, {})[name] = settings
+    return presets
+
+
+def _place(path: pathlib.Path) -> tuple[bool, str]:
+    return path.stem != GENERAL, str(path.with_suffix(""))
+
+
+PRESETS = read_folder(FOLDER)
+
+
+def presets() -> dict[str, dict[str, Settings]]:
+    """The settings that have a name, by algorithm and name.
 
     "general" is what every other one of its algorithm starts from. The rest are
     defaults; `preset` has both together.
@@ -28,18 +58,19 @@ def presets() -> dict[str, dict[str, dict[str, Any]]]:
     return copy.deepcopy(PRESETS)
 
 
-def preset(algorithm: str = "reinforce", name: str = "default") -> dict[str, Any]:
+def preset(algorithm: str = "reinforce", name: str = "default") -> Settings:
     """Every setting that `pg.app.train(algorithm, preset=name)` trains with.
 
     Args:
       algorithm: the name of one in `pgjax.algorithms`.
-      name: of a preset; "default" for that of CartPole-v1, or else "general".
+      name: of a preset; "default" for that of CartPole-v1, or else "general"; or a
+        file of your own, whose name ends in .toml.
 
     Returns:
       Settings by name, as JSON has them: the run's and the algorithm's own.
 
     Raises:
-      UsageError: for a name that is not known.
+      UsageError: for a name that is not known, or a file that is none.
 
     >>> print(preset("reinforce", "article")["hidden"])
     [128]
@@ -56,22 +87,66 @@ def choose_preset(
 
     Args:
       algorithm: its name.
-      preset: a preset's name; "default" for the environment's own, or else "general".
+      preset: a preset's name; "default" for the environment's own, or else "general";
+        or a file of the user's own.
       env: the environment that was asked for, if one was.
 
     Raises:
-      UsageError: for a name that is not known.
+      UsageError: for a name that is not known, or a file that is none.
     """
     presets = PRESETS.get(algorithm, {})
-    general = presets.get("general", {})
+    general = presets.get(GENERAL, {})
+    if is_file(preset):
+        return preset, general | _own_preset(pathlib.Path(preset), algorithm)
     if preset == "default":
         preset = env or DEFAULT_ENV
-        preset = preset if preset in presets else "general"
-    if preset == "general":
+        preset = preset if preset in presets else GENERAL
+    if preset == GENERAL:
         return preset, general
     if preset not in presets:
         raise UsageError(
             f"unknown preset {preset!r} of {algorithm}; choose from "
-            f"{', '.join(presets)}"
+            f"{', '.join(presets)}, or a .toml file of your own"
         )
     return preset, {"env": preset, **general, **presets[preset]}
+
+
+def is_file(preset: str) -> bool:
+    """Whether a preset is a file of the user's own."""
+    return preset.endswith(".toml")
+
+
+@contextlib.contextmanager
+def told_by_preset(
+    preset: str, names: Collection[str], given: Collection[str]
+) -> Iterator[None]:
+    """Errors about what a user's own preset says name its file.
+
+    Args:
+      preset: its name.
+      names: of its settings.
+      given: those that were given beside it.
+    """
+    if is_file(preset):
+        with spelled_as_file(pathlib.Path(preset), names, given):
+            yield
+    else:
+        yield
+
+
+def _own_preset(path: pathlib.Path, algorithm: str) -> Settings:
+    """The settings that a user's file has for an algorithm."""
+    tables = read_toml(path)
+    for name, settings in tables.items():
+        if not isinstance(settings, dict):
+            raise UsageError(
+                f"{path} has {name} outside of any table: a preset's settings stand "
+                f"under an algorithm's name, as [{algorithm}]"
+            )
+        if name not in pgjax.algorithms.__all__:
+            told = unknown_name("unknown algorithm", name, pgjax.algorithms.__all__)
+            raise UsageError(f"{path}: {told}")
+    if algorithm not in tables:
+        has = ", ".join(f"[{name}]" for name in tables) or "nothing"
+        raise UsageError(f"{path} has no settings of [{algorithm}]: it has {has}")
+    return with_underscores(path, tables[algorithm])

@@ -130,19 +130,21 @@ def options_of(factory: Callable[..., Any]) -> dict[str, Option]:
     return options
 
 
-def arguments_of(function: Callable[..., Any]) -> dict[str, tuple[bool, Any, str]]:
+def arguments_of(function: Callable[..., Any]) -> dict[str, tuple[str | None, str]]:
     """The positional arguments of a command, in order.
 
-    Whether there may be several of each, its default (None where it must be given), and
-    its help.
+    How many of each there may be, as argparse has it (None for one that must be given,
+    "?" for one or none, "+" or "*" for several), and its help.
     """
-    hints, found = typing.get_type_hints(function), {}
+    hints = typing.get_type_hints(function)
+    found: dict[str, tuple[str | None, str]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            missing = parameter.default is parameter.empty
-            default = None if missing else parameter.default
-            several = hints[name] is not str
-            found[name] = several, default, _argument_help(function, name)
+            needed = parameter.default is parameter.empty
+            number: str | None = "+" if needed else "*"
+            if hints[name] in (str, str | None):
+                number = None if needed else "?"
+            found[name] = number, _argument_help(function, name)
     return found
 
 

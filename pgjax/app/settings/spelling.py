@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from pgjax.app.errors import UsageError
 
@@ -48,6 +49,21 @@ def spelled_as_file(
         if mentioned & set(names) - set(flags):
             error.args = (f"{path}: {as_file(told, flags)}",)
         raise
+
+
+def with_underscores(path: pathlib.Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a file by their names: in it, they may be written as flags are.
+
+    Raises:
+      UsageError: for one that is there twice.
+    """
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name in settings:
+            raise UsageError(f"{path} has {name} twice")
+        settings[name] = value
+    return settings
 
 
 def as_python(text: str) -> str:
