@@ -22,7 +22,7 @@ SUITES = {
 # benchmark from themselves, too.
 LAYERS = (
     {"_internal.streams"},
-    {"_internal.starting"},
+    {"_internal.installing", "_internal.starting"},
     {"types", "_internal.xla", "envs.suites"},
     {
         "_internal.checks",

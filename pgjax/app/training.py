@@ -218,15 +218,12 @@ def _with_file(
     if not file.recorded:
         return {**file.settings, **given}, {}
     from pgjax.app.settings.config import OF_ONE_ENV
-    from pgjax.app.settings.presets import is_file
 
     # Many a setting of a record has no effect, which is told of what is asked for only.
     rest = {name: x for name, x in file.settings.items() if name not in given}
     if given.get("env", rest.get("env")) != file.settings.get("env"):
         other = OF_ONE_ENV | {"preset"}
         rest = {k: x for k, x in rest.items() if k.partition(".")[0] not in other}
-        rest["preset"] = "general"
-    elif is_file(rest.get("preset", "")):  # which may be gone; its settings are here
         rest["preset"] = "general"
     return given, rest
 

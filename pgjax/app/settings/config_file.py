@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.files import read_toml
 from pgjax.app.runs.run_record import read_record
+from pgjax.app.settings.presets import GENERAL, is_file
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.settings.spelling import spelled_as_file, with_underscores
 
@@ -48,6 +49,8 @@ def read_config(path: pathlib.Path) -> ConfigFile:
 def _of_record(path: pathlib.Path) -> ConfigFile:
     record = read_record(path)
     algorithm, preset, settings, grid, log = record.request
+    if is_file(preset):  # which may be gone; all that it said is in the record
+        preset = GENERAL
     settings = {"algorithm": algorithm, "preset": preset, **settings, **grid}
     return ConfigFile(settings, log, record.agents_at_once, recorded=True)
 
