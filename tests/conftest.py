@@ -1,6 +1,5 @@
 """What every test runs under: no silent broadcasting, a warm compiler cache."""
 
-import contextlib
 import gc
 import importlib
 import os
@@ -80,14 +79,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.name, last))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def same_bits(request):
-    """Runs of the command are compared with others of more agents, byte for byte."""
-    runs = "app" in request.path.parts or request.path.name == "test_faults.py"
-    if runs:
-        jax.clear_caches()  # programs of other files, which are without
-    with quick_compilation.fused() if runs else contextlib.nullcontext():
-        yield
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """What is marked `same_bits` is compiled as its bits need it, fixtures included."""
+    with quick_compilation.fused(item.get_closest_marker("same_bits") is not None):
+        return (yield)
 
 
 @pytest.fixture
@@ -115,7 +111,7 @@ def small_runs(tmp_path_factory):
         out = ["--quiet", "--out", str(directory / name)]
         assert main([command[0], "reinforce", *command[1:], *tiny, *out]) == 0
 
-    with quick_compilation.fused():
+    with quick_compilation.fused(False):  # whichever file asks first
         make("run", "train", *rate)
         make("sweep", "sweep", *grid)
         with pytest.MonkeyPatch.context() as patch:

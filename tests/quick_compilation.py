@@ -18,7 +18,8 @@ from jax._src import compiler
 QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
 # Without fusion emitters LLVM is given half as much to do. Later ones do not know them.
 FUSION_EMITTERS = "xla_cpu_use_fusion_emitters"
-_without = [QUICK and jax.version.__version_info__ < (0, 11)]
+FUSABLE = QUICK and jax.version.__version_info__ < (0, 11)
+_without = [FUSABLE]
 # Of a process that is given other flags than this one's.
 FLAGS = f"--{FUSION_EMITTERS}=false" if _without[0] else ""
 
@@ -43,13 +44,21 @@ compiler.get_compile_options = _get_compile_options
 
 
 @contextlib.contextmanager
-def fused():
+def fused(emitters: bool = True):
     """With fusion emitters: without them an agent's bits depend on how many there are.
 
-    That is of the compiler, for the same program: with them they do not.
+    That is of the compiler, for the same program: with them they do not. It takes twice
+    as long. Programs in memory that were compiled the other way are forgotten.
     """
-    before, _without[0] = _without[0], False
+    before = _without[0]
+    _switch(FUSABLE and not emitters)
     try:
         yield
     finally:
-        _without[0] = before
+        _switch(before)
+
+
+def _switch(without: bool) -> None:
+    if without != _without[0]:
+        _without[0] = without
+        jax.clear_caches()

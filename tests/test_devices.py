@@ -137,7 +137,14 @@ np.testing.assert_array_equal(env_steps, [2 * (7 * 2 + 30)] * 2)
 """
 
 
-@pytest.mark.parametrize("script", [AGENTS, GRADIENT, CURVE, ROOMS])
+SCRIPTS = {"agents": AGENTS, "gradient": GRADIENT, "rooms": ROOMS}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [*SCRIPTS.values(), pytest.param(CURVE, marks=pytest.mark.slow)],
+    ids=[*SCRIPTS, "curve"],
+)
 def test_eight_devices(script):
     process = subprocess.run(
         [sys.executable, "-c", START + script + 'print("fine")'],

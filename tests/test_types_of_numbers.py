@@ -72,13 +72,20 @@ def traced(algorithm, env):
     )
 
 
-# Each setting with one of them, and both settings with either.
+# Each setting with one of them, and both settings with either, in turns.
 SETTING_AND_ENV = [("x64", "CartPole-v1"), ("strict", "Pendulum-v1")]
 SETTING_AND_ENV += [("both", env) for env in ENVS]
+TURNS = [
+    pytest.param(
+        *(algorithm, setting, env),
+        marks=[] if (i + j) % 2 else pytest.mark.slow,
+    )
+    for i, algorithm in enumerate(ALGORITHMS)
+    for j, (setting, env) in enumerate(SETTING_AND_ENV)
+]
 
 
-@pytest.mark.parametrize(("setting", "env"), SETTING_AND_ENV)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("algorithm", "setting", "env"), TURNS)
 def test_every_algorithm_under_every_setting(setting, algorithm, env):
     make, options = ALGORITHMS[algorithm]
     with SETTINGS[setting]():
@@ -200,7 +207,9 @@ def program(algorithm):
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-@pytest.mark.parametrize("setting", ["x64", "default"])
+@pytest.mark.parametrize(
+    "setting", ["x64", pytest.param("default", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("case", [*CASES, *WRAPPER_OPTIONS])
 def test_a_number_is_a_number_whatever_it_comes_as(case, setting, kind):
     assert program_of(case, setting, kind) == program_of(case, setting, "float")

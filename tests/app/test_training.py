@@ -18,6 +18,7 @@ from pgjax.app.runs import run as runs
 from pgjax.app.settings.config_file import read_config
 from pgjax.app.settings.request import split
 
+pytestmark = pytest.mark.same_bits  # in and out of this process
 TINY = {"seeds": 2, "num_envs": 4, "steps": 200, "eval_episodes": 2}
 GRID = {"learning_rate": [0.01, 0.1], "hidden": [(4,), (5, 5)]}
 COMMAND = ["sweep", "reinforce", "--seeds", "2", "--num-envs", "4", "--steps", "200"]

@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted or go wrong lose nothing."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from quick_compilation import FLAGS
 
 from experiments import faults
 from pgjax.app.cli import main
@@ -18,8 +20,13 @@ CONSTANT = ["--no-anneal-learning-rate"]  # or more steps would be another run
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
 
 
-@pytest.mark.parametrize("case", ["ppo", "sweep"])
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(case, tmp_path):
+@pytest.mark.parametrize(
+    "case", ["ppo", pytest.param("sweep", marks=pytest.mark.slow)]
+)
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
+    case, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XLA_FLAGS", FLAGS)
     command = faults.arguments_of(case, chunks=40)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     faults.straight(command, whole)
@@ -31,6 +38,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(case, tmp_
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "pgjax.app.cli", *map(str, arguments)],
+        env=os.environ | {"XLA_FLAGS": FLAGS},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ a second way, by dynamic programming, which knows nothing of rollouts.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -29,8 +30,7 @@ class Task(NamedTuple):
     @property
     def policy(self) -> np.ndarray:
         """(S, A) softmax of the preferences."""
-        exps = np.exp(self.theta - self.theta.max(1, keepdims=True))
-        return exps / exps.sum(1, keepdims=True)
+        return _softmax(self.theta.tobytes(), self.theta.shape)
 
     def log_prob(self, state: int, action: int) -> float:
         """log pi(action | state)."""
@@ -65,6 +65,16 @@ class Task(NamedTuple):
     def value(self, critic: np.ndarray, state: np.ndarray) -> np.ndarray:
         """What a critic, a table, says of states."""
         return critic[state]
+
+
+@functools.cache
+def _softmax(preferences: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Over the last axis; asked for again and again, so that it is kept."""
+    theta = np.frombuffer(preferences).reshape(shape)
+    exps = np.exp(theta - theta.max(1, keepdims=True))
+    policy = exps / exps.sum(1, keepdims=True)
+    policy.setflags(write=False)
+    return policy
 
 
 class Step(NamedTuple):

@@ -101,7 +101,8 @@ class Checkpoints:
     def latest(self, like: Any) -> Any:
         """The newest checkpoint that is whole; None if there is none at all.
 
-        Damaged ones that are newer are set aside, and told of.
+        Damaged ones are set aside. Newer ones are told of; an older one may be what a
+        kill left of one that was being deleted.
 
         Args:
           like: the state's structure.
@@ -121,7 +122,7 @@ class Checkpoints:
             except DamagedError as error:
                 damaged.append((number, error))
                 continue
-            self._set_aside(damaged)
+            self._set_aside(damaged, number)
             self._last = number
             return state
         if damaged:
@@ -195,11 +196,12 @@ class Checkpoints:
         self.notes = told.get("notes", {})
         return state
 
-    def _set_aside(self, damaged: list[tuple[int, DamagedError]]) -> None:
+    def _set_aside(self, damaged: list[tuple[int, DamagedError]], used: int) -> None:
         if damaged:
             self.close()  # it counts them, too
         for number, error in damaged:
-            self._tell(f"{error}; it is set aside, and the one before is used")
+            if number > used:
+                self._tell(f"{error}; it is set aside, and the one before is used")
             path = self.directory / str(number)
             names = (f"damaged-{number}{'+' * i}" for i in itertools.count())
             free = (path.with_name(name) for name in names)

@@ -34,6 +34,7 @@ CASES = {
     ],
 }
 EVERY = ["--eval-every", "70"]
+pytestmark = pytest.mark.same_bits
 SAME = "params.npz", "metrics.csv"
 
 
@@ -90,7 +91,9 @@ def test_agents_are_evaluated_where_they_pass_a_multiple_and_at_their_end(case, 
         assert found.env_steps.tolist() == expected.env_steps.tolist()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["reinforce", pytest.param("ppo", marks=pytest.mark.slow)]
+)
 def test_when_does_not_depend_on_chunks(case, runs, tmp_path):
     other = run_of(case, tmp_path / "other", *EVERY, "--updates-per-chunk", "20")
     assert differences(runs / case, other) == []
@@ -155,7 +158,9 @@ def test_a_run_that_is_killed_has_the_same_evaluations_and_best(runs, tmp_path):
     assert rows_of(out) == rows_of(runs / "reinforce")
 
 
-@pytest.mark.parametrize("which", [1, 3, "the last"])
+@pytest.mark.parametrize(
+    "which", [1, pytest.param(3, marks=pytest.mark.slow), "the last"]
+)
 def test_an_evaluation_that_a_signal_interrupts_is_made_again(
     which, runs, tmp_path, monkeypatch, capfd
 ):

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from quick_compilation import FLAGS
 
 from experiments.faults import differences, newest
 from pgjax.app.runs import hosts
@@ -26,7 +27,7 @@ PATIENCE = 240  # seconds; a process that hangs fails the test
 def start(*arguments, devices=1):
     return subprocess.Popen(
         [sys.executable, "-m", "pgjax", *map(str, arguments)],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": FLAGS},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,7 +76,7 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_when_a_process_is_killed_the_others_end_and_the_run_goes_on(
     victim, alone, tmp_path
 ):
@@ -110,6 +111,7 @@ def test_a_signal_to_one_stops_all_after_the_same_chunk(alone, tmp_path):
     assert "Traceback" not in told[0][1] + told[1][1]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_four_processes_is_the_sweep_of_one(tmp_path):
     out, whole = tmp_path / "sweep", tmp_path / "whole"
     codes, told = finish(start_all(4, *SWEEP, "--out", out))

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import quick_compilation
 
 import pgjax as pg
 from experiments.faults import differences
@@ -26,17 +27,11 @@ GRID = ["--learning-rate", "0.01", "0.1", "--baseline", "none", "leave_one_out"]
 SWEEP = ["sweep", "reinforce", *SIZES, *STEPS, *GRID, "--seeds", "3", "--seed", "5"]
 
 
-def pgjax(*arguments):
-    """The command in a process of its own, with the devices that it takes."""
-    command = [sys.executable, "-m", "pgjax", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweeps") / "whole"
-    process = pgjax(*SWEEP, "--agents-at-once", "4", "--out", str(out), "--quiet")
-    assert (process.returncode, process.stderr, process.stdout) == (0, "", "")
+    with quick_compilation.fused():  # as processes of their own are
+        assert main([*SWEEP, "--agents-at-once", "3", "--out", str(out), "--quiet"]) == 0
     return out
 
 
@@ -80,7 +75,7 @@ def test_an_agent_of_a_sweep_is_that_agent_trained_alone(finished, agent, tmp_pa
     seed, baseline, rate = agent
     one = ["--seeds", "1", "--seed", str(seed), "--baseline", baseline]
     one += ["--learning-rate", str(rate), "--out", str(tmp_path / "run"), "--quiet"]
-    assert pgjax("train", "reinforce", *SIZES, *STEPS, *one).returncode == 0
+    assert main(["train", "reinforce", *SIZES, *STEPS, *one]) == 0
     alone = pd.read_csv(tmp_path / "run" / "metrics.csv")
     metrics = pd.read_csv(finished / "metrics.csv")
     among = metrics[
@@ -94,9 +89,12 @@ def test_an_agent_of_a_sweep_is_that_agent_trained_alone(finished, agent, tmp_pa
         np.testing.assert_allclose(among[column], alone[column], rtol=2e-3, atol=1e-5)
 
 
-def test_a_sweep_killed_half_way_is_resumed_to_the_same_numbers(finished, tmp_path):
+@pytest.mark.same_bits
+def test_a_sweep_killed_half_way_is_resumed_to_the_same_numbers(
+    finished, tmp_path, capsys
+):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "pgjax", *SWEEP, "--agents-at-once", "4"]
+    command = [sys.executable, "-m", "pgjax", *SWEEP, "--agents-at-once", "3"]
     process = subprocess.Popen(
         [*command, "--out", str(out), "--quiet"], stderr=subprocess.DEVNULL
     )
@@ -111,8 +109,8 @@ def test_a_sweep_killed_half_way_is_resumed_to_the_same_numbers(finished, tmp_pa
     assert done >= {"000", "001"}
     assert not (out / "summary.json").exists()
     assert len(done) < 4
-    resumed = pgjax("sweep", "--resume", str(out), "--quiet")
-    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert main(["sweep", "--resume", str(out), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
     ours, theirs = ((x / "metrics.csv").read_text() for x in (out, finished))
     assert ours == theirs
     assert summary_of(out) == summary_of(finished)
@@ -153,6 +151,7 @@ def test_agents_of_a_grid_are_evaluated_and_exported(finished, tmp_path, capsys)
 # A run, what it is extended with, and what it is then; all by `pgjax sweep`.
 RATES, RATE = ["--learning-rate", "0.01", "0.1"], ["--learning-rate", "0.01"]
 MORE_RATES = ["--learning-rate", "0.03", "0.01", "0.1"]
+LONGEST = "all, one after the other"
 EXTENSIONS = {
     "one more seed": (
         [*RATE, "--seeds", "4"],
@@ -169,7 +168,7 @@ EXTENSIONS = {
         [["--steps", "900"]],
         [*RATE, "--seeds", "3", "--steps", "900", "--updates-per-chunk", "10"],
     ),
-    "all, one after the other": (
+    LONGEST: (
         [*RATES, "--seeds", "3"],
         [["--seeds", "4"], ["--steps", "900"], MORE_RATES, ["--hidden", "4", "5,5"]],
         [*MORE_RATES, "--seeds", "4", "--steps", "900", "--hidden", "4", "5,5"],
@@ -177,7 +176,11 @@ EXTENSIONS = {
 }
 
 
-@pytest.mark.parametrize("case", EXTENSIONS)
+@pytest.mark.same_bits
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x == LONGEST)) for x in EXTENSIONS],
+)
 def test_a_run_that_is_extended_is_the_run_made_at_once(case, tmp_path, capsys):
     before, extensions, at_once = EXTENSIONS[case]
     command = ["sweep", "reinforce", *SIZES, *STEPS, "--log-every", "3", "--quiet"]
@@ -205,19 +208,20 @@ def test_where_an_extended_run_has_other_numbers_is_told(tmp_path, capsys):
     assert "agents are kept as they were trained, alone" in told
 
 
-@pytest.mark.parametrize("rule", ["budget", "solved"])
-def test_the_length_of_a_chunk_changes_nothing(rule, tmp_path):
+@pytest.mark.same_bits
+@pytest.mark.parametrize(("rule", "others"), [("budget", ["1000"]), ("solved", ["7"])])
+def test_the_length_of_a_chunk_changes_nothing(rule, others, tmp_path):
     """Each agent ends with the update that reaches its budget, or solves the task."""
     command = ["train", "reinforce", *SIZES, "--seeds", "3", "--quiet"]
     if rule == "solved":
         command += ["--steps", "40000", "--solved-return", "20", "--until-solved"]
     else:
         command += ["--steps", "400", "--no-anneal-learning-rate"]
-    runs = {length: tmp_path / length for length in ("1", "7", "1000")}
+    runs = {length: tmp_path / length for length in ("1", *others)}
     for length, run in runs.items():
         chunks = ["--updates-per-chunk", length, "--out", str(run)]
         assert main([*command, *chunks]) == 0
-    for other in ("7", "1000"):
+    for other in others:
         assert differences(runs["1"], runs[other]) == []
         assert summary_of(runs["1"]) == summary_of(runs[other])
     agents = pd.read_csv(runs["1"] / "metrics.csv").groupby("seed").env_steps
@@ -229,7 +233,11 @@ def test_the_length_of_a_chunk_changes_nothing(rule, tmp_path):
         assert (agents.last() < 40000).all()
 
 
-@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "trpo"])
+@pytest.mark.same_bits
+@pytest.mark.parametrize(
+    "algorithm",
+    ["ppo", *(pytest.param(x, marks=pytest.mark.slow) for x in ("a2c", "trpo"))],
+)
 def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
     """By itself it would be on one device, whose program rounds otherwise."""
     command = ["train", algorithm, *SIZES, "--num-steps", "8", "--steps", "480"]
@@ -241,12 +249,19 @@ def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
     assert differences(tmp_path / "theirs", tmp_path / "ours") == []
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize(
     ("more", "number", "batch", "chunks"),
     [
-        (["--seeds", "40", "--steps", "40000"], signal.SIGKILL, "001", 2),
-        (["--steps", "40000"], signal.SIGKILL, "000", 30),
-        (["--steps", "40000"], signal.SIGTERM, "000", 30),
+        (["--steps", "20000"], signal.SIGKILL, "000", 30),
+        pytest.param(
+            *(["--seeds", "40", "--steps", "40000"], signal.SIGKILL, "001", 2),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(["--steps", "40000"], signal.SIGTERM, "000", 30),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_extension_that_is_stopped_goes_on(
