@@ -6,23 +6,22 @@ at a time with one key per step for the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from pgjax._internal.checks import as_count
-from pgjax._internal.collectives import own_key, share_of, total
+from pgjax._internal.collectives import own_key, share_of
+from pgjax._internal.complete_episodes import play_episodes, rooms_up_to
 from pgjax._internal.contract import check_env, check_policy
-from pgjax._internal.control_flow import any_agent
-from pgjax._internal.start_states import Rows, with_fresh_ones, with_spares
+from pgjax._internal.start_states import with_fresh_ones, with_spares
 from pgjax._internal.stepping import (
     EnvsState,
+    Rows,
     act_and_step,
     draw_noise,
-    restart,
     start_envs,
 )
 from pgjax._internal.xla import on_cpu
@@ -37,10 +36,6 @@ from pgjax.types import (
     Rollout,
     Transition,
 )
-
-SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
-# Steps that complete episodes have room for at first, and how it grows; see `episodes`.
-FIRST_ROOM, GROWTH = 1000, 8
 
 
 def episodes(env: Env, num_envs: int) -> Rollout:
@@ -67,58 +62,11 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     """
     num_envs = as_count("num_envs", num_envs)
     check_env(env, num_envs)
+    play, rooms = partial(play_episodes, env, num_envs), rooms_up_to(env.max_steps)
 
     def init(key: Key, axis_name: AxisName = None) -> tuple:
         del key, axis_name
         return ()  # nothing outlives a rollout
-
-    def play(
-        key: Key,
-        policy: PolicyFn,
-        params: Params,
-        rooms: Sequence[int],
-        use: Callable,
-        axis_name: AxisName,
-    ) -> Any:
-        """`use` of the first of the rooms that all episodes fit into."""
-        key, size = own_key(key, axis_name), share_of(num_envs, axis_name)
-        start = start_envs(env, jax.random.fold_in(key, 0), size)
-        fresh = start.obs, start.env_state  # for padding, which nobody looks at
-        check_policy(env, policy, params, start.obs)
-
-        def step(playing: Playing, inputs: Sequence[Any]) -> tuple[Playing, Rows]:
-            time, envs, alive, rows = playing
-            envs, transition, ended = act_and_step(env, policy, params, envs, inputs)
-            done = ended.finished
-            transition = transition._replace(weight=alive.astype(jnp.float32))
-            ended = ended._replace(finished=done & alive)
-            envs = restart(done, fresh, envs)
-            return Playing(time + 1, envs, alive & ~done, rows), (transition, ended)
-
-        def draw(times: Array) -> tuple[Array, Key]:
-            keys = _keys_of_steps(key, times)
-            return draw_noise(policy, params, start.obs, keys[:, 0]), keys[:, 1]
-
-        def fill(playing: Playing, rooms: Sequence[int]) -> Any:
-            room, *larger = rooms
-            playing = _play_on(step, draw, playing, room)
-            if not larger:
-                return use(*playing.rows)
-            return jax.lax.cond(
-                any_agent(total(playing.alive, axis_name=axis_name) > 0),
-                lambda playing: fill(_with_room(playing, larger[0]), larger),
-                lambda playing: use(*playing.rows),
-                playing,
-            )
-
-        alive = jnp.ones(size, bool)
-        playing = Playing(jnp.int32(0), start, alive, ())
-        noise, keys = jax.eval_shape(draw, jnp.arange(1))
-        row = jax.eval_shape(
-            lambda noise, keys: step(playing, (noise[0], keys[0]))[1], noise, keys
-        )
-        rows = jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), row)
-        return fill(_with_room(playing._replace(rows=rows), rooms[0]), rooms)
 
     def collect(
         key: Key,
@@ -127,8 +75,15 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         state: tuple,
         axis_name: AxisName = None,
     ) -> tuple[tuple, Transition, Episodes]:
-        rooms, use = (env.max_steps,), lambda *rows: rows
-        return state, *play(key, policy, params, rooms, use, axis_name)
+        rows = play(
+            key,
+            policy,
+            params,
+            rooms=(env.max_steps,),
+            use=lambda *rows: rows,
+            axis_name=axis_name,
+        )
+        return state, *rows
 
     def collect_then(
         key: Key,
@@ -138,8 +93,8 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         use: Callable,
         axis_name: AxisName = None,
     ) -> tuple[tuple, Any]:
-        rooms = _rooms(env.max_steps)
-        return state, play(key, policy, params, rooms, use, axis_name)
+        result = play(key, policy, params, rooms=rooms, use=use, axis_name=axis_name)
+        return state, result
 
     return Rollout(
         init,
@@ -149,78 +104,6 @@ def episodes(env: Env, num_envs: int) -> Rollout:
         collect_then=collect_then,
         splits_over_devices=True,
     )
-
-
-class Playing(NamedTuple):
-    """Complete episodes that are being played."""
-
-    time: Array  # () int32 steps so far
-    envs: EnvsState
-    alive: Array  # (N,) bool: the episode has not ended
-    rows: Any  # leaves (room, N, ...), zeros from `time` on: padding
-
-
-def _rooms(max_steps: int) -> list[int]:
-    """Numbers of steps to have room for, one after the other; the last one for all."""
-    rooms, room = [], FIRST_ROOM
-    while 4 * room <= max_steps:  # or it is hardly worth compiling
-        rooms.append(room)
-        room *= GROWTH
-    return [*rooms, max_steps]
-
-
-def _with_room(playing: Playing, room: int) -> Playing:
-    """The same with room for so many steps."""
-
-    def pad(x: Array) -> Array:
-        return jnp.zeros((room, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
-
-    return playing._replace(rows=jax.tree.map(pad, playing.rows))
-
-
-def _play_on(step: Callable, draw: Callable, playing: Playing, room: int) -> Playing:
-    """Plays until all episodes have ended or there is no room left.
-
-    Args:
-      step: maps (playing, inputs) to what follows and the rows of this step.
-      draw: maps (T,) times to the inputs of those steps, leaves (T, ...).
-      playing: the episodes so far.
-      room: steps that `playing.rows` has room for.
-    """
-    size = min(SEGMENT, room)
-
-    def goes_on(end: Any, playing: Playing) -> Array:
-        return (playing.time < end) & any_agent(playing.alive)
-
-    def segment(playing: Playing) -> Playing:
-        """A few steps, whose noise is drawn at once; it ends with the episodes."""
-        begin = playing.time
-        inputs = draw(begin + jnp.arange(size, dtype=jnp.int32))
-
-        def one(playing: Playing) -> Playing:
-            time = playing.time
-            playing, row = step(
-                playing, jax.tree.map(lambda x: x[time - begin], inputs)
-            )
-            rows = jax.tree.map(
-                lambda rows, row: rows.at[time].set(row), playing.rows, row
-            )
-            return playing._replace(rows=rows)
-
-        end = jnp.minimum(begin + size, room)
-        return jax.lax.while_loop(partial(goes_on, end), one, playing)
-
-    return jax.lax.while_loop(partial(goes_on, room), segment, playing)
-
-
-def _keys_of_steps(key: Key, times: Array) -> Key:
-    """(T, 2) keys for actions and dynamics at these times, each made from its time.
-
-    No array of keys is as long as the time limit.
-    """
-    first = 2 * (times.astype(jnp.uint32) + 1)
-    numbers = jnp.stack([first, first + 1], axis=1)
-    return jax.vmap(jax.vmap(partial(jax.random.fold_in, key)))(numbers)
 
 
 def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:

@@ -103,9 +103,9 @@ assert not np.array_equal(one, other)  # other random numbers
 # Devices whose episodes all ended wait for the others before they learn: the room that
 # episodes take is the same for all. One of these devices plays long episodes alone.
 ROOMS = """
-import pgjax.rollout
+from pgjax._internal import complete_episodes
 
-pgjax.rollout.FIRST_ROOM, pgjax.rollout.GROWTH = 4, 2
+complete_episodes.FIRST_ROOM, complete_episodes.GROWTH = 4, 2
 MESH = pg.make_mesh(env=8)
 
 def reset(key, n):

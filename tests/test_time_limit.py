@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import pgjax as pg
-import pgjax.rollout
+from pgjax._internal import complete_episodes
 
 LIMIT, NUM_ENVS = 5, 4
 NEVER = 10**6
@@ -97,8 +97,8 @@ def test_a_critic_goes_on_where_the_library_cuts():
 
 @pytest.fixture
 def small_rooms(monkeypatch):
-    monkeypatch.setattr(pgjax.rollout, "FIRST_ROOM", 4)
-    monkeypatch.setattr(pgjax.rollout, "GROWTH", 2)
+    monkeypatch.setattr(complete_episodes, "FIRST_ROOM", 4)
+    monkeypatch.setattr(complete_episodes, "GROWTH", 2)
 
 
 def room_taken(rollout):
@@ -126,9 +126,9 @@ def test_room_is_the_least_that_all_episodes_fit_into(small_rooms, longest, room
 
 
 def test_a_limit_within_reach_has_one_room():
-    assert pgjax.rollout._rooms(500) == [500]
-    assert pgjax.rollout._rooms(3999) == [3999]
-    assert pgjax.rollout._rooms(50_000) == [1000, 8000, 50_000]
+    assert complete_episodes.rooms_up_to(500) == [500]
+    assert complete_episodes.rooms_up_to(3999) == [3999]
+    assert complete_episodes.rooms_up_to(50_000) == [1000, 8000, 50_000]
 
 
 def test_rooms_change_nothing_but_padding(small_rooms):

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from pgjax._internal.control_flow import any_agent
-from pgjax._internal.stepping import EnvsState, as_mask_of, restart
-from pgjax.types import Array, Env, Episodes, Key, Transition
+from pgjax._internal.stepping import EnvsState, Rows, as_mask_of, restart
+from pgjax.types import Array, Env, Key
 
 AT_ONCE = 32  # steps, at most, for which fresh starts are drawn at once
 
-Rows = tuple[Transition, Episodes]
 Act = Callable[[EnvsState, Any], tuple[EnvsState, Rows]]  # a step, before any reset
 Scan = tuple[EnvsState, Rows]  # where the environments are, and rows of (T, N, ...)
 

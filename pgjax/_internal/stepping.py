@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from pgjax.types import Array, Env, Episodes, Key, Params, PolicyFn, Transition
 
+Rows = tuple[Transition, Episodes]  # of a step, (N, ...), or of many, (T, N, ...)
+
 
 class EnvsState(NamedTuple):
     """N environments between two steps, and the sums over their current episodes."""

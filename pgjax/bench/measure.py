@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from pgjax._internal.complete_episodes import SEGMENT
 from pgjax._internal.meshes import check_replicas
 from pgjax.bench import hlo, timing
 from pgjax.bench.cases import Case
@@ -26,7 +27,6 @@ from pgjax.bench.stages import (
     stages,
     whole_step,
 )
-from pgjax.rollout import SEGMENT
 
 WHOLE = "whole step"
 
