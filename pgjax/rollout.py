@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from pgjax._internal.checks import as_count
+from pgjax._internal.checks import as_count, check_choice
 from pgjax._internal.collectives import own_key, share_of
 from pgjax._internal.complete_episodes import play_episodes, rooms_up_to
 from pgjax._internal.contract import check_env, check_policy
-from pgjax._internal.start_states import with_fresh_ones, with_spares
+from pgjax._internal.resets import Resets, scan_of
 from pgjax._internal.stepping import (
     EnvsState,
     Rows,
@@ -24,7 +24,6 @@ from pgjax._internal.stepping import (
     draw_noise,
     start_envs,
 )
-from pgjax._internal.xla import on_cpu
 from pgjax.types import (
     Array,
     AxisName,
@@ -106,28 +105,53 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     )
 
 
-def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
+def unroll(
+    env: Env,
+    num_envs: int,
+    num_steps: int,
+    *,
+    resets: Resets = "auto",
+    pool_size: int | None = None,
+) -> Rollout:
     """T steps of N environments, which reset by themselves and go on next time.
 
     Episodes run across rollouts, so the last one of each environment is usually cut at
     the horizon: the learner needs a critic to stand in for the rest.
 
-    Every episode has a start state of its own, drawn independently of all others. On a
-    CPU they are drawn for all environments that have none in store whenever one of
-    those ends: for long episodes a few times in a rollout, for episodes of one step at
-    each. On an accelerator they are drawn for all environments and steps.
+    Episodes that follow others start from states that `resets` says how to draw:
+
+    - "fresh": one for every environment and step, all independent. Asks nothing of the
+      device, and computes T x N resets, of which most are thrown away.
+    - "spares": independent as well. Each environment has one in store; they are drawn
+      for all that have none whenever one of those ends. For long episodes that is a few
+      times in a rollout, for episodes of one step at each.
+    - "pooled": `pool_size` of them are drawn in every rollout, and shared: for resets
+      that are expensive. No expectation changes, but episodes of a rollout that share a
+      start are correlated. With M episodes that start in a rollout, the variance of
+      what a batch averages over starts is up to about 1 + M / pool_size times that of
+      independent ones, as if the batch were so many times smaller; it is the same where
+      every environment starts at most pool_size / N of them.
+    - "auto": "spares" on a CPU. On an accelerator, where a question takes longer than
+      small resets, "fresh" for those and "spares" for others; it counts the operations
+      of `env.reset`, and its bytes, and computes nothing. Never "pooled".
 
     Args:
       env: the environment.
       num_envs: N.
       num_steps: T, the steps that each environment takes in a rollout.
+      resets: see above.
+      pool_size: of "pooled", starts on each device, >= T, so that no environment takes
+        one twice; by default the larger one of N and T.
 
     Raises:
       TypeError: for an argument of another type.
-      ValueError: if num_envs < 1 or num_steps < 1.
+      ValueError: if num_envs < 1 or num_steps < 1, for other resets, or a pool that is
+        too small, or not asked for.
     """
     num_envs = as_count("num_envs", num_envs)
     num_steps = as_count("num_steps", num_steps)
+    check_choice("resets", resets, Resets)
+    size_of_pool = _pool_size(resets, pool_size, num_envs, num_steps)
     check_env(env, num_envs)
 
     def init(key: Key, axis_name: AxisName = None) -> EnvsState:
@@ -150,7 +174,8 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
             envs, transition, ended = act_and_step(env, policy, params, envs, inputs)
             return envs, (transition, ended)
 
-        scan = with_spares if on_cpu() else with_fresh_ones
+        size = len(state.episode_length)
+        scan = scan_of(resets, env, size, size_of_pool)
         state, rows = scan(env, act, state, (noise, keys[:, 1]), keys[:, 2])
         return state, *rows
 
@@ -161,6 +186,28 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
         complete_episodes=False,
         splits_over_devices=True,
     )
+
+
+def _pool_size(resets: Resets, given: int | None, num_envs: int, num_steps: int) -> int:
+    """How many starts a pool has, if there is one.
+
+    Raises:
+      ValueError: if it is too small, or there is none to be of that size.
+    """
+    if given is None:
+        return max(num_envs, num_steps)
+    size = as_count("pool_size", given)
+    if resets != "pooled":
+        raise ValueError(
+            f'pool_size={size} needs resets="pooled"; with resets="{resets}" there is '
+            "no pool"
+        )
+    if size < num_steps:
+        raise ValueError(
+            f"pool_size must be at least num_steps = {num_steps}, or an environment "
+            f"could take a start twice in a rollout; got {size}"
+        )
+    return size
 
 
 def _observe(env: Env, num_envs: int, key: Key) -> Array:

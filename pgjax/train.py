@@ -310,14 +310,16 @@ def _step(
 def _summary(batch: Transition, episodes: Episodes, axis_name: AxisName) -> Metrics:
     """What a rollout came to, over all devices."""
     finished = episodes.finished
-    # Lengths are added up as floats: those of long episodes come to more than 2^31.
+    # Lengths of one environment are added up as integers, of all as floats: those of
+    # long episodes come to more than 2^31.
+    lengths = jnp.sum(jnp.where(finished, episodes.lengths, 0), 0, dtype=jnp.int32)
     # One sum for all of them, where environments are split over devices.
-    env_steps, count, returns, lengths = sum_over_devices(
+    env_steps, count, returns, all_lengths = sum_over_devices(
         (
             jnp.sum(batch.weight > 0, dtype=jnp.int32),
             jnp.sum(finished, dtype=jnp.int32),
             jnp.sum(jnp.where(finished, episodes.returns, 0.0)),
-            jnp.sum(jnp.where(finished, episodes.lengths, 0).astype(jnp.float32)),
+            jnp.sum(lengths.astype(jnp.float32)),
         ),
         axis_name,
     )
@@ -326,7 +328,7 @@ def _summary(batch: Transition, episodes: Episodes, axis_name: AxisName) -> Metr
         "env_steps": env_steps,
         "episodes": count,
         "episode_return": returns / num_episodes,
-        "episode_length": lengths / num_episodes,
+        "episode_length": all_lengths / num_episodes,
     }
 
 

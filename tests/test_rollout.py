@@ -7,7 +7,6 @@ import probes
 import pytest
 
 import pgjax as pg
-import pgjax.rollout
 
 
 def policy(params, obs):
@@ -111,21 +110,20 @@ def test_agent_alone_equals_the_same_agent_among_others(pairs):
             np.testing.assert_array_equal(got[counts], want[counts])
 
 
-STEPS, ENVS = 6, 33
+STEPS, ENVS, POOL = 6, 33, 50
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["spares", "fresh ones"])
-def spares(request):
-    """Whether starts are drawn as on a CPU, or as on an accelerator."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pgjax.rollout, "on_cpu", lambda: request.param)
-        yield request.param
+@pytest.fixture(scope="module", params=["spares", "fresh", "pooled"])
+def resets(request):
+    """How starts are drawn."""
+    return request.param
 
 
 @pytest.fixture(scope="module", params=["Countdown-probe", "Noise-probe"])
-def two_rollouts(request, spares):
+def two_rollouts(request, resets):
     env = pg.make_env(request.param)
-    rollout = pg.unroll(env, ENVS, STEPS)
+    size = POOL if resets == "pooled" else None
+    rollout = pg.unroll(env, ENVS, STEPS, resets=resets, pool_size=size)
     collect = collector(rollout)
     keys = jax.random.split(jax.random.key(5), 2)
     state = start = rollout.init(jax.random.key(4))
@@ -146,7 +144,7 @@ def choose(mask, new, old):
     return jax.tree.map(leaf, new, old)
 
 
-def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts, spares):
+def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts, resets):
     env, keys, start, end, batch, ended = two_rollouts
     step, reset = jax.jit(env.step), jax.jit(env.reset, static_argnums=1)
 
@@ -162,6 +160,7 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts, spares):
         if t % STEPS == 0:
             step_keys = jax.random.split(keys[t // STEPS], (STEPS, 3))
             spare, spent = (obs, state), np.ones(ENVS, bool)
+            pool, taken = to_numpy(reset(step_keys[0, 2], POOL)), np.zeros(ENVS, int)
         action_key, env_key, reset_key = step_keys[t % STEPS]
         action, log_prob = act(action_key, obs)
         outcome = to_numpy(step(env_key, state, action))
@@ -174,8 +173,12 @@ def test_unroll_equals_a_python_loop_over_the_same_keys(two_rollouts, spares):
         np.testing.assert_array_equal(ended.finished[t], done)
         np.testing.assert_allclose(ended.returns[t], returns, rtol=1e-6)
         np.testing.assert_array_equal(ended.lengths[t], lengths)
-        if not spares:
+        if resets == "fresh":
             spare = to_numpy(reset(reset_key, ENVS))
+        elif resets == "pooled":
+            place = (np.arange(ENVS) * POOL // ENVS + taken) % POOL
+            spare = jax.tree.map(lambda x, place=place: x[place], pool)
+            taken += done
         elif (done & spent).any():
             spare = choose(spent, to_numpy(reset(reset_key, ENVS)), spare)
             spent[:] = False
@@ -303,6 +306,26 @@ def test_counts_below_one_are_errors(count):
         pg.unroll(env, count, 5)
     with pytest.raises(ValueError, match=f"num_steps must be at least 1, got {count}"):
         pg.unroll(env, 5, count)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"resets": "rare"},
+            "unknown resets 'rare'; known are auto, fresh, spares",
+        ),
+        ({"pool_size": 8}, 'pool_size=8 needs resets="pooled"; with resets="auto"'),
+        (
+            {"resets": "pooled", "pool_size": 4},
+            "at least num_steps = 5, .* got 4",
+        ),
+        ({"resets": "pooled", "pool_size": 0}, "pool_size must be at least 1, got 0"),
+    ],
+)
+def test_resets_that_cannot_be_are_errors(given, message):
+    with pytest.raises(ValueError, match=message):
+        pg.unroll(pg.make_env("Countdown-probe"), 3, 5, **given)
 
 
 class Plain:

@@ -74,7 +74,7 @@ def sum_over_samples(
 
     sums = _sum(take, order, lambda index: any_agent(index[0] < needed.size))
     # Where no sample is needed, blocks are of anything: its sum is 0 and not NaN.
-    some = jnp.any(needed)
+    some = order[0, 0] < needed.size
     sums = jax.tree.map(lambda x: jnp.where(some, x, jnp.zeros_like(x)), sums)
     return sum_over_devices(sums, axis_name)
 

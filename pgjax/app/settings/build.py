@@ -64,7 +64,8 @@ def build(config: Config) -> Experiment:
 def _rollout(config: Config, env: pg.Env, algorithm: pg.Algorithm) -> pg.Rollout:
     if algorithm.complete_episodes:
         return pg.episodes(env, config.num_envs)
-    return pg.unroll(env, config.num_envs, config.num_steps)
+    resets: Any = config.resets
+    return pg.unroll(env, config.num_envs, config.num_steps, resets=resets)
 
 
 def _algorithm(config: Config, env: pg.Env, values: Mapping[str, Any]) -> pg.Algorithm:

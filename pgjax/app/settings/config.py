@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from pgjax._internal.resets import Resets
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.env_params import params_apart, params_together
 from pgjax.app.settings.presets import choose_preset, told_by_preset
@@ -44,7 +45,7 @@ OF_ONE_ENV = {
 
 
 # Settings that runs of 0.2 may have been recorded without, and what those runs did.
-LATER: dict[str, Any] = {"eval_every": None}
+LATER: dict[str, Any] = {"eval_every": None, "resets": "auto"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class Config:
         them draws other random numbers.
       num_envs: environments per agent; with complete episodes, one episode each.
       num_steps: steps per environment and update; unused with complete episodes.
+      resets: how start states are drawn: fresh or spares, independently; pooled, shared
+        by episodes, where resets are expensive; unused with complete episodes.
       hidden: widths of the hidden layers, such as 64,64.
       activation: activation of the hidden layers.
       initializer: initialisation of the layers.
@@ -109,6 +112,7 @@ class Config:
     env_devices: int = 1
     num_envs: int = 5
     num_steps: int = 32
+    resets: str = "auto"
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
     initializer: str = "torch"
@@ -156,7 +160,11 @@ class Config:
 def config_fields() -> dict[str, Option]:
     """What each field of a config may be."""
     options = options_of(Config)
-    for name, known in (("activation", ACTIVATIONS), ("initializer", INITIALIZERS)):
+    for name, known in (
+        ("activation", ACTIVATIONS),
+        ("initializer", INITIALIZERS),
+        ("resets", get_args(Resets)),
+    ):
         options[name] = options[name]._replace(choices=tuple(known))
     return options
 

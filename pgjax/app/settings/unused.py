@@ -50,6 +50,9 @@ def unused(config: Config, experiment: Experiment) -> dict[str, str]:
             f"{config.algorithm} plays complete episodes; --num-envs says how many, "
             "and --time-limit how long they may be"
         )
+        found["resets"] = (
+            f"{config.algorithm} plays complete episodes, each from a start of its own"
+        )
     if options.get("baseline", "value") != "value":
         why = "there is no critic; --baseline value brings one"
         found |= dict.fromkeys(("value_coefficient", "time_limit_terminates"), why)

@@ -99,6 +99,7 @@ ONE_GRADIENT_STEP = {"num_epochs": 1, "num_minibatches": 1}
 # Settings that are told to do nothing, in a run of others.
 SAME_PROGRAM = [
     ("reinforce", {}, {"num_steps": 8}),
+    ("reinforce", {}, {"resets": "fresh"}),
     ("reinforce", {"baseline": "batch_mean"}, {"value_coefficient": 5.0}),
     ("a2c", {"n_step": 2}, {"lam": 0.3}),
     ("a2c", {}, {"log_std": -1.0}),
