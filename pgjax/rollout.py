@@ -32,6 +32,7 @@ from pgjax.types import (
     Env,
     Episodes,
     Key,
+    Obs,
     Params,
     PolicyFn,
     Rollout,
@@ -280,5 +281,5 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     )
 
 
-def _observe(env: Env, num_envs: int, key: Key) -> Array:
+def _observe(env: Env, num_envs: int, key: Key) -> Obs:
     return env.reset(key, num_envs)[0]

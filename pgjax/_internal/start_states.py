@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pgjax._internal.control_flow import any_agent
 from pgjax._internal.stepping import EnvsState, as_mask_of, restart
-from pgjax.types import Array, Env, Episodes, Key, Transition
+from pgjax.types import Array, Env, Episodes, Key, Obs, Transition
 
 AT_ONCE = 32  # steps, at most, for which fresh starts are drawn at once
 
@@ -28,7 +28,7 @@ Scan = tuple[EnvsState, Rows]  # where the environments are, and rows of (T, N, 
 class Spares(NamedTuple):
     """A start in store for each environment, for when its episode ends."""
 
-    obs: Array  # (N, ...)
+    obs: Obs  # (N, ...)
     env_state: Any  # leaves (N, ...)
     spent: Array  # (N,) bool: it has been used
 

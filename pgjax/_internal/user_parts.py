@@ -101,12 +101,51 @@ def first_difference(before: Any, after: Any) -> str:
     """In words, where two pytrees differ in structure, shape or type; "" if nowhere."""
     old_structure: Any = jax.tree.structure(before)
     if old_structure != jax.tree.structure(after):
-        return f" was {told(before)} and became {told(after)}"
+        where = structure_difference("", before, after)
+        return f" was {told(before)} and became {told(after)}{where}"
     leaves = jax.tree_util.tree_leaves_with_path(before)
     for (path, old), new in zip(leaves, jax.tree.leaves(after), strict=True):
         if _kind(old) != _kind(new):
             return f"{named('', path)} was {told(old)} and became {told(new)}"
     return ""
+
+
+def structure_difference(
+    name: str, wanted: Any, found: Any, is_leaf: Callable[[Any], bool] = lambda _: False
+) -> str:
+    """In words, the first key that only one of two trees has; "" if there is none.
+
+    Args:
+      name: of the tree.
+      wanted: a tree.
+      found: the tree that differs.
+      is_leaf: of leaves of `wanted` that would be trees themselves.
+    """
+    (old, old_structure), (new, new_structure) = (
+        _one_level(tree, is_leaf) for tree in (wanted, found)
+    )
+    before, after = ({str(path): path for path, _ in tree} for tree in (old, new))
+    for only, other, told_of in ((before, after, "missing"), (after, before, "new")):
+        lacking = [path for key, path in only.items() if key not in other and path]
+        if lacking:
+            return f"; {named(name, lacking[0])} is {told_of}"
+    if old_structure != new_structure:
+        kinds = type(wanted).__name__, type(found).__name__
+        return f"; {name or 'it'} was a {kinds[0]} and is a {kinds[1]}"
+    if [path for path, _ in old] == [()]:
+        return ""
+    deeper = (
+        structure_difference(named(name, path), x, y, is_leaf)
+        for (path, x), (_, y) in zip(old, new, strict=True)
+    )
+    return next(filter(None, deeper), "")
+
+
+def _one_level(tree: Any, is_leaf: Callable[[Any], bool]) -> tuple[Any, Any]:
+    """What is right below a node of a tree, with paths; and the node's structure."""
+    return jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda x: x is not tree or is_leaf(x)
+    )
 
 
 def _kind(leaf: Any) -> tuple[tuple[int, ...], Any]:
