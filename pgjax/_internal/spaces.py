@@ -35,7 +35,8 @@ def named_spaces(name: str, space: Any) -> list[tuple[str, Any]]:
 
 def beside_spaces(space: Any, tree: Any) -> list[Any]:
     """What a tree, such as an observation, has in place of each of the spaces."""
-    return jax.tree.structure(space, is_leaf=is_space).flatten_up_to(tree)
+    structure: Any = jax.tree.structure(space, is_leaf=is_space)
+    return structure.flatten_up_to(tree)
 
 
 def batch_size(obs: Obs) -> int:

@@ -23,7 +23,7 @@ from pgjax._internal.counters import as_float
 from pgjax._internal.precision import number
 from pgjax._internal.running_moments import Moments, no_moments, update_moments
 from pgjax._internal.spaces import batch_size, chosen_leaves
-from pgjax._internal.user_parts import told
+from pgjax._internal.user_parts import is_array, told
 from pgjax.types import (
     Algorithm,
     AlgorithmState,
@@ -167,7 +167,7 @@ def _first_moments(obs: Obs, leaves: Any) -> Any:
       ValueError: if there is none that is.
     """
     if leaves is None:
-        alone = jax.tree.structure(obs).num_nodes == 1
+        alone = is_array(obs)
         leaves = jax.tree.map(
             lambda x: alone or bool(jnp.issubdtype(x.dtype, jnp.floating)), obs
         )

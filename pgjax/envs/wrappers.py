@@ -219,8 +219,8 @@ def _flat_space(env: Env) -> Box:
     space = env.observation_space
     if is_space(space):
         shape = encoded_shape(space)
-        bounds = space[:2] if isinstance(space, Box) else (0.0, 1.0)
-        low, high = (_flat(x, shape) for x in bounds)
+        of_one = space[:2] if isinstance(space, Box) else (0.0, 1.0)
+        low, high = (_flat(x, shape) for x in of_one)
         return Box(low, high, (math.prod(shape),))
     key = jax.eval_shape(lambda: jax.random.key(0))
     obs, _ = jax.eval_shape(lambda key: env.reset(key, 1), key)
