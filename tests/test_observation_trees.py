@@ -319,7 +319,7 @@ WRONG = {
     ),
     "a dict becomes a NamedTuple": (
         changed(None, lambda obs: Seen(**obs)),
-        "obs was a dict and is a Seen$",
+        "; obs is a Seen, not a dict$",
     ),
     "a leaf that no space has": (
         begun(lambda obs: {**obs, "e": obs["a"]}),

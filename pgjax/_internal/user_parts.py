@@ -89,7 +89,7 @@ def accepted(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any
 
 def check_same(part: str, like: str, name: str, before: Any, after: Any) -> None:
     """Raises unless two pytrees have the same structure, shapes and types."""
-    differs = first_difference(before, after)
+    differs = first_difference(before, after, name)
     if differs:
         raise PartError(
             f"{part} must return a {name} of the structure, shapes and types of "
@@ -97,11 +97,14 @@ def check_same(part: str, like: str, name: str, before: Any, after: Any) -> None
         )
 
 
-def first_difference(before: Any, after: Any) -> str:
-    """In words, where two pytrees differ in structure, shape or type; "" if nowhere."""
+def first_difference(before: Any, after: Any, name: str = "") -> str:
+    """In words, where two pytrees differ in structure, shape or type; "" if nowhere.
+
+    What is told of a leaf follows the tree's name, which may be given for other words.
+    """
     old_structure: Any = jax.tree.structure(before)
     if old_structure != jax.tree.structure(after):
-        where = structure_difference("", before, after)
+        where = structure_difference(name, before, after)
         return f" was {told(before)} and became {told(after)}{where}"
     leaves = jax.tree_util.tree_leaves_with_path(before)
     for (path, old), new in zip(leaves, jax.tree.leaves(after), strict=True):
@@ -113,7 +116,7 @@ def first_difference(before: Any, after: Any) -> str:
 def structure_difference(
     name: str, wanted: Any, found: Any, is_leaf: Callable[[Any], bool] = lambda _: False
 ) -> str:
-    """In words, the first key that only one of two trees has; "" if there is none.
+    """In words, the first place where two trees differ in structure; "" if nowhere.
 
     Args:
       name: of the tree.
@@ -124,16 +127,17 @@ def structure_difference(
     (old, old_structure), (new, new_structure) = (
         _one_level(tree, is_leaf) for tree in (wanted, found)
     )
-    before, after = ({str(path): path for path, _ in tree} for tree in (old, new))
+    if any([path for path, _ in level] == [()] for level in (old, new)):
+        same = old_structure == new_structure
+        return "" if same else f"; {name or 'it'} is {told(found)}, not {told(wanted)}"
+    if type(wanted) is not type(found):
+        kinds = type(found).__name__, type(wanted).__name__
+        return f"; {name or 'it'} is a {kinds[0]}, not a {kinds[1]}"
+    before, after = ({str(path): path for path, _ in level} for level in (old, new))
     for only, other, told_of in ((before, after, "missing"), (after, before, "new")):
-        lacking = [path for key, path in only.items() if key not in other and path]
+        lacking = [path for key, path in only.items() if key not in other]
         if lacking:
             return f"; {named(name, lacking[0])} is {told_of}"
-    if old_structure != new_structure:
-        kinds = type(wanted).__name__, type(found).__name__
-        return f"; {name or 'it'} was a {kinds[0]} and is a {kinds[1]}"
-    if [path for path, _ in old] == [()]:
-        return ""
     deeper = (
         structure_difference(named(name, path), x, y, is_leaf)
         for (path, x), (_, y) in zip(old, new, strict=True)
