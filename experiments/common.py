@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pgjax as pg
+from pgjax._internal.spaces import batch_size
 
 
 class RandomActions(NamedTuple):
@@ -58,7 +59,7 @@ def random_returns(env: pg.Env, *, seed: int, episodes: int = 1000) -> np.ndarra
     """Returns of complete episodes of uniformly random actions."""
 
     def policy(_: None, obs: Any) -> RandomActions:
-        return RandomActions(env.action_space, obs.shape[0])
+        return RandomActions(env.action_space, batch_size(obs))
 
     return returns_of(env, policy, seed=seed, episodes=episodes)
 

@@ -41,6 +41,7 @@ from pgjax.losses import (
     surrogate_loss,
     value_loss,
 )
+from pgjax.networks.encoding import encode
 from pgjax.reductions import mean_weights, weighted_mean
 from pgjax.returns import (
     discounted_returns,
@@ -131,6 +132,7 @@ __all__ = [
     "critic_values",
     "discounted_returns",
     "diverged",
+    "encode",
     "entropy_loss",
     "env_names",
     "episode_mean",

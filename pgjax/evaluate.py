@@ -15,7 +15,7 @@ from pgjax._internal.compilation import jit_once
 from pgjax._internal.contract import check_env, check_policy
 from pgjax._internal.control_flow import any_agent
 from pgjax._internal.stepping import step_within_limit
-from pgjax.types import Array, Env, Key, Params, PolicyFn
+from pgjax.types import Array, Env, Key, Obs, Params, PolicyFn
 
 
 class Games(NamedTuple):
@@ -23,7 +23,7 @@ class Games(NamedTuple):
 
     time: Array  # () int32 steps so far
     alive: Array  # (N,) bool: the episode has not ended
-    obs: Array  # (N, ...)
+    obs: Obs  # (N, ...)
     env_state: object  # leaves (N, ...)
     returns: Array  # (N,) float32
     lengths: Array  # (N,) int32

@@ -30,6 +30,7 @@ from pgjax.types import (
     Env,
     Episodes,
     Key,
+    Obs,
     Params,
     PolicyFn,
     Rollout,
@@ -210,5 +211,5 @@ def _pool_size(resets: Resets, given: int | None, num_envs: int, num_steps: int)
     return size
 
 
-def _observe(env: Env, num_envs: int, key: Key) -> Array:
+def _observe(env: Env, num_envs: int, key: Key) -> Obs:
     return env.reset(key, num_envs)[0]

@@ -23,6 +23,7 @@ from pgjax._internal.meshes import (
     over_mesh,
     specs_of,
 )
+from pgjax._internal.spaces import batch_size
 from pgjax.types import (
     Algorithm,
     Array,
@@ -120,10 +121,11 @@ def _init(
 ) -> TrainState:
     _check_split(rollout, algorithm, axis_name)
     key, learner_key, rollout_key = jax.random.split(key, 3)
-    obs = jax.eval_shape(rollout.observe, rollout_key)
-    shape = share_of(len(obs), axis_name), *obs.shape[1:]
+    like = jax.eval_shape(rollout.observe, rollout_key)
+    size = share_of(batch_size(like), axis_name)
+    obs = jax.tree.map(lambda x: jnp.zeros((size, *x.shape[1:]), x.dtype), like)
     return TrainState(
-        learner=check_learner(algorithm.init(learner_key, jnp.zeros(shape, obs.dtype))),
+        learner=check_learner(algorithm.init(learner_key, obs)),
         rollout_state=rollout.init(rollout_key, **named(axis_name)),
         recent_returns=jnp.zeros(RECENT, jnp.float32),
         num_episodes=jnp.zeros((), jnp.uint32),

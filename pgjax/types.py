@@ -10,6 +10,7 @@ import jax
 Array = jax.Array
 Key = jax.Array  # a typed key, as made by `jax.random.key`
 Params = Any  # a pytree of arrays
+Obs = Any  # an array (N, ...), or a pytree of them: a dict, a tuple, a NamedTuple
 Numeric = jax.Array | float  # a float that may be a tracer, so that `vmap` can sweep it
 AxisName = str | None  # of the devices that share an agent's environments, if any do
 Metrics = dict[str, jax.Array]  # scalars, reduced on the device
@@ -69,13 +70,13 @@ class Distribution(Protocol):
 class Transition(NamedTuple):
     """What N environments lived through in T steps: time first, environments second."""
 
-    obs: Array  # (T, N, ...) what the policy saw
+    obs: Obs  # (T, N, ...) what the policy saw; of a tree, each leaf
     action: Array  # (T, N, ...) as sampled, before any clipping to the action space
     log_prob: Array  # (T, N) of `action`, under the policy that chose it
     reward: Array  # (T, N)
     terminated: Array  # (T, N) bool: the episode ended in a terminal state
     truncated: Array  # (T, N) bool: the episode was cut, by a time limit
-    next_obs: Array  # (T, N, ...) the observation *before* any auto-reset
+    next_obs: Obs  # (T, N, ...) the observation *before* any auto-reset
     weight: Array  # (T, N) 1 for a step that counts, 0 for padding
 
 
@@ -117,7 +118,7 @@ class TrainState(NamedTuple):
     key: Key
 
 
-PolicyFn = Callable[[Params, Array], Any]  # (params, obs) -> Distribution
+PolicyFn = Callable[[Params, Obs], Any]  # (params, obs) -> Distribution
 
 
 class Network(NamedTuple):
@@ -127,8 +128,8 @@ class Network(NamedTuple):
     `None` for a network that has no critic. Observations may have any leading axes.
     """
 
-    init: Callable[[Key, Array], Params]
-    apply: Callable[[Params, Array], tuple[Any, Any]]
+    init: Callable[[Key, Obs], Params]
+    apply: Callable[[Params, Obs], tuple[Any, Any]]
 
 
 class Algorithm(NamedTuple):
@@ -151,7 +152,7 @@ class Algorithm(NamedTuple):
     Without the declaration, `train` refuses a mesh that splits environments.
     """
 
-    init: Callable[[Key, Array], AlgorithmState]
+    init: Callable[[Key, Obs], AlgorithmState]
     update: Callable[..., tuple[AlgorithmState, Metrics]]  # (key, state, batch)
     policy: PolicyFn
     complete_episodes: bool = False
@@ -163,12 +164,16 @@ class Env(NamedTuple):
 
     `step` returns what happened *before* any reset: the observation and the state the
     action led to, the reward, and the two flags. Resetting is the rollout's business.
+
+    An observation is one array, or a pytree of them, such as a dict; each leaf leads
+    with N, and may be of any type (images of uint8 stay that). `observation_space` is
+    then a tree of the same structure, with a `Space` in place of each array.
     """
 
     name: str
-    reset: Callable[[Key, int], tuple[Array, Any]]  # (key, N) -> obs, state
-    step: Callable[[Key, Any, Array], tuple[Array, Any, Array, Array, Array]]
-    observation_space: Space
+    reset: Callable[[Key, int], tuple[Obs, Any]]  # (key, N) -> obs, state
+    step: Callable[[Key, Any, Array], tuple[Obs, Any, Array, Array, Array]]
+    observation_space: Any  # a Space, or a tree of them like the observations
     action_space: Space
     max_steps: int  # the time limit, in steps
     # Maps parameters by name to such an environment: set by `pg.make_env`.
@@ -191,7 +196,7 @@ class Rollout(NamedTuple):
 
     init: Callable[..., Any]  # (key)
     collect: Callable[..., tuple[Any, Transition, Episodes]]
-    observe: Callable[[Key], Array]  # example observations, (N, ...)
+    observe: Callable[[Key], Obs]  # example observations, (N, ...)
     complete_episodes: bool
     collect_then: Callable[..., tuple[Any, Any]] | None = None
     splits_over_devices: bool = False

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax._internal.checks import as_count, check_is
+from pgjax._internal.spaces import batch_size, beside_spaces, is_space, named_spaces
 from pgjax._internal.user_parts import (
     OnlyOnAMeshError,
     PartError,
@@ -26,6 +27,7 @@ from pgjax._internal.user_parts import (
     is_distribution,
     named,
     shapes,
+    structure_difference,
     telling,
     told,
 )
@@ -39,6 +41,7 @@ from pgjax.types import (
     Key,
     Metrics,
     Network,
+    Obs,
     Params,
     PolicyFn,
     Space,
@@ -59,7 +62,7 @@ def check_env(env: Env, num_envs: int) -> None:
         if not callable(getattr(env, name)):
             raise PartError(f"env.{name} must be a function, got {getattr(env, name)}")
     as_count("env.max_steps", env.max_steps)
-    _check_space("env.observation_space", env.observation_space)
+    _check_spaces("env.observation_space", env.observation_space)
     _check_space("env.action_space", env.action_space)
     with contextlib.suppress(OnlyOnAMeshError):
         _check_reset_and_step(env, num_envs)
@@ -72,14 +75,7 @@ def _check_reset_and_step(env: Env, num_envs: int) -> None:
     )
     check_parts("env.reset", start, "(obs, state)", 2)
     obs, state = start
-    wanted = (num_envs, *env.observation_space.shape)
-    check_array(
-        "env.reset",
-        "obs",
-        obs,
-        wanted,
-        f"of env.observation_space, {num_envs} environments",
-    )
+    _check_obs(env.observation_space, obs, num_envs)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not leaf.shape or leaf.shape[0] != num_envs:
             raise PartError(
@@ -113,7 +109,44 @@ def _check_reset_and_step(env: Env, num_envs: int) -> None:
             )
 
 
-def init_network(network: Network, key: Key, obs: Array) -> Params:
+def _check_obs(space: Any, obs: Obs, num_envs: int) -> None:
+    """Raises unless observations are arrays, or a tree, such as the space says."""
+    if is_space(space) and not is_array(obs):
+        raise PartError(
+            f"env.reset: obs must be one array, got {told(obs)}, or "
+            "env.observation_space a tree like it, such as {'a': pg.Box(...)}"
+        )
+    try:
+        leaves = beside_spaces(space, obs)
+    except ValueError:
+        where = structure_difference("obs", space, obs, is_space)
+        raise PartError(
+            f"env.reset: obs must be a tree like env.observation_space, {told(space)}, "
+            f"got {told(obs)}{where}"
+        ) from None
+    names = (name for name, _ in named_spaces("obs", space))
+    spaces = named_spaces("env.observation_space", space)
+    for name, (of, leaf_space), leaf in zip(names, spaces, leaves, strict=True):
+        what = f"of {of}, {num_envs} environments"
+        check_array("env.reset", name, leaf, (num_envs, *leaf_space.shape), what)
+        _check_numbers(name, of, leaf_space, leaf)
+
+
+def _check_numbers(name: str, of: str, space: Space, leaf: Any) -> None:
+    """Raises unless they are numbers, and those of a `Discrete` are whole."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        raise PartError(
+            f"env.reset: {name} must be numbers, got random keys; keep them in the "
+            "state"
+        )
+    if isinstance(space, Discrete) and jnp.issubdtype(leaf.dtype, jnp.floating):
+        raise PartError(
+            f"env.reset: {name} must be integers, as {of} is {told(space)}, got "
+            f"{told(leaf)}; write {name}.astype(jnp.int32), or give it a pg.Box"
+        )
+
+
+def init_network(network: Network, key: Key, obs: Obs) -> Params:
     """The network's first parameters, having seen that it keeps to what `Network` says.
 
     Args:
@@ -129,7 +162,7 @@ def init_network(network: Network, key: Key, obs: Array) -> Params:
     check_leaves("network.init", "params", params)
     found: list[Any] = []
 
-    def apply(params: Params, obs: Array) -> Any:
+    def apply(params: Params, obs: Obs) -> Any:
         found.append(network.apply(params, obs))
         if isinstance(found[0], tuple) and len(found[0]) == 2:
             return found[0][1]
@@ -146,12 +179,12 @@ def init_network(network: Network, key: Key, obs: Array) -> Params:
     distribution, value = result
     check_distribution("network.apply", distribution, METHODS)
     if value is not None:
-        shape = obs.shape[:1]
+        shape = (batch_size(obs),)
         check_array("network.apply", "value", value, shape, "V(s) of each observation")
     return params
 
 
-def check_policy(env: Env, policy: PolicyFn, params: Params, obs: Array) -> None:
+def check_policy(env: Env, policy: PolicyFn, params: Params, obs: Obs) -> None:
     """Raises unless a policy's actions are those of an environment.
 
     Raises:
@@ -159,14 +192,14 @@ def check_policy(env: Env, policy: PolicyFn, params: Params, obs: Array) -> None
     """
     found: list[Any] = []
 
-    def act(params: Params, obs: Array) -> tuple[Array, Array]:
+    def act(params: Params, obs: Obs) -> tuple[Array, Array]:
         found.append(policy(params, obs))
         check_distribution("the policy", found[0], ("sample", "log_prob"))
         action = found[0].sample(jax.random.key(0))
         return action, found[0].log_prob(action)
 
     action, log_prob = shapes("the policy", act, params, obs)
-    space, size = env.action_space, obs.shape[0]
+    space, size = env.action_space, batch_size(obs)
     wanted = (size, *space.shape)
     what = f"of env.action_space, {told(space)}, for {size} observations"
     check_array("the policy", "actions", action, wanted, what)
@@ -231,6 +264,15 @@ def check_update(before: AlgorithmState, result: Any) -> tuple[AlgorithmState, M
         "algorithm.update", "the learner that it was given", "learner", before, learner
     )
     return learner, metrics
+
+
+def _check_spaces(name: str, tree: Any) -> None:
+    """Raises unless it is a space, or a tree of them."""
+    spaces = named_spaces(name, tree)
+    if not spaces:
+        raise PartError(f"{name} must have a space in it, got {told(tree)}")
+    for of, space in spaces:
+        _check_space(of, space)
 
 
 def _check_space(name: str, space: Space) -> None:

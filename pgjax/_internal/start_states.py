@@ -18,7 +18,7 @@ import numpy as np
 
 from pgjax._internal.control_flow import any_agent
 from pgjax._internal.stepping import EnvsState, Rows, as_mask_of, restart
-from pgjax.types import Array, Env, Key
+from pgjax.types import Array, Env, Key, Obs
 
 # Steps, and bytes, at most, for which fresh starts are drawn at once.
 AT_ONCE, BYTES_AT_ONCE = 32, 2**29
@@ -31,7 +31,7 @@ Scan = Callable[[Env, Act, EnvsState, Any, Key], Played]
 class Spares(NamedTuple):
     """A start in store for each environment, for when its episode ends."""
 
-    obs: Array  # (N, ...)
+    obs: Obs  # (N, ...)
     env_state: Any  # leaves (N, ...)
     spent: Array  # (N,) bool: it has been used
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.types import Array, Env, Episodes, Key, Params, PolicyFn, Transition
+from pgjax.types import Array, Env, Episodes, Key, Obs, Params, PolicyFn, Transition
 
 Rows = tuple[Transition, Episodes]  # of a step, (N, ...), or of many, (T, N, ...)
 
@@ -17,7 +17,7 @@ class EnvsState(NamedTuple):
     """N environments between two steps, and the sums over their current episodes."""
 
     env_state: Any  # leaves (N, ...)
-    obs: Array  # (N, ...)
+    obs: Obs  # (N, ...)
     episode_return: Array  # (N,) float32
     episode_length: Array  # (N,) int32
 
@@ -29,7 +29,7 @@ def start_envs(env: Env, key: Key, num_envs: int) -> EnvsState:
     return EnvsState(env_state, obs, zeros, jnp.zeros(num_envs, jnp.int32))
 
 
-def draw_noise(policy: PolicyFn, params: Params, obs: Array, keys: Key) -> Array:
+def draw_noise(policy: PolicyFn, params: Params, obs: Obs, keys: Key) -> Array:
     """(T, ...) the noise of all actions, drawn at once: a draw per step takes longer.
 
     The numbers are those that `sample` would draw from each key. A distribution that

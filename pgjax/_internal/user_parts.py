@@ -89,7 +89,7 @@ def accepted(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any
 
 def check_same(part: str, like: str, name: str, before: Any, after: Any) -> None:
     """Raises unless two pytrees have the same structure, shapes and types."""
-    differs = first_difference(before, after)
+    differs = first_difference(before, after, name)
     if differs:
         raise PartError(
             f"{part} must return a {name} of the structure, shapes and types of "
@@ -97,16 +97,59 @@ def check_same(part: str, like: str, name: str, before: Any, after: Any) -> None
         )
 
 
-def first_difference(before: Any, after: Any) -> str:
-    """In words, where two pytrees differ in structure, shape or type; "" if nowhere."""
+def first_difference(before: Any, after: Any, name: str = "") -> str:
+    """In words, where two pytrees differ in structure, shape or type; "" if nowhere.
+
+    What is told of a leaf follows the tree's name, which may be given for other words.
+    """
     old_structure: Any = jax.tree.structure(before)
     if old_structure != jax.tree.structure(after):
-        return f" was {told(before)} and became {told(after)}"
+        where = structure_difference(name, before, after)
+        return f" was {told(before)} and became {told(after)}{where}"
     leaves = jax.tree_util.tree_leaves_with_path(before)
     for (path, old), new in zip(leaves, jax.tree.leaves(after), strict=True):
         if _kind(old) != _kind(new):
             return f"{named('', path)} was {told(old)} and became {told(new)}"
     return ""
+
+
+def structure_difference(
+    name: str, wanted: Any, found: Any, is_leaf: Callable[[Any], bool] = lambda _: False
+) -> str:
+    """In words, the first place where two trees differ in structure; "" if nowhere.
+
+    Args:
+      name: of the tree.
+      wanted: a tree.
+      found: the tree that differs.
+      is_leaf: of leaves of `wanted` that would be trees themselves.
+    """
+    (old, old_structure), (new, new_structure) = (
+        _one_level(tree, is_leaf) for tree in (wanted, found)
+    )
+    if any([path for path, _ in level] == [()] for level in (old, new)):
+        same = old_structure == new_structure
+        return "" if same else f"; {name or 'it'} is {told(found)}, not {told(wanted)}"
+    if type(wanted) is not type(found):
+        kinds = type(found).__name__, type(wanted).__name__
+        return f"; {name or 'it'} is a {kinds[0]}, not a {kinds[1]}"
+    before, after = ({str(path): path for path, _ in level} for level in (old, new))
+    for only, other, told_of in ((before, after, "missing"), (after, before, "new")):
+        lacking = [path for key, path in only.items() if key not in other]
+        if lacking:
+            return f"; {named(name, lacking[0])} is {told_of}"
+    deeper = (
+        structure_difference(named(name, path), x, y, is_leaf)
+        for (path, x), (_, y) in zip(old, new, strict=True)
+    )
+    return next(filter(None, deeper), "")
+
+
+def _one_level(tree: Any, is_leaf: Callable[[Any], bool]) -> tuple[Any, Any]:
+    """What is right below a node of a tree, with paths; and the node's structure."""
+    return jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda x: x is not tree or is_leaf(x)
+    )
 
 
 def _kind(leaf: Any) -> tuple[tuple[int, ...], Any]:

@@ -12,7 +12,7 @@ from pgjax._internal.blocks import map_over_samples
 from pgjax._internal.collectives import num_envs_of
 from pgjax.reductions import standardize
 from pgjax.returns import lambda_returns, n_step_returns
-from pgjax.types import Array, AxisName, Numeric, Params, Transition
+from pgjax.types import Array, AxisName, Numeric, Obs, Params, Transition
 
 
 class Estimates(NamedTuple):
@@ -24,7 +24,7 @@ class Estimates(NamedTuple):
 
 
 def estimate_advantages(
-    value_fn: Callable[[Params, Array], Any],
+    value_fn: Callable[[Params, Obs], Any],
     params: Params,
     batch: Transition,
     *,
@@ -86,7 +86,7 @@ def normalized(advantage: Array, weight: Array, axis_name: AxisName) -> Array:
 
 
 def critic_values(
-    value_fn: Callable[[Params, Array], Any], params: Params, batch: Transition
+    value_fn: Callable[[Params, Obs], Any], params: Params, batch: Transition
 ) -> tuple[Array, Array]:
     """V(s_t) and V(s'_t) of a batch, as constants.
 
@@ -108,7 +108,7 @@ def critic_values(
     goes_on = jnp.append(counts[1:], jnp.zeros_like(counts[:1]), axis=0)
     cut = counts & ~batch.terminated & (batch.truncated | ~goes_on)
 
-    def evaluate(obs: Array) -> Array:
+    def evaluate(obs: Obs) -> Array:
         return value_fn(params, obs)
 
     value = map_over_samples(evaluate, batch.obs, counts)

@@ -27,6 +27,7 @@ from pgjax.types import (
     Metrics,
     Network,
     Numeric,
+    Obs,
     Params,
     PolicyFn,
 )
@@ -34,7 +35,7 @@ from pgjax.types import (
 
 def learner_init(
     network: Network, optimizer: optax.GradientTransformation
-) -> Callable[[Key, Array], Learner]:
+) -> Callable[[Key, Obs], Learner]:
     """The `init` of an algorithm: fresh parameters and a fresh optimizer state.
 
     Raises:
@@ -47,7 +48,7 @@ def learner_init(
         optimizer=optimizer,
     )
 
-    def init(key: Key, obs: Array) -> Learner:
+    def init(key: Key, obs: Obs) -> Learner:
         params = init_network(network, key, obs)
         with jax.numpy_dtype_promotion("standard"):
             learner = Learner(params, optimizer.init(params))
@@ -79,16 +80,16 @@ def _check_arguments(optimizer: optax.GradientTransformation, learner: Learner) 
 def policy_of(network: Network) -> PolicyFn:
     """The `policy` of an algorithm: the network's action distribution."""
 
-    def policy(params: Params, obs: Array):
+    def policy(params: Params, obs: Obs):
         return network.apply(params, obs)[0]
 
     return policy
 
 
-def value_of(network: Network) -> Callable[[Params, Array], Any]:
+def value_of(network: Network) -> Callable[[Params, Obs], Any]:
     """The network's critic: (params, obs) -> V(s), or -> None without one."""
 
-    def value(params: Params, obs: Array) -> Any:
+    def value(params: Params, obs: Obs) -> Any:
         return network.apply(params, obs)[1]
 
     return value
@@ -239,7 +240,7 @@ def total_loss(
     return total, metrics
 
 
-def critic_mask(network: Network, params: Params, obs: Array) -> Params:
+def critic_mask(network: Network, params: Params, obs: Obs) -> Params:
     """Which parameters are the critic's: a pytree of Python bools like `params`.
 
     Raises:
@@ -262,7 +263,7 @@ def critic_mask(network: Network, params: Params, obs: Array) -> Params:
     return jax.tree.unflatten(structure, [i in critic for i in range(len(leaves))])
 
 
-def _leaves_used(fn: Callable, params: Params, obs: Array) -> set[int]:
+def _leaves_used(fn: Callable, params: Params, obs: Obs) -> set[int]:
     """Which leaves of `params` the result of fn(params, obs) depends on."""
     jaxpr = jax.make_jaxpr(fn)(params, obs).jaxpr
     count = len(jax.tree.leaves(params))

@@ -22,6 +22,8 @@ from pgjax._internal.collectives import each_device, named
 from pgjax._internal.counters import as_float
 from pgjax._internal.precision import number
 from pgjax._internal.running_moments import Moments, no_moments, update_moments
+from pgjax._internal.spaces import batch_size, chosen_leaves
+from pgjax._internal.user_parts import is_array, told
 from pgjax.types import (
     Algorithm,
     AlgorithmState,
@@ -30,6 +32,7 @@ from pgjax.types import (
     Key,
     Metrics,
     Numeric,
+    Obs,
     Params,
     Transition,
 )
@@ -41,14 +44,14 @@ class NormalizedParams(NamedTuple):
     """Parameters, and the statistics of the observations that they are used with."""
 
     params: Params
-    moments: Moments
+    moments: Any  # `Moments`, or a tree of them like observations; None where they stay
 
 
 class NormalizedState(NamedTuple):
     """The state of `normalize_observations`."""
 
     inner: AlgorithmState
-    moments: Moments  # of observations
+    moments: Any  # of observations; see `NormalizedParams`
 
     @property
     def params(self) -> NormalizedParams:
@@ -68,7 +71,9 @@ class ScaledState(NamedTuple):
         return self.inner.params
 
 
-def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Algorithm:
+def normalize_observations(
+    algorithm: Algorithm, *, clip: Numeric = 10.0, leaves: Any = None
+) -> Algorithm:
     """The algorithm, on observations scaled to mean 0 and variance 1.
 
     The statistics are those of all rollouts before the present one, so the policy that
@@ -79,10 +84,18 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
     to half a unit in the last place of its mean), is shifted, but not scaled: it is 0,
     and its rounding is not magnified. Deviations below 1e-4 are not scaled up to 1.
 
+    Of observations that are a tree, such as a dict, each leaf has statistics of its
+    own. Leaves that are no floats (images of bytes, choices, flags, masks) come to the
+    algorithm as they are, unless `leaves` says otherwise.
+
     Args:
-      algorithm: any; `policy` and `update` are wrapped. Whatever the observations' type
-        (bytes, float16), it sees float32, or float64 where they are that.
+      algorithm: any; `policy` and `update` are wrapped. What is normalized it sees as
+        float32, whatever its type (bytes, float16), or as float64 where it is that.
       clip: bound of the scaled observations, > 0.
+      leaves: which are normalized: True for all, or a tree of True and False like the
+        observations, or like its upper part: {"image": False, "speed": True}. By
+        default those that are floats; an observation that is one array is normalized,
+        whatever its type.
 
     Returns:
       An algorithm whose parameters are `NormalizedParams`: evaluation and files take
@@ -90,7 +103,8 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
 
     Raises:
       TypeError: if `algorithm` is something else, or already normalizes observations.
-      ValueError: if `clip` is out of range.
+      ValueError: if `clip` is out of range; from `init`, if `leaves` does not fit the
+        observations, or there is nothing to normalize.
 
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, continuous details 6
@@ -100,7 +114,9 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
     check_positive(clip=clip)
     (clip,) = as_scalars(clip=clip)
 
-    def normalize(moments: Moments, obs: Array) -> Array:
+    def normalize_leaf(obs: Array, moments: Moments | None) -> Array:
+        if moments is None:
+            return obs
         dtype, axes = moments.mean.dtype, (1,) * (obs.ndim - moments.mean.ndim)
         scale = _scale_of_observations(moments, obs.dtype)
         mean, rest, scale = (
@@ -110,9 +126,11 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
         centred = (obs.astype(dtype) - mean) - rest
         return jnp.clip(centred * scale, -bound, bound)
 
-    def init(key: Key, obs: Array) -> NormalizedState:
-        dtype = jnp.float64 if obs.dtype == jnp.float64 else jnp.float32
-        moments = no_moments(obs.shape[1:], dtype)
+    def normalize(moments: Any, obs: Obs) -> Obs:
+        return jax.tree.map(normalize_leaf, obs, moments)
+
+    def init(key: Key, obs: Obs) -> NormalizedState:
+        moments = _first_moments(obs, leaves)
         inner = algorithm.init(key, normalize(moments, obs))
         if holds(NormalizedState, inner):
             raise TypeError("observations are normalized twice; once does it")
@@ -127,13 +145,45 @@ def normalize_observations(algorithm: Algorithm, *, clip: Numeric = 10.0) -> Alg
             next_obs=normalize(moments, batch.next_obs),
         )
         inner, metrics = algorithm.update(key, inner, normalized, **named(axis_name))
-        moments = update_moments(moments, batch.obs, batch.weight, axis_name=axis_name)
+
+        def updated(obs: Array, moments: Moments | None) -> Moments | None:
+            if moments is None:
+                return None
+            return update_moments(moments, obs, batch.weight, axis_name=axis_name)
+
+        moments = jax.tree.map(updated, batch.obs, moments)
         return NormalizedState(inner, moments), metrics
 
-    def policy(params: NormalizedParams, obs: Array):
+    def policy(params: NormalizedParams, obs: Obs):
         return algorithm.policy(params.params, normalize(params.moments, obs))
 
     return algorithm._replace(init=init, update=update, policy=policy)
+
+
+def _first_moments(obs: Obs, leaves: Any) -> Any:
+    """Those of no observation, None for the leaves that are not normalized.
+
+    Raises:
+      ValueError: if there is none that is.
+    """
+    if leaves is None:
+        alone = is_array(obs)
+        leaves = jax.tree.map(
+            lambda x: alone or bool(jnp.issubdtype(x.dtype, jnp.floating)), obs
+        )
+    chosen = chosen_leaves(leaves, obs)
+    if not any(jax.tree.leaves(chosen)):
+        raise ValueError(
+            "there is nothing to normalize: no leaf of the observations is a float, or "
+            f"leaves says False of all; they are {told(obs)}. Say which in "
+            "pg.normalize_observations(algorithm, leaves=...), or leave it out"
+        )
+
+    def first(x: Array, choice: bool) -> Moments | None:
+        dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+        return no_moments(x.shape[1:], dtype) if choice else None
+
+    return jax.tree.map(first, obs, chosen)
 
 
 def _scale_of_observations(moments: Moments, dtype: Any) -> Array:
@@ -183,12 +233,12 @@ def scale_rewards(
     check_positive(clip=clip)
     gamma, clip = as_scalars(gamma=gamma, clip=clip)
 
-    def init(key: Key, obs: Array) -> ScaledState:
+    def init(key: Key, obs: Obs) -> ScaledState:
         inner = algorithm.init(key, obs)
         if holds(ScaledState, inner):
             raise TypeError("rewards are scaled twice; once does it")
         dtype = jnp.result_type(float)
-        zero, zeros = jnp.zeros((), dtype), jnp.zeros(len(obs), dtype)
+        zero, zeros = jnp.zeros((), dtype), jnp.zeros(batch_size(obs), dtype)
         return ScaledState(inner, no_moments((), dtype), zero, zeros)
 
     def update(

@@ -40,6 +40,7 @@ from pgjax.types import (
     Metrics,
     Network,
     Numeric,
+    Obs,
     Params,
     Transition,
 )
@@ -50,7 +51,7 @@ Over = Literal["minibatch", "batch"]
 class Samples(NamedTuple):
     """What a minibatch is made of; leaves (B, ...)."""
 
-    obs: Array
+    obs: Obs
     action: Array
     log_prob: Array
     weight: Array

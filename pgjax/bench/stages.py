@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 import pgjax as pg
 from pgjax._internal.agents import over_active, pad_agents
 from pgjax._internal.meshes import over_mesh
+from pgjax._internal.spaces import batch_size
 from pgjax.app.settings.signature_options import algorithm_options
 from pgjax.app.settings.sizes import block_size
 from pgjax.bench.cases import Case
@@ -30,7 +31,7 @@ from pgjax.bench.workers.pgjax_worker import (
     worth_splitting,
 )
 from pgjax.networks.mlp import at_precision
-from pgjax.types import Array, Discrete, Key, Metrics, Space
+from pgjax.types import Array, Discrete, Key, Metrics, Obs, Space
 
 ENVIRONMENT_STEPS = 128  # of environments alone, where episodes are complete
 
@@ -220,10 +221,10 @@ def _random_policy(space: Space) -> Callable[[None, Array], Any]:
     """A policy for which all actions are equally likely."""
 
     class RandomActions(NamedTuple):
-        obs: Array
+        obs: Obs
 
         def noise(self, key: Key) -> Array:
-            shape = len(self.obs), *space.shape
+            shape = batch_size(self.obs), *space.shape
             if isinstance(space, Discrete):
                 return jax.random.randint(key, shape, 0, space.n)
             return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax._internal.checks import as_count
+from pgjax._internal.checks import as_count, check_flags
 from pgjax._internal.names import unknown_name
-from pgjax.types import Array, Box, Env, Key, Space
+from pgjax.types import Array, Box, Env, Key, Obs, Space
 
 # A limit that never comes, for suites that say done at their own.
 NO_LIMIT = 2**31 - 1
@@ -31,7 +31,8 @@ def batched(
     action_space: Space,
     max_steps: int,
     *,
-    observation_space: Space | None = None,
+    flat: bool = True,
+    observation_space: Any = None,
 ) -> Env:
     """N environments of a suite behind one `Env`.
 
@@ -47,13 +48,19 @@ def batched(
         terminated, truncated), scalars the last three.
       action_space: of one environment.
       max_steps: the time limit.
-      observation_space: of what `as_array` makes of observations; by default an
-        unbounded `Box` of their shape.
-    """
+      flat: whether observations become one float32 array; otherwise they are the tree
+        that the suite gives, of the types that it gives: see `as_array`, `as_given`.
+      observation_space: of these; by default unbounded, but for flags.
 
-    def start(key: Key) -> tuple[Array, Any]:
+    Raises:
+      TypeError: if `flat` is neither True nor False.
+    """
+    check_flags(flat=flat)
+    seen = as_array if flat else as_given
+
+    def start(key: Key) -> tuple[Obs, Any]:
         obs, state = reset(key)
-        return as_array(obs), (jnp.int32(0), jax.tree.map(_strong, state))
+        return seen(obs), (jnp.int32(0), jax.tree.map(_strong, state))
 
     def act(key: Key, state: Any, action: Array) -> tuple:
         count, inner = state
@@ -63,15 +70,15 @@ def batched(
         count, terminated = count + 1, jnp.asarray(terminated, bool)
         truncated = jnp.asarray(truncated, bool) | ((count >= max_steps) & ~terminated)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
-        return as_array(obs), (count, after), reward, terminated, truncated
+        return seen(obs), (count, after), reward, terminated, truncated
 
-    def reset_all(key: Key, num_envs: int) -> tuple[Array, Any]:
+    def reset_all(key: Key, num_envs: int) -> tuple[Obs, Any]:
         with _as_suites_expect():
             return jax.vmap(start)(jax.random.split(key, num_envs))
 
     def step_all(
         key: Key, state: Any, action: Array
-    ) -> tuple[Array, Any, Array, Array, Array]:
+    ) -> tuple[Obs, Any, Array, Array, Array]:
         keys = jax.random.split(key, action.shape[0])
         if isinstance(action_space, Box):
             low = jnp.broadcast_to(action_space.low, action.shape)
@@ -83,7 +90,7 @@ def batched(
     if observation_space is None:
         with _as_suites_expect():
             obs, _ = jax.eval_shape(start, jax.eval_shape(jax.random.key, 0))
-        observation_space = Box(-jnp.inf, jnp.inf, obs.shape)
+        observation_space = jax.tree.map(_space_of, obs)
     return Env(name, reset_all, step_all, observation_space, action_space, max_steps)
 
 
@@ -98,6 +105,21 @@ def as_array(obs: Any) -> Array:
     if len(leaves) == 1:
         return jnp.asarray(leaves[0], jnp.float32)
     return jnp.concatenate([jnp.ravel(x).astype(jnp.float32) for x in leaves])
+
+
+def as_given(obs: Any) -> Obs:
+    """One environment's observation as it is, but for weak types.
+
+    Images of bytes stay bytes, masks stay boolean, and what is a NamedTuple, a dict or
+    a dataclass stays that.
+    """
+    return jax.tree.map(_strong, obs)
+
+
+def _space_of(leaf: Any) -> Box:
+    """Of a leaf of which only its shape and its type are known."""
+    low, high = (0.0, 1.0) if leaf.dtype == bool else (-jnp.inf, jnp.inf)
+    return Box(low, high, leaf.shape)
 
 
 def limit_of(time_limit: int | None, own: int) -> int:

@@ -18,7 +18,9 @@ def names() -> list[str]:
     return list(envs._envs)
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of brax, such as "ant".
 
     Actions are in [-1, 1], as brax scales them to the actuators. What brax calls done
@@ -29,6 +31,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
     Args:
       name: see `names`.
       time_limit: steps per episode, 1,000 by default.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's constructor, such as backend="spring" or
         terminate_when_unhealthy=False.
 
@@ -50,4 +53,4 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
 
     actions = Box(-1.0, 1.0, (int(env.action_size),))
     max_steps = limit_of(time_limit, MAX_STEPS)
-    return batched(f"brax:{name}", reset, step, actions, max_steps)
+    return batched(f"brax:{name}", reset, step, actions, max_steps, flat=flat)

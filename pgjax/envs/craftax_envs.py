@@ -23,7 +23,9 @@ def names() -> list[str]:
     return list(NAMES)
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of Craftax, such as "Craftax-Classic-Symbolic-v1".
 
     Craftax says done at its time limit, too. It is given a limit that never comes
@@ -33,6 +35,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
     Args:
       name: see `names`.
       time_limit: steps per episode; 100,000 by default, 10,000 in Craftax-Classic.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's params, such as god_mode=True.
 
     Raises:
@@ -53,4 +56,4 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
         return obs, state, reward, done, jnp.bool_(False)
 
     actions = Discrete(int(env.action_space(params).n))
-    return batched(f"craftax:{name}", reset, step, actions, max_steps)
+    return batched(f"craftax:{name}", reset, step, actions, max_steps, flat=flat)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from pgjax._internal.checks import as_count
 from pgjax._internal.later import imported_later
 from pgjax._internal.names import unknown_name
+from pgjax._internal.spaces import is_space
 from pgjax.envs.gymnax_params import changed, shown
-from pgjax.types import Array, Box, Discrete, Env, Key, Space
+from pgjax.types import Array, Box, Discrete, Env, Key, Obs, Space
 
 # For pictures that pgjax never draws, and with pandas and scipy.stats: 1.5 of the 2
 # seconds of processor time that gymnax takes.
@@ -80,15 +81,17 @@ def from_gymnax(
     told = ", ".join(f"{field}={shown(value)}" for field, value in params.items())
     params = changed(name, default, params)
     name = f"{name}({told})" if told else name  # no longer the one that others know
-    observation_space = _space(env.observation_space(params))
+    observation_space = _spaces(env.observation_space(params))
     action_space = _space(env.action_space(params))
 
-    def observe(obs: Array) -> Array:
+    def observe(obs: Any) -> Obs:
         if isinstance(observation_space, Discrete):
             return jax.nn.one_hot(obs, observation_space.n)
-        return jnp.asarray(obs, jnp.float32)
+        if isinstance(observation_space, Box):
+            return jnp.asarray(obs, jnp.float32)
+        return _leaves_of(observation_space, obs)
 
-    def reset(key: Key, num_envs: int) -> tuple[Array, Any]:
+    def reset(key: Key, num_envs: int) -> tuple[Obs, Any]:
         keys = jax.random.split(key, num_envs)
         with jax.numpy_dtype_promotion("standard"):  # gymnax knows no other
             obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
@@ -100,7 +103,7 @@ def from_gymnax(
 
     def step(
         key: Key, state: Any, action: Array
-    ) -> tuple[Array, Any, Array, Array, Array]:
+    ) -> tuple[Obs, Any, Array, Array, Array]:
         # Where the dynamics are deterministic, the compiler drops the keys, unused.
         keys = jax.random.split(key, action.shape[0])
         if isinstance(action_space, Box):
@@ -127,6 +130,31 @@ def _whole(number: Any) -> Any:
     """100.0 as 100; anything else as it is."""
     whole = isinstance(number, float) and number.is_integer()
     return int(number) if whole else number
+
+
+def _spaces(space: Any) -> Any:
+    """A space, or a dict or tuple of spaces, of gymnax."""
+    if isinstance(space, spaces.Dict):
+        return {name: _spaces(part) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(map(_spaces, space.spaces))
+    return _space(space)
+
+
+def _leaves_of(space: Any, obs: Any) -> Obs:
+    """Observations in the structure of their spaces, floats as float32.
+
+    What has a `Dict` space may be any mapping, or have its parts as fields.
+    """
+    if isinstance(space, dict):
+        mapping = isinstance(obs, Mapping)
+        parts = {k: obs[k] if mapping else getattr(obs, k) for k in space}
+        return {k: _leaves_of(space[k], part) for k, part in parts.items()}
+    if not is_space(space):
+        return tuple(_leaves_of(*pair) for pair in zip(space, obs, strict=True))
+    obs = _strong(obs)
+    floating = jnp.issubdtype(obs.dtype, jnp.floating)
+    return obs.astype(jnp.float32) if floating else obs
 
 
 def _space(space: Any) -> Space:

@@ -37,7 +37,9 @@ def names() -> list[str]:
     return sorted(jumanji.registered_environments())
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of Jumanji, such as "Snake-v1".
 
     Jumanji mostly says done at its time limits without saying which it was. The
@@ -55,6 +57,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
       name: see `names`.
       time_limit: steps per episode; by default the environment's own, or where there
         is none the longest that an episode can be; 10,000 in 2048.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's constructor, such as generator=.
 
     Raises:
@@ -81,7 +84,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
         over = is_over(state, timestep)
         return timestep.observation, state, reward, over, jnp.bool_(False)
 
-    return batched(f"jumanji:{name}", reset, step, action_space, max_steps)
+    return batched(f"jumanji:{name}", reset, step, action_space, max_steps, flat=flat)
 
 
 def _own_limit(env: Any) -> int:

@@ -18,7 +18,9 @@ def names() -> list[str]:
     return list(navix.registry())
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of NAVIX, such as "Navix-DoorKey-5x5-v0".
 
     Observations are what `observation_fn` makes of the grid in float32: by default
@@ -28,6 +30,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
     Args:
       name: see `names`.
       time_limit: steps per episode, 100 by default.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's constructor, such as
         observation_fn=navix.observations.symbolic_first_person.
 
@@ -57,7 +60,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
         return after.observation, after, after.reward, *ended
 
     actions = Discrete(len(env.action_set))
-    return batched(f"navix:{name}", reset, step, actions, max_steps)
+    return batched(f"navix:{name}", reset, step, actions, max_steps, flat=flat)
 
 
 def _draws(env: Any) -> bool:

@@ -33,6 +33,7 @@ def make(
     name: str,
     *,
     time_limit: int | None = None,
+    flat: bool = True,
     opponent: Opponent = random_legal_action,
     **options: Any,
 ) -> Env:
@@ -51,6 +52,7 @@ def make(
     Args:
       name: see `names`.
       time_limit: steps per episode, that is moves of the policy; 10,000 by default.
+      flat: see `pgjax.envs.adapting.batched`.
       opponent: maps a key and a state of the game to an action; by default any legal
         one.
       **options: of the game's constructor, such as size=5 of hex.
@@ -98,4 +100,6 @@ def make(
         return state.observation, state, reward, state.terminated, jnp.bool_(False)
 
     max_steps = limit_of(time_limit, MAX_STEPS)
-    return batched(f"pgx:{name}", reset, step, Discrete(game.num_actions), max_steps)
+    return batched(
+        f"pgx:{name}", reset, step, Discrete(game.num_actions), max_steps, flat=flat
+    )

@@ -17,7 +17,9 @@ def names() -> list[str]:
     return list(registry.ALL_ENVS)
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of MuJoCo Playground, such as "CartpoleBalance".
 
     Actions are in [-1, 1]. What Playground calls done without its wrappers is always a
@@ -33,6 +35,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
     Args:
       name: see `names`.
       time_limit: steps per episode; `episode_length` of the configuration by default.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's configuration, such as ctrl_dt=0.02.
 
     Raises:
@@ -66,4 +69,4 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
 
     actions = Box(-1.0, 1.0, (int(env.action_size),))
     max_steps = limit_of(time_limit, config.episode_length)
-    return batched(f"playground:{name}", reset, step, actions, max_steps)
+    return batched(f"playground:{name}", reset, step, actions, max_steps, flat=flat)

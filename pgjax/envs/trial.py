@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax._internal.spaces import beside_spaces, named_spaces
 from pgjax._internal.stepping import as_mask_of
-from pgjax.types import Array, Discrete, Env, Key, Space
+from pgjax.types import Array, Discrete, Env, Key, Obs, Space
 
 CHUNK = 50  # steps between two looks at the clock
 HORIZON = 10_000  # steps, at most
@@ -24,15 +25,15 @@ class Trial(NamedTuple):
     """What was seen of N episodes, until each ended or the trial did."""
 
     time: Array  # () int32 steps
-    obs: Array  # (N, ...)
+    obs: Obs  # (N, ...)
     state: Any  # leaves (N, ...)
     alive: Array  # (N,) bool: it has not ended
     length: Array  # (N,) int32 steps
     terminated: Array  # (N,) bool: how it ended
     truncated: Array  # (N,) bool
-    lowest: Array  # (...) of all observations
-    highest: Array  # (...)
-    obs_finite: Array  # () bool: all observations were
+    lowest: Obs  # (...) of all observations
+    highest: Obs  # (...)
+    obs_finite: Obs  # () bool, for each leaf: all observations were
     reward_finite: Array  # () bool
     state_is_number: Array  # () bool: no NaN in it
     like_start: Array  # (2,) int32 how many steps led to what may be a start: while an
@@ -87,9 +88,9 @@ def _begin(env: Env, num_envs: int, key: Key) -> Trial:
         length=zeros,
         terminated=no,
         truncated=no,
-        lowest=obs.min(0),
-        highest=obs.max(0),
-        obs_finite=jnp.isfinite(obs).all(),
+        lowest=jax.tree.map(lambda x: x.min(0), obs),
+        highest=jax.tree.map(lambda x: x.max(0), obs),
+        obs_finite=jax.tree.map(lambda x: jnp.isfinite(x).all(), obs),
         reward_finite=jnp.bool_(True),
         state_is_number=_no_nan(state, ~no),
         like_start=jnp.zeros(2, jnp.int32),
@@ -120,7 +121,6 @@ def _steps(
             within = (x >= low) & (x <= high)
             inside &= within.reshape(num_envs, -1).all(-1)
         kinds = jnp.stack([alive & ~done, alive & done])
-        seen = as_mask_of(obs, alive)
         trial = Trial(
             time=trial.time + 1,
             obs=obs,
@@ -129,12 +129,9 @@ def _steps(
             length=trial.length + alive,
             terminated=jnp.where(alive, terminated, trial.terminated),
             truncated=jnp.where(alive, truncated, trial.truncated),
-            lowest=jnp.minimum(trial.lowest, jnp.where(seen, obs, trial.lowest).min(0)),
-            highest=jnp.maximum(
-                trial.highest, jnp.where(seen, obs, trial.highest).max(0)
-            ),
-            obs_finite=trial.obs_finite
-            & jnp.where(seen, jnp.isfinite(obs), True).all(),
+            lowest=jax.tree.map(partial(_lowest, alive), trial.lowest, obs),
+            highest=jax.tree.map(partial(_highest, alive), trial.highest, obs),
+            obs_finite=jax.tree.map(partial(_finite, alive), trial.obs_finite, obs),
             reward_finite=trial.reward_finite
             & jnp.where(alive, jnp.isfinite(reward), True).all(),
             state_is_number=trial.state_is_number & _no_nan(state, alive),
@@ -144,6 +141,21 @@ def _steps(
         return trial, None
 
     return jax.lax.scan(step, trial, length=CHUNK)[0]
+
+
+def _lowest(alive: Array, before: Array, x: Array) -> Array:
+    """(...) the least so far, and of (N, ...) numbers of living environments."""
+    return jnp.minimum(before, jnp.where(as_mask_of(x, alive), x, before).min(0))
+
+
+def _highest(alive: Array, before: Array, x: Array) -> Array:
+    """Likewise, the greatest."""
+    return jnp.maximum(before, jnp.where(as_mask_of(x, alive), x, before).max(0))
+
+
+def _finite(alive: Array, before: Array, x: Array) -> Array:
+    """() bool: whether they were so far, and are."""
+    return before & jnp.where(as_mask_of(x, alive), jnp.isfinite(x), True).all()
 
 
 def _no_nan(state: Any, alive: Array) -> Array:
@@ -164,8 +176,9 @@ def _numbers(tree: Any) -> list[Array]:
 def of_trial(env: Env, trial: Trial) -> Iterator[str]:
     """What is wrong with what was seen."""
     space, steps = env.observation_space, int(trial.time)
+    leaves = _of_leaves(space, trial)
     for what, fine in (
-        ("an observation that is not finite", trial.obs_finite),
+        *((f"{name} that is not finite", fine) for name, _, _, (fine, *_) in leaves),
         ("a reward that is not finite", trial.reward_finite),
         ("a state with NaN in it", trial.state_is_number),
     ):
@@ -174,8 +187,9 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
                 f"env.step returned {what} within {steps} steps of random actions; "
                 "bound what it computes, or end the episode before"
             )
-    if trial.obs_finite:
-        yield from _out_of_space(space, np.asarray(trial.lowest), trial.highest)
+    for name, of, leaf_space, (fine, lowest, highest) in leaves:
+        if fine:
+            yield from _out_of_space(name, of, leaf_space, lowest, highest)
     (going, ended), (num_going, num_ended) = trial.like_start, trial.steps
     if ended == num_ended >= 8 and num_going >= 8 and going < num_going / 2:
         yield (
@@ -197,12 +211,29 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
         )
 
 
-def _out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]:
+def _of_leaves(space: Any, trial: Trial) -> list[tuple[str, str, Any, tuple]]:
+    """Each leaf's name, and its space's; the space, and what was seen of it."""
+    seen = trial.obs_finite, trial.lowest, trial.highest
+    parts = zip(*(beside_spaces(space, tree) for tree in seen), strict=True)
+    names = [f"an obs{name}" for name, _ in named_spaces("", space)]
+    if names == ["an obs"]:
+        names = ["an observation"]
+    spaces = named_spaces("env.observation_space", space)
+    found = zip(names, spaces, parts, strict=True)
+    return [(name, of, leaf, part) for name, (of, leaf), part in found]
+
+
+def _out_of_space(
+    name: str, of: str, space: Space, lowest: Any, highest: Any
+) -> Iterator[str]:
     if isinstance(space, Discrete):
-        low, high = np.zeros(()), np.asarray(space.n - 1)
+        low, high = np.zeros(()), np.asarray(space.n - 1.0)
     else:
-        low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))
-    highest = np.asarray(highest)
+        low, high = (
+            np.broadcast_to(np.asarray(x, np.float64), space.shape)
+            for x in (space.low, space.high)
+        )
+    lowest, highest = (np.asarray(x).astype(np.float64) for x in (lowest, highest))
     slack = 1e-5 * np.maximum(1.0, np.maximum(np.abs(lowest), np.abs(highest)))
     for what, found, beyond in (
         ("low", lowest, low - lowest - slack),
@@ -213,7 +244,7 @@ def _out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]
             bound = (low if what == "low" else high)[at]
             where = f" at {list(map(int, at))}" if at else ""
             yield (
-                f"an observation of {found[at]:g}{where} is outside "
-                f"env.observation_space, whose {what} is {bound:g} there; give it the "
+                f"{name} of {found[at]:g}{where} is outside "
+                f"{of}, whose {what} is {bound:g} there; give it the "
                 "bounds that observations have, or -np.inf and np.inf"
             )

@@ -17,7 +17,9 @@ def names() -> list[str]:
     return list(xminigrid.registered_environments())
 
 
-def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
+def make(
+    name: str, *, time_limit: int | None = None, flat: bool = True, **options: Any
+) -> Env:
     """An environment of XLand-MiniGrid, such as "MiniGrid-DoorKey-5x5".
 
     Observations are the (view, view, 2) tiles and colours that the agent sees, numbers
@@ -28,6 +30,7 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
     Args:
       name: see `names`.
       time_limit: steps per episode; the environment's own by default.
+      flat: see `pgjax.envs.adapting.batched`.
       **options: of the environment's params, such as view_size=7. XLand's grids need
         ruleset=, of `xminigrid.load_benchmark(...)`: without one there is no goal.
 
@@ -54,4 +57,4 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> Env:
 
     zero = jnp.float32(0.0)
     actions = Discrete(env.num_actions(params))
-    return batched(f"xminigrid:{name}", reset, step, actions, max_steps)
+    return batched(f"xminigrid:{name}", reset, step, actions, max_steps, flat=flat)

@@ -2,7 +2,7 @@
 
 An algorithm needs two functions, `init(key, obs)` and `apply(params, obs)`, so any
 library, or none, can supply a network. These fit every environment that gymnax has:
-vectors and images in, choices and continuous actions out.
+vectors and images in, or trees of them; choices and continuous actions out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ import jax
 import jax.numpy as jnp
 
 from pgjax._internal.checks import as_count, check_flags, check_is
+from pgjax._internal.spaces import spaces_of
 from pgjax.distributions import Categorical
+from pgjax.networks.encoding import (
+    encode,
+    encoded,
+    encoded_shape,
+    flattened,
+    is_image,
+    side_by_side,
+)
 from pgjax.networks.heads import action_head
 from pgjax.networks.initialization import INITIALIZERS, draw, scales_of
 from pgjax.networks.products import layer_product, patches, product
-from pgjax.types import Array, Discrete, Env, Key, Network, Params
+from pgjax.types import Array, Discrete, Env, Key, Network, Obs, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -37,23 +46,24 @@ CRITIC_GAIN = 1.0
 class MLP(nn.Module):
     """Dense layers of the given widths, the last one linear.
 
-    `features` makes the last layer a hidden one, for a torso. `image` puts a
-    convolution first, over (height, width, channels), 3 x 3 at least: 16 filters of
-    3 x 3, as in the MinAtar paper. `last_product` is how the last layer multiplies.
+    `features` makes the last layer a hidden one, for a torso. `images` says of each
+    part of a tuple of inputs whether it is an image (height, width, channels), 3 x 3 at
+    least, which goes through a convolution first: 16 filters of 3 x 3, as in the
+    MinAtar paper. Without it, the input is one array of vectors. `last_product` is how
+    the last layer multiplies.
     """
 
     widths: Sequence[int]
     activation: str = "tanh"
     features: bool = False
-    image: bool = False
+    images: tuple[bool, ...] = ()
     last_product: Callable[..., Array] = layer_product
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Any) -> Array:
         activate = ACTIVATIONS[self.activation]
-        if self.image:
-            x = activate(self._dense(patches(x, 3), 16, "filters"))
-            x = x.reshape(*x.shape[:-3], -1)
+        if self.images:
+            x = self._convolved(x)
         *hidden, last = map(self.layer_name, range(len(self.widths)))
         for width, name in zip(self.widths[:-1], hidden, strict=True):
             x = activate(self._dense(x, width, name))
@@ -61,7 +71,7 @@ class MLP(nn.Module):
             return activate(self._dense(x, self.widths[-1], last))
         return self._dense(x, self.widths[-1], last, self.last_product)
 
-    def shapes(self, x: Array) -> tuple[Params, Array]:
+    def shapes(self, x: Any) -> tuple[Params, Array]:
         """Of the parameters, and of the outputs, for inputs like `x`."""
         make = partial(self.init_with_output, jax.random.key(0))
         outputs, params = jax.eval_shape(make, x)
@@ -84,6 +94,17 @@ class MLP(nn.Module):
         """Of a dense layer's parameters."""
         return f"Dense_{index}"
 
+    def _convolved(self, parts: Sequence[Array]) -> Array:
+        """Images after their filters, flattened, and all else as it is, in order."""
+        activate, vectors = ACTIVATIONS[self.activation], []
+        for i, (x, image) in enumerate(zip(parts, self.images, strict=True)):
+            if image:
+                name = "filters" if sum(self.images) == 1 else f"filters_{i}"
+                x = activate(self._dense(patches(x, 3), 16, name))
+                x = x.reshape(*x.shape[:-3], -1)
+            vectors.append(x)
+        return side_by_side(vectors)
+
     def _dense(
         self,
         x: Array,
@@ -97,15 +118,15 @@ class MLP(nn.Module):
 
 
 def linear_softmax_policy(
-    env: Env, features: Callable[[Array], Array] | None = None
+    env: Env, features: Callable[[Obs], Array] | None = None
 ) -> Network:
     """Softmax over preferences linear in features: h(s, a) = theta . phi(s, a).
 
     Args:
       env: whose observation and action spaces the policy serves; discrete actions.
       features: maps observations (..., *obs) to phi(s, a), (..., K, d). Without it, the
-        preferences are affine in the flattened observation, one weight vector and bias
-        per action.
+        preferences are affine in what `pg.encode` makes of the observation, one weight
+        vector and bias per action.
 
     Returns:
       A network without a critic. Its parameters start at zero: the uniform policy.
@@ -124,8 +145,8 @@ def linear_softmax_policy(
         )
     num_actions = env.action_space.n
 
-    def affine(obs: Array) -> Array:
-        flat = _flatten(obs, len(env.observation_space.shape))
+    def affine(obs: Obs) -> Array:
+        flat = encode(env.observation_space, obs)
         state = jnp.concatenate([flat, jnp.ones_like(flat[..., :1])], axis=-1)
         # phi(s, a): the state's features in action a's block, zeros in the others.
         eye = jnp.eye(num_actions)
@@ -134,7 +155,7 @@ def linear_softmax_policy(
 
     phi = features or affine
 
-    def init(key: Key, obs: Array) -> Params:
+    def init(key: Key, obs: Obs) -> Params:
         del key
         shape = jax.eval_shape(phi, obs).shape
         if len(shape) < 2 or shape[-2] != num_actions:
@@ -143,7 +164,7 @@ def linear_softmax_policy(
             )
         return {"theta": jnp.zeros(shape[-1])}
 
-    def apply(params: Params, obs: Array) -> tuple[Categorical, None]:
+    def apply(params: Params, obs: Obs) -> tuple[Categorical, None]:
         return Categorical(product(phi(obs), params["theta"])), None
 
     return Network(init, apply)
@@ -160,6 +181,9 @@ def mlp_policy(
 ) -> Network:
     """A policy network without a critic; by default the article's, 4 -> 128 ReLU -> 2.
 
+    Its input is what `pg.encode` says, with a convolution for images; so it is of
+    `actor_critic`.
+
     Args:
       env: whose observation and action spaces the policy serves.
       hidden: widths of the hidden layers.
@@ -173,20 +197,20 @@ def mlp_policy(
     """
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
-    prepare, image = _observations(env)
+    prepare, images = _observations(env)
     layers = _layers(hidden, activation, initializer)
     actor = layers(
-        (*hidden, head.num_outputs), last_product=head.last_product, image=image
+        (*hidden, head.num_outputs), last_product=head.last_product, images=images
     )
 
-    def init(key: Key, obs: Array) -> Params:
+    def init(key: Key, obs: Obs) -> Params:
         shapes, _ = actor.shapes(prepare(obs))
         scales = actor.scales(shapes, initializer, ACTOR_GAIN)
         drawn = draw(key, {"actor": shapes}, {"actor": scales}, initializer)
         return drawn | head.init()
 
-    def apply(params: Params, obs: Array) -> tuple[Any, None]:
-        outputs = actor.apply(params["actor"], prepare(obs))
+    def apply(params: Params, obs: Obs) -> tuple[Any, None]:
+        outputs = actor.apply(params["actor"], prepare(obs, dtype=_dtype(params)))
         return head.distribution(params, outputs), None
 
     return Network(init, apply)
@@ -203,6 +227,8 @@ def actor_critic(
     state_dependent_std: bool = False,
 ) -> Network:
     """An actor pi(a | s) and a critic V(s): two networks, or one with two heads.
+
+    What they make of observations is as for `mlp_policy`.
 
     Args:
       env: whose observation and action spaces the policy serves.
@@ -222,21 +248,21 @@ def actor_critic(
     """
     check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
-    prepare, image = _observations(env)
+    prepare, images = _observations(env)
     layers = _layers(hidden, activation, initializer)
     check_flags(shared_torso=shared_torso)
     if shared_torso:
         if not hidden:
             raise ValueError("a shared torso needs a hidden layer")
-        torso = layers(hidden, features=True, image=image)
-        hidden, image = (), False  # the heads' input are the torso's features
+        torso = layers(hidden, features=True, images=images)
+        hidden, images = (), ()  # the heads' input are the torso's features
     actor = layers(
-        (*hidden, head.num_outputs), last_product=head.last_product, image=image
+        (*hidden, head.num_outputs), last_product=head.last_product, images=images
     )
-    critic = layers((*hidden, 1), image=image)
+    critic = layers((*hidden, 1), images=images)
     gains = {"torso": HIDDEN_GAIN, "actor": ACTOR_GAIN, "critic": CRITIC_GAIN}
 
-    def init(key: Key, obs: Array) -> Params:
+    def init(key: Key, obs: Obs) -> Params:
         x, shapes = prepare(obs), {}
         parts = {"actor": actor, "critic": critic}
         if shared_torso:
@@ -249,8 +275,8 @@ def actor_critic(
         }
         return draw(key, shapes, scales, initializer) | head.init()
 
-    def apply(params: Params, obs: Array) -> tuple[Any, Array]:
-        x = prepare(obs)
+    def apply(params: Params, obs: Obs) -> tuple[Any, Array]:
+        x = prepare(obs, dtype=_dtype(params))
         if shared_torso:
             x = torso.apply(params["torso"], x)
         outputs = actor.apply(params["actor"], x)
@@ -264,7 +290,8 @@ def at_precision(network: Network, dtype: str) -> Network:
     """The network with its arithmetic in another type, such as "bfloat16".
 
     Parameters stay float32, and so does what comes out: log-probs and values are
-    computed from rounded outputs, but not themselves rounded.
+    computed from rounded outputs, but not themselves rounded. Observations are rounded
+    where they are floats; bytes, choices and flags come as they are.
 
     Args:
       network: any.
@@ -287,8 +314,13 @@ def at_precision(network: Network, dtype: str) -> Network:
     def cast(tree: Any, dtype: Any) -> Any:
         return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
-    def apply(params: Params, obs: Array) -> Any:
-        outputs = network.apply(cast(params, dtype), cast(obs, dtype))
+    def rounded(x: Any) -> Array:
+        floating = jnp.issubdtype(jnp.result_type(x), jnp.floating)
+        return jnp.asarray(x, dtype) if floating else jnp.asarray(x)
+
+    def apply(params: Params, obs: Obs) -> Any:
+        obs = jax.tree.map(rounded, obs)
+        outputs = network.apply(cast(params, dtype), obs)
         return cast(outputs, jnp.float32)
 
     return Network(network.init, apply)
@@ -320,14 +352,21 @@ def _layers(
     return partial(MLP, activation=activation)
 
 
-def _observations(env: Env) -> tuple[Callable[[Array], Array], bool]:
-    """What makes observations a network's input, and whether that is an image."""
-    shape = env.observation_space.shape
-    if len(shape) == 3 and min(shape[:2]) >= 3:  # room for a filter
-        return lambda obs: obs, True
-    return partial(_flatten, obs_ndim=len(shape)), False
+def _observations(env: Env) -> tuple[Callable[..., Any], tuple[bool, ...]]:
+    """What makes observations an `MLP`'s input, and which of its parts are images."""
+    space = env.observation_space
+    images = tuple(map(is_image, spaces_of(space)))
+    if not any(images):
+        return partial(encode, space), ()
+    shapes = list(map(encoded_shape, spaces_of(space)))
+
+    def prepare(obs: Obs, dtype: Any = None) -> tuple[Array, ...]:
+        parts = zip(encoded(space, obs, dtype=dtype), shapes, images, strict=True)
+        return tuple(x if image else flattened(x, shape) for x, shape, image in parts)
+
+    return prepare, images
 
 
-def _flatten(obs: Array, obs_ndim: int) -> Array:
-    """(..., *obs) to (..., d)."""
-    return obs.reshape(*obs.shape[: obs.ndim - obs_ndim], -1)
+def _dtype(params: Params) -> Any:
+    """The type that a network's parameters, all of one, compute in."""
+    return jax.tree.leaves(params)[0].dtype

@@ -10,7 +10,7 @@ from pgjax.envs.adapting import as_array, batched, check_name, limit_of
 GOAL = 5
 
 
-def counter(*, max_steps=3, actions=None, truncates=False):
+def counter(*, max_steps=3, actions=None, truncates=False, flat=True):
     """Counts up by its action, which it tells; terminal at GOAL. Its types drift."""
 
     def reset(key):
@@ -24,7 +24,7 @@ def counter(*, max_steps=3, actions=None, truncates=False):
         return obs, position, position[None], position >= GOAL, truncates
 
     space = actions or pg.Box(-1.0, 1.0, (2,))
-    return batched("suite:counter", reset, step, space, max_steps)
+    return batched("suite:counter", reset, step, space, max_steps, flat=flat)
 
 
 def play(env, actions, num_envs=2):
@@ -140,3 +140,17 @@ def test_the_time_limit_is_the_users_or_else_the_environments():
         limit_of(0, 7)
     with pytest.raises(TypeError, match="time_limit must be an integer, got '5'"):
         limit_of("5", 7)
+
+
+def test_a_suites_own_tree_is_a_choice():
+    flat, own = counter(), counter(flat=False)
+    assert own.observation_space == {
+        "position": pg.Box(-jnp.inf, jnp.inf, (2,)),
+        "flag": pg.Box(0.0, 1.0, ()),
+    }
+    assert flat.observation_space.shape == (3,)
+    assert pg.check_env(own, num_envs=2) == []
+    obs, _ = own.reset(jax.random.key(0), 2)
+    assert obs["flag"].dtype == bool
+    with pytest.raises(TypeError, match="flat must be True or False"):
+        counter(flat="no")

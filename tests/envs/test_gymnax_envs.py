@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import probes
 import pytest
+from flax import struct
 from gymnax.environments import spaces
 
 import pgjax as pg
@@ -231,3 +232,43 @@ def test_the_arm_may_have_seven_joints():
 def test_spaces_that_are_not_served_are_told(space, message):
     with pytest.raises(ValueError, match=message):
         envs._space(space)
+
+
+@struct.dataclass
+class Look:
+    image: jax.Array
+    kinds: tuple
+
+
+class Looking(probes.Probe):
+    """A dict of an image and a tuple, which its observation has as fields."""
+
+    def look(self, state):
+        image = jnp.full((3, 3, 1), 200, jnp.uint8)
+        return Look(image, (state.time % 2, jnp.float16(state.value)))
+
+    def observation_space(self, params):
+        kinds = spaces.Tuple((spaces.Discrete(2), spaces.Box(0.0, 1.0, ())))
+        image = spaces.Box(0, 255, (3, 3, 1))
+        return spaces.Dict({"image": image, "kinds": kinds})
+
+
+def test_spaces_of_several_parts():
+    env = pg.make_env(Looking)
+    assert env.observation_space == {
+        "image": pg.Box(0, 255, (3, 3, 1)),
+        "kinds": (pg.Discrete(2), pg.Box(0.0, 1.0, ())),
+    }
+    obs, next_obs, *_ = (
+        jax.tree.map(lambda x: x.dtype, x)
+        for x in jax.eval_shape(
+            lambda key: (
+                env.reset(key, 2)[0],
+                env.step(key, env.reset(key, 2)[1], jnp.zeros(2, jnp.int32))[0],
+            ),
+            jax.random.key(0),
+        )
+    )
+    assert obs == next_obs
+    assert obs == {"image": jnp.uint8, "kinds": (jnp.int32, jnp.float32)}
+    assert pg.check_env(env, num_envs=2) == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.markup import escape
 
 import pgjax as pg
+from pgjax._internal.spaces import named_spaces
 from pgjax.app import output
 from pgjax.app.settings.make_env import Named, make_env
 from pgjax.app.settings.ranges import (
@@ -64,7 +67,13 @@ def check_env(
     return 0
 
 
-def _told(space: pg.Discrete | pg.Box) -> str:
+def _told(space: Any) -> str:
+    """A space in few words; of a tree of them, each leaf with its name."""
+    spaces = named_spaces("", space)
+    return ", ".join(f"{name} {_told_of(leaf)}".strip() for name, leaf in spaces)
+
+
+def _told_of(space: pg.Discrete | pg.Box) -> str:
     if isinstance(space, pg.Discrete):
         return f"{space.n} choices"
     return f"{space.shape}"

@@ -9,6 +9,7 @@ from typing import Any
 import pgjax as pg
 from pgjax._internal.installing import install
 from pgjax._internal.names import unknown_name
+from pgjax._internal.spaces import spaces_of
 from pgjax.app import table_formats, tables
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.config import SOLVED_RETURNS
@@ -124,6 +125,10 @@ def _facts(name: str) -> tuple[str, str, int | None]:
 
 
 def _describe(space: Any) -> str:
+    return ", ".join(map(_describe_one, spaces_of(space)))
+
+
+def _describe_one(space: Any) -> str:
     if isinstance(space, pg.Discrete):
         return f"{space.n} choices"
     shape = "x".join(map(str, space.shape)) or "1"

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 import pgjax as pg
+from pgjax._internal.spaces import spaces_of
 from pgjax._internal.xla import on_cpu
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
@@ -85,7 +86,8 @@ def sizes_of(config: Config, experiment: Experiment) -> Sizes:
 
 def ends_of(env: pg.Env) -> tuple[int, int]:
     """How many numbers a network takes, and how many it gives."""
-    return _numbers(env.observation_space), _numbers(env.action_space)
+    seen = sum(map(_numbers, spaces_of(env.observation_space)))
+    return seen, _numbers(env.action_space)
 
 
 def measured(
