@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax._internal import host_rollout
 from pgjax._internal.checks import as_count
 from pgjax._internal.collectives import own_key, share_of, total
-from pgjax._internal.contract import check_env, check_policy
+from pgjax._internal.contract import check_env, check_host_env, check_policy
 from pgjax._internal.control_flow import any_agent
 from pgjax._internal.start_states import Rows, with_fresh_ones, with_spares
 from pgjax._internal.stepping import (
@@ -31,6 +32,7 @@ from pgjax.types import (
     AxisName,
     Env,
     Episodes,
+    HostEnv,
     Key,
     Params,
     PolicyFn,
@@ -43,7 +45,7 @@ SEGMENT = 50  # steps of complete episodes whose noise is drawn at once
 FIRST_ROOM, GROWTH = 1000, 8
 
 
-def episodes(env: Env, num_envs: int) -> Rollout:
+def episodes(env: Env | HostEnv, num_envs: int) -> Rollout:
     """N complete episodes at a time, one per environment, each from a fresh start.
 
     Steps after an episode's end are padding with weight 0. Stepping stops when the last
@@ -57,6 +59,9 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     though not touched before it is needed: choose a time limit that means something.
     `collect` always has T = env.max_steps.
 
+    Of a `HostEnv`, T is the steps of the longest episode, rounded up to a power of two,
+    and an update is compiled for each of those.
+
     Args:
       env: the environment.
       num_envs: N, the number of episodes per rollout.
@@ -66,6 +71,9 @@ def episodes(env: Env, num_envs: int) -> Rollout:
       ValueError: if num_envs < 1.
     """
     num_envs = as_count("num_envs", num_envs)
+    if isinstance(env, HostEnv):
+        check_host_env(env)
+        return host_rollout.episodes(env, num_envs)
     check_env(env, num_envs)
 
     def init(key: Key, axis_name: AxisName = None) -> tuple:
@@ -223,7 +231,7 @@ def _keys_of_steps(key: Key, times: Array) -> Key:
     return jax.vmap(jax.vmap(partial(jax.random.fold_in, key)))(numbers)
 
 
-def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
+def unroll(env: Env | HostEnv, num_envs: int, num_steps: int) -> Rollout:
     """T steps of N environments, which reset by themselves and go on next time.
 
     Episodes run across rollouts, so the last one of each environment is usually cut at
@@ -233,6 +241,10 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     CPU they are drawn for all environments that have none in store whenever one of
     those ends: for long episodes a few times in a rollout, for episodes of one step at
     each. On an accelerator they are drawn for all environments and steps.
+
+    Of a `HostEnv`, the rollout has N environments, open until it is forgotten, or until
+    `rollout.close()`. They go on for the state that it returned last, and begin new
+    episodes for any other, such as one that `pg.restore` read.
 
     Args:
       env: the environment.
@@ -245,6 +257,9 @@ def unroll(env: Env, num_envs: int, num_steps: int) -> Rollout:
     """
     num_envs = as_count("num_envs", num_envs)
     num_steps = as_count("num_steps", num_steps)
+    if isinstance(env, HostEnv):
+        check_host_env(env)
+        return host_rollout.unroll(env, num_envs, num_steps)
     check_env(env, num_envs)
 
     def init(key: Key, axis_name: AxisName = None) -> EnvsState:

@@ -21,7 +21,7 @@ from pgjax.distributions import Categorical
 from pgjax.networks.heads import action_head
 from pgjax.networks.initialization import INITIALIZERS, draw, scales_of
 from pgjax.networks.products import layer_product, patches, product
-from pgjax.types import Array, Discrete, Env, Key, Network, Params
+from pgjax.types import Array, Discrete, Env, HostEnv, Key, Network, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -97,7 +97,7 @@ class MLP(nn.Module):
 
 
 def linear_softmax_policy(
-    env: Env, features: Callable[[Array], Array] | None = None
+    env: Env | HostEnv, features: Callable[[Array], Array] | None = None
 ) -> Network:
     """Softmax over preferences linear in features: h(s, a) = theta . phi(s, a).
 
@@ -150,7 +150,7 @@ def linear_softmax_policy(
 
 
 def mlp_policy(
-    env: Env,
+    env: Env | HostEnv,
     hidden: Sequence[int] = (128,),
     *,
     activation: str = "relu",
@@ -171,7 +171,7 @@ def mlp_policy(
     Raises:
       ValueError: if a name is unknown, or a width not positive.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, image = _observations(env)
     layers = _layers(hidden, activation, initializer)
@@ -193,7 +193,7 @@ def mlp_policy(
 
 
 def actor_critic(
-    env: Env,
+    env: Env | HostEnv,
     hidden: Sequence[int] = (64, 64),
     *,
     activation: str = "tanh",
@@ -220,7 +220,7 @@ def actor_critic(
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, details 2 and 13.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, image = _observations(env)
     layers = _layers(hidden, activation, initializer)
@@ -320,7 +320,7 @@ def _layers(
     return partial(MLP, activation=activation)
 
 
-def _observations(env: Env) -> tuple[Callable[[Array], Array], bool]:
+def _observations(env: Env | HostEnv) -> tuple[Callable[[Array], Array], bool]:
     """What makes observations a network's input, and whether that is an image."""
     shape = env.observation_space.shape
     if len(shape) == 3 and min(shape[:2]) >= 3:  # room for a filter
