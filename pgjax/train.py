@@ -374,7 +374,7 @@ def learn_from(
     return _next(state, key, state.rollout_state, results)
 
 
-def _split(key: Key) -> Key:
+def _split(key: Key) -> tuple[Key, ...]:
     return tuple(jax.random.split(key, 3))
 
 

@@ -48,8 +48,8 @@ class HostEnvs:
     """
 
     def __init__(self, env: HostEnv, num_envs: int):
-        self._env, self._num_envs = env, num_envs
-        self._simulators: Any = None
+        self._env, self.num_envs = env, num_envs
+        self.simulators: Any = None
         self._closing: Any = None
         self.obs: Any = None  # leaves (N, ...), where they are
         self._returns = np.zeros(num_envs, np.float32)
@@ -57,20 +57,20 @@ class HostEnvs:
 
     def start(self, seeds: np.ndarray) -> None:
         """Begins an episode in each, from (N,) seeds."""
-        if self._simulators is None:
+        if self.simulators is None:
             with _telling(self._env, "being made"):
-                self._simulators = self._env.make(self._num_envs)
+                self.simulators = self._env.make(self.num_envs)
             # At the latest when Python ends.
-            self._closing = weakref.finalize(self, self._simulators.close)
+            self._closing = weakref.finalize(self, self.simulators.close)
         with _telling(self._env, "reset"):
-            obs = self._simulators.start(seeds)
+            obs = self.simulators.start(seeds)
         self.obs = self._checked(obs, "reset")
         self._returns, self._lengths = self._returns * 0, self._lengths * 0
 
     def step(self, action: np.ndarray, which: np.ndarray) -> Happened:
         """Steps those that `which` says; a last step within the limit is truncated."""
         with _telling(self._env, "step"):
-            result = self._simulators.step(which, action)
+            result = self.simulators.step(which, action)
             obs, reward, terminated, truncated = result
         obs = self._rows(which, self._checked(obs, "step"))
         reward = self._numbers("reward", reward, np.float32)
@@ -94,7 +94,7 @@ class HostEnvs:
         if not which.any():
             return
         with _telling(self._env, "reset"):
-            obs = self._simulators.restart(which)
+            obs = self.simulators.restart(which)
         self.obs = self._rows(which, self._checked(obs, "reset"))
         self._returns = np.where(which, np.float32(0), self._returns)
         self._lengths = np.where(which, np.int32(0), self._lengths)
@@ -103,7 +103,7 @@ class HostEnvs:
         """Closes them, if they are open; `start` opens others."""
         if self._closing is not None:
             self._closing()
-        self._simulators = self._closing = None
+        self.simulators = self._closing = None
 
     def _rows(self, which: np.ndarray, new: Any) -> Any:
         """New observations of those that `which` says, and those there are."""
@@ -115,15 +115,15 @@ class HostEnvs:
 
     def _checked(self, obs: Any, part: str) -> Any:
         """A copy of observations of N environments, in the types that they have."""
-        structures = jax.tree.structure(obs), jax.tree.structure(self._env.obs)
-        if structures[0] != structures[1]:
+        given, right = (str(jax.tree.structure(x)) for x in (obs, self._env.obs))
+        if given != right:
             raise HostEnvError(
-                f"{self._env.name}: {part} gave observations of {structures[0]}, and "
-                f"must give {structures[1]}"
+                f"{self._env.name}: {part} gave observations of {given}, and must give "
+                f"{right}"
             )
 
         def copied(x: Any, one: Any) -> np.ndarray:
-            shape = self._num_envs, *one.shape
+            shape = self.num_envs, *one.shape
             if np.shape(x) != shape:
                 raise HostEnvError(
                     f"{self._env.name}: {part} gave observations of shape "
@@ -134,10 +134,10 @@ class HostEnvs:
         return jax.tree.map(copied, obs, self._env.obs)
 
     def _numbers(self, name: str, x: Any, dtype: Any) -> np.ndarray:
-        if np.shape(x) != (self._num_envs,):
+        if np.shape(x) != (self.num_envs,):
             raise HostEnvError(
                 f"{self._env.name}: step gave {name} of shape {np.shape(x)}, and must "
-                f"give a number for each of {self._num_envs} environments"
+                f"give a number for each of {self.num_envs} environments"
             )
         return np.array(x, dtype)
 

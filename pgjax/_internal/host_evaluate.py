@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,9 +33,16 @@ class Player:
       env: the environment.
       num_episodes: of each call of `play`; every environment plays one after the
         other, as many as are needed, so that long episodes count as much as short ones.
+      heed: is called before each step; what it raises ends the call.
     """
 
-    def __init__(self, env: HostEnv, num_episodes: int):
+    def __init__(
+        self,
+        env: HostEnv,
+        num_episodes: int,
+        heed: Callable[[], None] = lambda: None,
+    ):
+        self._heed = heed
         self._env, self._num_episodes = env, num_episodes
         self._size = min(num_episodes, SIDE_BY_SIDE)
         self._envs = HostEnvs(env, self._size)
@@ -65,6 +73,7 @@ class Player:
         cut = np.zeros(self._size, bool)
         envs.start(np.asarray(numbers))
         while alive.any():
+            self._heed()
             action = np.asarray(act(params, envs.obs, key, number, np.uint32(time)))
             happened = envs.step(action, alive)
             cut |= happened.truncated & ~happened.terminated

@@ -74,7 +74,7 @@ def unroll(env: HostEnv, num_envs: int, num_steps: int) -> Rollout:
             rows = []
             for time in range(num_steps):
                 row = _step(envs, act, params, noise, time, np.ones(num_envs, bool))
-                envs.restart(row[1].finished)
+                envs.restart(np.asarray(row[1].finished))
                 rows.append(row)
         return (place.state(), *_stacked(rows))
 
@@ -108,7 +108,8 @@ def episodes(env: HostEnv, num_envs: int) -> Rollout:
         obs = example(env, num_envs)
         draw = jit_once(partial(_numbers_of_episodes, known, policy))
         act = jit_once(partial(_act, policy))
-        alive, rows, noise = np.ones(num_envs, bool), [], None
+        alive, noise = np.ones(num_envs, bool), None
+        rows: list[Row] = []
         while alive.any():
             segment, place = divmod(len(rows), SEGMENT)
             if place == 0:
@@ -116,7 +117,7 @@ def episodes(env: HostEnv, num_envs: int) -> Rollout:
             if not rows:
                 envs.start(np.asarray(numbers))
             rows.append(_step(envs, act, params, noise, place, alive))
-            alive = alive & ~rows[-1][1].finished
+            alive = alive & ~np.asarray(rows[-1][1].finished)
         return state, *_stacked(rows, _room(len(rows), env.max_steps))
 
     def init(key: Key) -> tuple:
@@ -178,6 +179,27 @@ def check_concrete(*trees: Any) -> None:
             "pg.sweep: call pg.train and the like outside, for one agent after the "
             "other; pgjax compiles what it can"
         )
+
+
+def experience_of(
+    env: HostEnv, policy: PolicyFn, params: Params, num_envs: int, num_steps: int
+) -> tuple[Transition, Episodes]:
+    """The shapes and types of T steps of N environments, `jax.ShapeDtypeStruct`."""
+
+    def collect(params: Params, obs: Any) -> tuple[Transition, Episodes]:
+        distribution = policy(params, obs)
+        action = distribution.sample(jax.random.key(0))
+        number, flag = jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, bool)
+        log_prob, length = distribution.log_prob(action), jnp.zeros(num_envs, jnp.int32)
+        row = (
+            Transition(obs, action, log_prob, number, flag, flag, obs, number),
+            Episodes(flag, number, length),
+        )
+        return jax.tree.map(
+            lambda x: jnp.broadcast_to(x, (num_steps, *jnp.shape(x))), row
+        )
+
+    return jax.eval_shape(collect, params, example(env, num_envs))
 
 
 def without_simulators(env: HostEnv) -> HostEnv:
@@ -253,18 +275,12 @@ def _step(
     obs = envs.obs
     action, log_prob = jax.device_get(act(params, obs, noise, np.int32(time)))
     happened: Happened = envs.step(action, which)
-    transition = Transition(
-        obs=obs,
-        action=action,
-        log_prob=log_prob,
-        reward=happened.reward,
-        terminated=happened.terminated,
-        truncated=happened.truncated,
-        next_obs=happened.next_obs,
-        weight=which.astype(np.float32),
+    transition: Any = (
+        *(obs, action, log_prob, happened.reward, happened.terminated),
+        *(happened.truncated, happened.next_obs, which.astype(np.float32)),
     )
-    ended = Episodes(happened.done, happened.returns, happened.lengths)
-    return transition, ended
+    ended: Any = happened.done, happened.returns, happened.lengths
+    return Transition(*transition), Episodes(*ended)
 
 
 def _stacked(rows: list[Row], room: int | None = None) -> tuple[Transition, Episodes]:

@@ -25,8 +25,9 @@ def names() -> list[str]:
 def make(name: str, *, time_limit: int | None = None, **options: Any) -> HostEnv:
     """An environment of EnvPool, such as "HalfCheetah-v5" or "Breakout-v5".
 
-    Observations become float32. Continuous actions are clipped to their space. EnvPool
-    tells truncation from termination.
+    Observations become float32; the channels of images come last, as networks take
+    them. Continuous actions are clipped to their space. EnvPool tells truncation from
+    termination.
 
     Args:
       name: see `names`.
@@ -43,18 +44,18 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> HostEnv
         options["max_episode_steps"] = limit_of(time_limit, 1)
     full_name = f"envpool:{name}"
     spec = envpool.make_spec(name, **options)
-    observation_space = _space(full_name, "observations", spec.observation_space)
+    seen = _space(full_name, "observations", spec.observation_space)
+    image = len(seen.shape) == 3 and spec.observation_space.dtype == np.uint8
+    observation_space = _channels_last(seen) if image else seen
     action_space = _space(full_name, "actions", spec.action_space)
     own = getattr(spec.config, "max_episode_steps", None) or OWN_LIMIT
     obs = jax.ShapeDtypeStruct(observation_space.shape, np.float32)
 
     def make_all(num_envs: int) -> Pool:
-        return Pool(name, options, num_envs)
+        return Pool(name, options, num_envs, image=image)
 
     max_steps = limit_of(time_limit, min(own, 2**31 - 1))
-    return HostEnv(
-        full_name, make_all, obs, observation_space, action_space, max_steps
-    )
+    return HostEnv(full_name, make_all, obs, observation_space, action_space, max_steps)
 
 
 class Pool:
@@ -64,10 +65,14 @@ class Pool:
       name: EnvPool's.
       options: of `envpool.make`.
       num_envs: N.
+      image: whether observations are images, whose channels EnvPool has first.
     """
 
-    def __init__(self, name: str, options: dict[str, Any], num_envs: int):
+    def __init__(
+        self, name: str, options: dict[str, Any], num_envs: int, *, image: bool
+    ):
         self._name, self._options, self._num_envs = name, options, num_envs
+        self._image = image
         self._pool: Any = None
         self._obs: Any = None
 
@@ -82,13 +87,13 @@ class Pool:
             env_seed=own,
             **self._options,
         )
-        self._obs = np.array(self._pool.reset()[0])
+        self._obs = np.array(self._seen(self._pool.reset()[0]))
         return self._obs
 
     def restart(self, which: np.ndarray) -> np.ndarray:
         """Begins another episode, by the environment's own random numbers."""
         obs, info = self._pool.reset(np.flatnonzero(which).astype(np.int32))
-        self._obs[info["env_id"]] = obs
+        self._obs[info["env_id"]] = self._seen(obs)
         return self._obs
 
     def step(self, which: np.ndarray, action: np.ndarray) -> tuple:
@@ -99,10 +104,13 @@ class Pool:
         chosen = np.flatnonzero(which).astype(np.int32)
         obs, *rest, info = self._pool.step(action[chosen].astype(space.dtype), chosen)
         who = info["env_id"]
-        self._obs[who] = obs
+        self._obs[who] = self._seen(obs)
         results = np.zeros((3, self._num_envs), np.float32)
         results[:, who] = rest
         return self._obs, results[0], results[1] > 0, results[2] > 0
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        return np.moveaxis(obs, 1, -1) if self._image else obs
 
     def close(self) -> None:
         """Ends its threads."""
@@ -111,10 +119,18 @@ class Pool:
         self._pool = None
 
 
+def _channels_last(space: Any) -> Box:
+    low, high = (
+        np.moveaxis(np.broadcast_to(x, space.shape), 0, -1)
+        for x in (space.low, space.high)
+    )
+    return Box(low, high, low.shape)
+
+
 def _space(name: str, what: str, space: Any) -> Space:
     if hasattr(space, "n") and what == "actions":
         return Discrete(int(space.n))
     if hasattr(space, "low") and hasattr(space, "high"):
-        bounds = (np.asarray(x, np.float32) for x in (space.low, space.high))
-        return Box(*bounds, tuple(space.shape))
+        low, high = (np.asarray(x, np.float32) for x in (space.low, space.high))
+        return Box(low, high, tuple(space.shape))
     raise ValueError(f"{name} has {what} of {space}; served are Box and Discrete")

@@ -150,6 +150,10 @@ class Gymnasiums:
             self._terminated[i], self._truncated[i] = terminated, truncated
         return self._obs, self._reward, self._terminated, self._truncated
 
+    def render(self) -> Any:
+        """A picture of the first, where it was made with a render_mode."""
+        return self._envs[0].render()
+
     def close(self) -> None:
         """Closes each of them."""
         for env in self._envs:
@@ -183,21 +187,21 @@ def _flat(name: str, space: Any) -> Any:
 def _actions(name: str, space: Any) -> tuple[Callable[[Any], Any], Space]:
     """What makes the environment's own action of one of ours, and their space."""
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return lambda action: int(action) + start, Discrete(int(space.n))
+        first = int(space.start)
+        return lambda action: int(action) + first, Discrete(int(space.n))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         low, high, dtype = space.low, space.high, space.dtype
 
         def clipped(action: np.ndarray) -> np.ndarray:
             return np.clip(action, low, high).astype(dtype)
 
-        bounds = (np.asarray(x, np.float32) for x in (low, high))
-        return clipped, Box(*bounds, tuple(space.shape))
+        lowest, highest = (np.asarray(x, np.float32) for x in (low, high))
+        return clipped, Box(lowest, highest, tuple(space.shape))
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
         several = isinstance(space, spaces.MultiDiscrete)
         sizes = space.nvec if several else np.full(space.shape, 2)
-        lowest = getattr(space, "start", 0) if several else 0
-        return _combined(name, np.asarray(sizes), lowest, space.dtype)
+        start = getattr(space, "start", 0) if several else 0
+        return _combined(name, np.asarray(sizes), start, space.dtype)
     raise ValueError(
         f"{name} has actions of {space}; served are Discrete, Box of floats, "
         "MultiDiscrete and MultiBinary"

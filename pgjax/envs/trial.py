@@ -175,7 +175,7 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
                 "bound what it computes, or end the episode before"
             )
     if trial.obs_finite:
-        yield from _out_of_space(space, np.asarray(trial.lowest), trial.highest)
+        yield from out_of_space(space, np.asarray(trial.lowest), trial.highest)
     (going, ended), (num_going, num_ended) = trial.like_start, trial.steps
     if ended == num_ended >= 8 and num_going >= 8 and going < num_going / 2:
         yield (
@@ -197,7 +197,8 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
         )
 
 
-def _out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]:
+def out_of_space(space: Any, lowest: np.ndarray, highest: Any) -> Iterator[str]:
+    """Observations, between these elementwise, that a space does not hold."""
     if isinstance(space, Discrete):
         low, high = np.zeros(()), np.asarray(space.n - 1)
     else:

@@ -55,7 +55,7 @@ def export(
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
     path.write_bytes(serialize(experiment, params, sampled=sampled))
-    obs = jax.eval_shape(lambda key: experiment.env.reset(key, 1)[0], jax.random.key(0))
+    obs = jax.eval_shape(experiment.rollout.observe, jax.random.key(0))
     arguments = "np.uint32(0), obs" if sampled else "obs"
     print(
         f"{one_line(path)}: {path.stat().st_size:,} bytes; all that it needs is "
@@ -85,7 +85,7 @@ def serialize(experiment: Any, params: Any, *, sampled: bool) -> bytes:
         return within(algorithm.policy(params, obs).sample(jax.random.key(seed)))
 
     (batch,) = jax.export.symbolic_shape("batch")
-    obs = jax.eval_shape(lambda key: env.reset(key, 1)[0], jax.random.key(0))
+    obs = jax.eval_shape(experiment.rollout.observe, jax.random.key(0))
     arguments = [jax.ShapeDtypeStruct((batch, *obs.shape[1:]), obs.dtype)]
     if sampled:
         arguments.insert(0, jax.ShapeDtypeStruct((), jnp.uint32))
