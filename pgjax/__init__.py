@@ -27,7 +27,7 @@ from pgjax.baselines import (
 from pgjax.checkpoints import CheckpointError, restore, save
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.envs.check import check_env
-from pgjax.envs.make import env_names, make_env
+from pgjax.envs.make import env_names, host_env, make_env
 from pgjax.envs.randomize import randomize
 from pgjax.envs.wrappers import flatten_observations, frame_stack, time_limit
 from pgjax.evaluate import evaluate
@@ -62,6 +62,7 @@ from pgjax.types import (
     Distribution,
     Env,
     Episodes,
+    HostEnv,
     Learner,
     Network,
     Rollout,
@@ -115,6 +116,7 @@ __all__ = [
     "Distribution",
     "Env",
     "Episodes",
+    "HostEnv",
     "Learner",
     "Network",
     "Rollout",
@@ -145,6 +147,7 @@ __all__ = [
     "gae",
     "grpo_advantages",
     "grpo_loss",
+    "host_env",
     "init_train_state",
     "kl_penalty",
     "lambda_returns",

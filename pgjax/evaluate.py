@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,10 +13,12 @@ import numpy as np
 
 from pgjax._internal.checks import as_count, check_is, check_key
 from pgjax._internal.compilation import jit_once
-from pgjax._internal.contract import check_env, check_policy
+from pgjax._internal.contract import check_env, check_host_env, check_policy
 from pgjax._internal.control_flow import any_agent
+from pgjax._internal.host_evaluate import Player
+from pgjax._internal.host_rollout import check_concrete
 from pgjax._internal.stepping import step_within_limit
-from pgjax.types import Array, Env, Key, Obs, Params, PolicyFn
+from pgjax.types import Array, Env, HostEnv, Key, Obs, Params, PolicyFn
 
 
 class Games(NamedTuple):
@@ -32,7 +35,7 @@ class Games(NamedTuple):
 
 def evaluate(
     key: Key,
-    env: Env,
+    env: Env | HostEnv,
     policy: PolicyFn,
     params: Params,
     *,
@@ -45,7 +48,8 @@ def evaluate(
     long episodes count as much as short ones.
 
     It is compiled at the first call, and again for another environment, policy or
-    number of episodes; it may be called in your own `jit` and `vmap` as well.
+    number of episodes; it may be called in your own `jit` and `vmap` as well. (Not of a
+    `HostEnv`, of which it opens up to 64, each of which plays as many of the episodes.)
 
     Args:
       key: a typed key.
@@ -66,14 +70,31 @@ def evaluate(
       ValueError: if num_episodes < 1; for shapes that do not fit.
     """
     check_key(key)
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     check_is(Callable, "algorithm.policy", policy=policy)
     num_episodes = as_count("num_episodes", num_episodes)
+    if isinstance(env, HostEnv):
+        return _on_host(key, env, policy, params, num_episodes, greedy)
     if isinstance(greedy, bool | np.bool_):  # then only one of the actions is computed
         returns_of = partial(_returns, env, policy, num_episodes, bool(greedy))
         return jit_once(returns_of)(key, params)
     returns_of = partial(_returns, env, policy, num_episodes)
     return jit_once(returns_of)(jnp.asarray(greedy, bool), key, params)
+
+
+def _on_host(
+    key: Key,
+    env: HostEnv,
+    policy: PolicyFn,
+    params: Params,
+    num_episodes: int,
+    greedy: Array | bool,
+) -> tuple[Array, Array]:
+    check_host_env(env)
+    check_concrete(greedy)
+    with contextlib.closing(Player(env, num_episodes)) as player:
+        played = player.play(key, policy, params, greedy=bool(greedy))
+    return jnp.asarray(played.returns), jnp.asarray(played.lengths)
 
 
 def _returns(*arguments: Any) -> tuple[Array, Array]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 
+from pgjax._internal import host_rollout
 from pgjax._internal.checks import as_count, check_choice
 from pgjax._internal.collectives import own_key, share_of
 from pgjax._internal.complete_episodes import play_episodes, rooms_up_to
-from pgjax._internal.contract import check_env, check_policy
+from pgjax._internal.contract import check_env, check_host_env, check_policy
 from pgjax._internal.resets import Resets, scan_of
 from pgjax._internal.stepping import (
     EnvsState,
@@ -25,10 +26,10 @@ from pgjax._internal.stepping import (
     start_envs,
 )
 from pgjax.types import (
-    Array,
     AxisName,
     Env,
     Episodes,
+    HostEnv,
     Key,
     Obs,
     Params,
@@ -38,7 +39,7 @@ from pgjax.types import (
 )
 
 
-def episodes(env: Env, num_envs: int) -> Rollout:
+def episodes(env: Env | HostEnv, num_envs: int) -> Rollout:
     """N complete episodes at a time, one per environment, each from a fresh start.
 
     Steps after an episode's end are padding with weight 0. Stepping stops when the last
@@ -52,6 +53,9 @@ def episodes(env: Env, num_envs: int) -> Rollout:
     though not touched before it is needed: choose a time limit that means something.
     `collect` always has T = env.max_steps.
 
+    Of a `HostEnv`, T is the steps of the longest episode, rounded up to a power of two,
+    and an update is compiled for each of those.
+
     Args:
       env: the environment.
       num_envs: N, the number of episodes per rollout.
@@ -61,6 +65,9 @@ def episodes(env: Env, num_envs: int) -> Rollout:
       ValueError: if num_envs < 1.
     """
     num_envs = as_count("num_envs", num_envs)
+    if isinstance(env, HostEnv):
+        check_host_env(env)
+        return host_rollout.episodes(env, num_envs)
     check_env(env, num_envs)
     play, rooms = partial(play_episodes, env, num_envs), rooms_up_to(env.max_steps)
 
@@ -107,7 +114,7 @@ def episodes(env: Env, num_envs: int) -> Rollout:
 
 
 def unroll(
-    env: Env,
+    env: Env | HostEnv,
     num_envs: int,
     num_steps: int,
     *,
@@ -136,6 +143,10 @@ def unroll(
       small resets, "fresh" for those and "spares" for others; it counts the operations
       of `env.reset`, and its bytes, and computes nothing. Never "pooled".
 
+    Of a `HostEnv`, the rollout has N environments, open until it is forgotten, or until
+    `rollout.close()`. They go on for the state that it returned last, and begin new
+    episodes for any other, such as one that `pg.restore` read.
+
     Args:
       env: the environment.
       num_envs: N.
@@ -153,6 +164,14 @@ def unroll(
     num_steps = as_count("num_steps", num_steps)
     check_choice("resets", resets, Resets)
     size_of_pool = _pool_size(resets, pool_size, num_envs, num_steps)
+    if isinstance(env, HostEnv):
+        check_host_env(env)
+        if resets != "auto":
+            raise ValueError(
+                f'resets="{resets}" is for environments in JAX; one on the host draws '
+                "its own start states"
+            )
+        return host_rollout.unroll(env, num_envs, num_steps)
     check_env(env, num_envs)
 
     def init(key: Key, axis_name: AxisName = None) -> EnvsState:

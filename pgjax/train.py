@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from pgjax._internal.checks import as_count, check_is, check_key
@@ -16,6 +17,7 @@ from pgjax._internal.compilation import jit_once
 from pgjax._internal.contract import check_learner, check_update
 from pgjax._internal.control_flow import count_up_to
 from pgjax._internal.counters import count_up_to_limit
+from pgjax._internal.host_rollout import check_concrete
 from pgjax._internal.meshes import (
     AGENT,
     axis_of_envs,
@@ -26,6 +28,7 @@ from pgjax._internal.meshes import (
 from pgjax._internal.spaces import batch_size
 from pgjax.types import (
     Algorithm,
+    AlgorithmState,
     Array,
     AxisName,
     Episodes,
@@ -107,6 +110,8 @@ def init_train_state(
             "pg.episodes(env, num_envs) instead of pg.unroll(...)"
         )
     check_key(key)
+    if rollout.on_host:
+        _check_on_host(None, mesh, axis_name)
     init: Callable[[Key], TrainState] = partial(
         _init, rollout=rollout, algorithm=algorithm, axis_name=_axis(mesh, axis_name)
     )
@@ -222,6 +227,9 @@ def train_steps(
       RuntimeError: if devices disagree about the parameters; see `check_replicas`.
     """
     num_updates = as_count("num_updates", num_updates)
+    if rollout.on_host:
+        _check_on_host(state, mesh, axis_name)
+        return _steps_on_host(state, rollout, algorithm, num_updates)
     axis_name = _axis(mesh, axis_name)
 
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
@@ -265,6 +273,9 @@ def train_step(
         recent_return: mean return of the last 100 episodes of the whole run, or of as
           many as there were; NaN before the first.
     """
+    if rollout.on_host:
+        _check_on_host(state, None, axis_name)
+        return _step_on_host(state, rollout, algorithm)
     step = partial(_step, rollout=rollout, algorithm=algorithm, axis_name=axis_name)
     return jit_once(step)(state)
 
@@ -274,16 +285,7 @@ def _step(
 ) -> tuple[TrainState, Metrics]:
     _check_split(rollout, algorithm, axis_name)
     key, rollout_key, update_key = jax.random.split(state.key, 3)
-
-    def learn(batch: Transition, episodes: Episodes) -> tuple[Any, Metrics, Array]:
-        learner, metrics = check_update(
-            state.learner,
-            algorithm.update(update_key, state.learner, batch, **named(axis_name)),
-        )
-        summary = _summary(batch, episodes, axis_name)
-        recent = _push(state.recent_returns, episodes, summary["episodes"], axis_name)
-        return learner, metrics | summary, recent
-
+    learn = partial(_learn, algorithm, axis_name, state, update_key)
     arguments = (
         rollout_key,
         algorithm.policy,
@@ -292,12 +294,40 @@ def _step(
     )
     if rollout.collect_then is None:
         rollout_state, batch, episodes = rollout.collect(*arguments, **named(axis_name))
-        learner, metrics, recent = learn(batch, episodes)
+        results = learn(batch, episodes)
     else:
         rollout_state, results = rollout.collect_then(
             *arguments, learn, **named(axis_name)
         )
-        learner, metrics, recent = results
+    return _next(state, key, rollout_state, results)
+
+
+def _learn(
+    algorithm: Algorithm,
+    axis_name: AxisName,
+    state: TrainState,
+    key: Key,
+    batch: Transition,
+    episodes: Episodes,
+) -> tuple[AlgorithmState, Metrics, Array]:
+    """An update: the learner, metrics, and the last returns of the run."""
+    learner, metrics = check_update(
+        state.learner,
+        algorithm.update(key, state.learner, batch, **named(axis_name)),
+    )
+    summary = _summary(batch, episodes, axis_name)
+    recent = _push(state.recent_returns, episodes, summary["episodes"], axis_name)
+    return learner, metrics | summary, recent
+
+
+def _next(
+    state: TrainState,
+    key: Key,
+    rollout_state: Any,
+    results: tuple[AlgorithmState, Metrics, Array],
+) -> tuple[TrainState, Metrics]:
+    """The state after an update, and its metrics, of what `_learn` gave."""
+    learner, metrics, recent = results
     state = TrainState(
         learner,
         rollout_state,
@@ -307,6 +337,75 @@ def _step(
         key,
     )
     return state, metrics | {"recent_return": recent_return(state)}
+
+
+def update_on_host(
+    state: TrainState,
+    rollout: Rollout,
+    policy: Callable,
+    params: Any,
+    learn: Callable[..., tuple[TrainState, Metrics]],
+) -> tuple[TrainState, Metrics]:
+    """A rollout of environments on the host, and an update.
+
+    Args:
+      state: of one agent.
+      rollout: the one that `state` was made with.
+      policy: maps (params, obs) to a distribution.
+      params: its parameters.
+      learn: as `learn_from`, but for the algorithm; compiled.
+    """
+    key, rollout_key, update_key = jit_once(_split)(state.key)
+    rollout_state, batch, episodes = rollout.collect(
+        rollout_key, policy, params, state.rollout_state
+    )
+    state = state._replace(rollout_state=rollout_state)
+    return learn(state, key, update_key, batch, episodes)
+
+
+def learn_from(
+    algorithm: Algorithm,
+    state: TrainState,
+    key: Key,
+    update_key: Key,
+    batch: Transition,
+    episodes: Episodes,
+) -> tuple[TrainState, Metrics]:
+    """An update from what was experienced; `key` is that of the next state."""
+    results = _learn(algorithm, None, state, update_key, batch, episodes)
+    return _next(state, key, state.rollout_state, results)
+
+
+def _split(key: Key) -> tuple[Key, ...]:
+    return tuple(jax.random.split(key, 3))
+
+
+def _step_on_host(
+    state: TrainState, rollout: Rollout, algorithm: Algorithm
+) -> tuple[TrainState, Metrics]:
+    learn = jit_once(partial(learn_from, algorithm))
+    policy, params = algorithm.policy, state.learner.params
+    return update_on_host(state, rollout, policy, params, learn)
+
+
+def _steps_on_host(
+    state: TrainState, rollout: Rollout, algorithm: Algorithm, num_updates: int
+) -> tuple[TrainState, Metrics]:
+    rows = []
+    for _ in range(num_updates):
+        state, metrics = _step_on_host(state, rollout, algorithm)
+        rows.append(jax.device_get(metrics))
+    return state, jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *rows)
+
+
+def _check_on_host(state: Any, mesh: Mesh | None, axis_name: AxisName) -> None:
+    """Raises where environments on the host would be compiled, or split."""
+    check_concrete(state)
+    if mesh is not None or axis_name is not None:
+        raise ValueError(
+            "the environments of this rollout live on the host, and no mesh splits "
+            "them: leave mesh and axis_name out"
+        )
 
 
 def _summary(batch: Transition, episodes: Episodes, axis_name: AxisName) -> Metrics:

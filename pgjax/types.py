@@ -180,6 +180,50 @@ class Env(NamedTuple):
     with_params: Any = None
 
 
+class Simulators(Protocol):
+    """N environments on the host, with arrays of NumPy; what `HostEnv.make` returns.
+
+    None of them resets by itself: `step` says what an action led to.
+    """
+
+    def start(self, seeds: Any) -> Any:
+        """Begins an episode in each, from (N,) uint32 seeds: observations (N, ...).
+
+        The same seeds, and the same actions after them, give the same experience.
+        """
+
+    def restart(self, which: Any) -> Any:
+        """Begins another episode where `which`, (N,) bool, is true.
+
+        Returns observations (N, ...), of which those rows are looked at.
+        """
+
+    def step(self, which: Any, action: Any) -> tuple[Any, Any, Any, Any]:
+        """Steps those that (N,) `which` says, by actions (N, ...).
+
+        Returns observations (N, ...), rewards, terminated and truncated, (N,) each, of
+        which those rows are looked at.
+        """
+
+    def close(self) -> None:
+        """Frees what they hold; called once."""
+
+
+class HostEnv(NamedTuple):
+    """An environment that lives on the host: a simulator that is no JAX program.
+
+    `pg.unroll`, `pg.episodes`, `pg.evaluate` and the networks take it as they take an
+    `Env`; what is compiled cannot step it.
+    """
+
+    name: str
+    make: Callable[[int], Simulators]  # N -> that many of them
+    obs: Any  # of one of them, `jax.ShapeDtypeStruct` leaves
+    observation_space: Space
+    action_space: Space
+    max_steps: int  # the time limit, in steps
+
+
 class Rollout(NamedTuple):
     """A way to gather experience; see `pgjax.rollout`.
 
@@ -192,6 +236,10 @@ class Rollout(NamedTuple):
     `splits_over_devices` says that `init`, `collect` and `collect_then` take
     `axis_name=`, None by default, and give a device's share of the environments.
     Without it, `train` refuses a mesh that splits them.
+
+    `close` is there where the environments live on the host: it ends their processes,
+    or frees their memory. Then `init` is a pure function as ever, and `collect` is one
+    of concrete arrays, that nothing compiles.
     """
 
     init: Callable[..., Any]  # (key)
@@ -200,3 +248,9 @@ class Rollout(NamedTuple):
     complete_episodes: bool
     collect_then: Callable[..., tuple[Any, Any]] | None = None
     splits_over_devices: bool = False
+    close: Callable[[], None] | None = None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the environments live on the host."""
+        return self.close is not None

@@ -105,8 +105,9 @@ def check_is(kind: Any, example: str, **arguments: Any) -> None:
     """Raises TypeError, with an example, unless each argument is of that kind."""
     for name, argument in arguments.items():
         if not isinstance(argument, kind):
+            kinds = " or ".join(x.__name__ for x in typing.get_args(kind) or (kind,))
             raise TypeError(
-                f"{name} must be of type {kind.__name__}, such as {example}, got "
+                f"{name} must be of type {kinds}, such as {example}, got "
                 f"{type(argument).__name__}"
             )
 

@@ -38,6 +38,7 @@ from pgjax.types import (
     Box,
     Discrete,
     Env,
+    HostEnv,
     Key,
     Metrics,
     Network,
@@ -184,7 +185,21 @@ def init_network(network: Network, key: Key, obs: Obs) -> Params:
     return params
 
 
-def check_policy(env: Env, policy: PolicyFn, params: Params, obs: Obs) -> None:
+def check_host_env(env: HostEnv) -> None:
+    """Raises unless an environment on the host says what `HostEnv` does.
+
+    Raises:
+      TypeError: if it does not. What its simulators do is checked as they do it.
+    """
+    check_is(HostEnv, 'pg.host_env("gymnasium:CartPole-v1")', env=env)
+    as_count("env.max_steps", env.max_steps)
+    _check_space("env.observation_space", env.observation_space)
+    _check_space("env.action_space", env.action_space)
+
+
+def check_policy(
+    env: Env | HostEnv, policy: PolicyFn, params: Params, obs: Obs
+) -> None:
     """Raises unless a policy's actions are those of an environment.
 
     Raises:

@@ -71,6 +71,7 @@ def _complain(message: str) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from pgjax._internal.host_envs import HostEnvError
     from pgjax.app import packages
     from pgjax.app.errors import OutOfMemoryError
     from pgjax.checkpoints import CheckpointError
@@ -80,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     except (UsageError, CheckpointError) as error:
         _complain(str(error))
         return 2
-    except OutOfMemoryError as error:
+    except (OutOfMemoryError, HostEnvError) as error:
         _complain(str(error))
         return 1
     except OSError as error:  # a full disk, a directory that is read-only

@@ -11,15 +11,18 @@ import jax.numpy as jnp
 from pgjax._internal import contract
 from pgjax._internal.checks import as_count, check_is
 from pgjax._internal.user_parts import named
+from pgjax.envs.check_host import check_host
 from pgjax.envs.draws import trace
 from pgjax.envs.probes import of_resets, of_steps
 from pgjax.envs.trial import of_trial, play
-from pgjax.types import Array, Discrete, Env, Key
+from pgjax.types import Array, Discrete, Env, HostEnv, Key
 
 _SIZES = 3, 1, 64  # of batches: whose axis is no other's, without company, and many
 
 
-def check_env(env: Env, *, num_envs: int = 64, seconds: float = 30.0) -> list[str]:
+def check_env(
+    env: Env | HostEnv, *, num_envs: int = 64, seconds: float = 30.0
+) -> list[str]:
     """What an environment does against what `pg.Env` says, a line for each mistake.
 
     It is traced, reset and stepped with random actions, until all of `num_envs` first
@@ -39,8 +42,10 @@ def check_env(env: Env, *, num_envs: int = 64, seconds: float = 30.0) -> list[st
       TypeError: for an argument of another type.
       ValueError: if num_envs < 2.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     num_envs = as_count("num_envs", num_envs, least=2)
+    if isinstance(env, HostEnv):
+        return check_host(env, num_envs, seconds)
     try:
         for size in (*_SIZES, num_envs):
             contract.check_env(env, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from pgjax._internal.names import unknown_name
 from pgjax.envs import named, suites
 from pgjax.envs.remake import Remake
 from pgjax.envs.wrappers import time_limit as limited
-from pgjax.types import Env, Numeric
+from pgjax.types import Env, HostEnv, Numeric
 
 # What a gymnax environment has, whichever library its class is from.
 _GYMNAX = (
@@ -77,11 +78,78 @@ def make_env(
         is something else.
       ImportError: for a suite that is not installed, with what installs it.
     """
+    made = make_any(
+        env,
+        params=params,
+        time_limit=time_limit,
+        time_limit_terminates=time_limit_terminates,
+        **options,
+    )
+    if isinstance(made, HostEnv):
+        raise TypeError(
+            f"{made.name} lives on the host, and is no JAX program: pg.host_env(...) "
+            "makes it, and pg.unroll, pg.episodes and pg.evaluate take that"
+        )
+    return made
+
+
+def host_env(
+    env: Any,
+    /,
+    *,
+    time_limit: int | None = None,
+    **options: Any,
+) -> HostEnv:
+    """An environment that lives on the host: any that Gymnasium or EnvPool has.
+
+    The same algorithms train on it, with `pg.unroll`, `pg.episodes`, `pg.train` and
+    `pg.evaluate`: what learns is compiled, and a loop of Python steps the environments.
+    Within `jax.jit`, `jax.vmap` and `pg.sweep` it cannot be stepped.
+
+    Args:
+      env: what to make:
+
+        - "gymnasium:Name", such as "gymnasium:HalfCheetah-v5";
+        - "envpool:Name", whose environments are stepped by threads of C++;
+        - a function, or a class, that returns an environment with Gymnasium's
+          interface (1.0), or "module:name" for what a module of yours has;
+        - a `pg.HostEnv`, or a function that returns one.
+
+      time_limit: steps per episode; the environment's own by default.
+      **options: passed to the suite or the function.
+
+    Raises:
+      ValueError: for an unknown name; for an environment without a time limit; for
+        spaces that cannot be served.
+      TypeError: for what is something else, such as a JAX environment.
+      ImportError: for a package that is not installed.
+    """
+    made = make_any(env, time_limit=time_limit, **options)
+    if isinstance(made, Env):
+        raise TypeError(
+            f"{made.name} is a JAX program, and needs no host: pg.make_env(...) makes "
+            "it"
+        )
+    return made
+
+
+def make_any(
+    env: Any,
+    /,
+    *,
+    params: Mapping[str, Numeric] = MappingProxyType({}),
+    time_limit: int | None = None,
+    time_limit_terminates: bool = False,
+    **options: Any,
+) -> Env | HostEnv:
+    """What `make_env` or `host_env` makes, with their arguments."""
     check_flags(time_limit_terminates=time_limit_terminates)
     check_is(Mapping, '{"gravity": 5.0}', params=params)
     if time_limit is not None:
         time_limit = as_count("time_limit", time_limit)
     found = _found(env, options, params, time_limit=time_limit)
+    if isinstance(found.env, HostEnv):
+        return _on_host(found, time_limit, time_limit_terminates)
     if isinstance(found.env, Env):
         if found.params:
             raise ValueError(
@@ -105,19 +173,38 @@ def make_env(
         )
 
     def remake(values: Mapping[str, Any]) -> Env:
-        return make_env(
+        made = make_any(
             env,
             params={**params, **values},
             time_limit=time_limit,
             time_limit_terminates=time_limit_terminates,
             **options,
         )
+        assert isinstance(made, Env)
+        return made
 
     return made._replace(with_params=Remake(remake, made.reset, made.step))
 
 
+def _on_host(
+    found: _Found, time_limit: int | None, time_limit_terminates: bool
+) -> HostEnv:
+    """An environment on the host, having seen that nothing is asked that it lacks."""
+    if time_limit_terminates:
+        raise ValueError(
+            f"{found.name} lives on the host, where a time limit truncates; "
+            "time_limit_terminates is for JAX environments"
+        )
+    if found.params:
+        raise ValueError(
+            f"{found.name} cannot be given params {', '.join(found.params)}: give them "
+            "to what makes it, as options"
+        )
+    return found.env._replace(max_steps=time_limit or found.env.max_steps)
+
+
 class _Found(NamedTuple):
-    """A `pg.Env` or a gymnax environment, and the params that are left for it."""
+    """An `Env`, a `HostEnv` or a gymnax environment, and the params left for it."""
 
     env: Any
     name: str
@@ -138,7 +225,7 @@ def _found(
     """
     if isinstance(env, str):
         return _of_name(env, options, params, time_limit)
-    if isinstance(env, Env):
+    if isinstance(env, Env | HostEnv):
         _check_no_options(name or env.name, options)
         return _Found(env, name or env.name, params)
     if not isinstance(env, type) and _is_gymnax(env):
@@ -146,14 +233,23 @@ def _found(
         _check_no_options(name, options)
         _check_gymnax(env, name)
         return _Found(env, name, params)
+    if not isinstance(env, type) and _is_gymnasium(env):
+        raise TypeError(
+            f"{type(env).__name__} is one environment of Gymnasium, and many are "
+            "needed: give pg.host_env its class, or a function that makes one"
+        )
     if not callable(env):
         raise TypeError(f"make_env takes {_RIGHT}; got {_told(env)}")
     of = name or getattr(env, "__name__", type(env).__name__)
     own, left = _taken(env, params)
     made = env(**options, **own)
-    if not (isinstance(made, str | Env) or _is_gymnax(made)):
+    if _is_gymnasium(made):
+        made.close()
+        _check_all_taken(of, env, left)
+        return _of_gymnasium(partial(env, **options, **own), of, time_limit)
+    if not (isinstance(made, str | Env | HostEnv) or _is_gymnax(made)):
         raise TypeError(f"{of} must return {_RIGHT}; it returned {_told(made)}")
-    if isinstance(made, Env):
+    if isinstance(made, Env | HostEnv):
         _check_all_taken(of, env, left)
     name = name if _is_gymnax(made) else ""
     return _found(made, {}, left, name, time_limit=time_limit)
@@ -208,6 +304,19 @@ def _check_all_taken(name: str, make: Callable, left: Mapping[str, Any]) -> None
 def _is_gymnax(env: Any) -> bool:
     """Whether it is a gymnax environment, or a wrapper of one."""
     return hasattr(env, "reset_env") and hasattr(env, "step_env")
+
+
+def _is_gymnasium(env: Any) -> bool:
+    """Whether it is an environment with Gymnasium's interface."""
+    parts = "reset", "step", "close", "action_space", "observation_space"
+    return all(hasattr(env, part) for part in parts) and not _is_gymnax(env)
+
+
+def _of_gymnasium(make_one: Callable, name: str, time_limit: int | None) -> _Found:
+    from pgjax.envs import gymnasium_envs
+
+    made = gymnasium_envs.from_function(make_one, name, time_limit=time_limit)
+    return _Found(made, name, {})
 
 
 def _check_gymnax(env: Any, name: str) -> None:

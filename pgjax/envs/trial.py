@@ -176,7 +176,7 @@ def _numbers(tree: Any) -> list[Array]:
 def of_trial(env: Env, trial: Trial) -> Iterator[str]:
     """What is wrong with what was seen."""
     space, steps = env.observation_space, int(trial.time)
-    leaves = _of_leaves(space, trial)
+    leaves = of_leaves(space, trial.obs_finite, trial.lowest, trial.highest)
     for what, fine in (
         *((f"{name} that is not finite", fine) for name, _, _, (fine, *_) in leaves),
         ("a reward that is not finite", trial.reward_finite),
@@ -187,9 +187,8 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
                 f"env.step returned {what} within {steps} steps of random actions; "
                 "bound what it computes, or end the episode before"
             )
-    for name, of, leaf_space, (fine, lowest, highest) in leaves:
-        if fine:
-            yield from _out_of_space(name, of, leaf_space, lowest, highest)
+    for leaf in leaves:
+        yield from out_of_space(*leaf)
     (going, ended), (num_going, num_ended) = trial.like_start, trial.steps
     if ended == num_ended >= 8 and num_going >= 8 and going < num_going / 2:
         yield (
@@ -211,9 +210,18 @@ def of_trial(env: Env, trial: Trial) -> Iterator[str]:
         )
 
 
-def _of_leaves(space: Any, trial: Trial) -> list[tuple[str, str, Any, tuple]]:
-    """Each leaf's name, and its space's; the space, and what was seen of it."""
-    seen = trial.obs_finite, trial.lowest, trial.highest
+def of_leaves(
+    space: Any, finite: Obs, lowest: Obs, highest: Obs
+) -> list[tuple[str, str, Any, tuple]]:
+    """Each leaf's name, and its space's; the space, and what was seen of it.
+
+    Args:
+      space: of observations, a tree of spaces.
+      finite: whether they were, for each leaf.
+      lowest: of them all, elementwise.
+      highest: likewise.
+    """
+    seen = finite, lowest, highest
     parts = zip(*(beside_spaces(space, tree) for tree in seen), strict=True)
     names = [f"an obs{name}" for name, _ in named_spaces("", space)]
     if names == ["an obs"]:
@@ -223,9 +231,11 @@ def _of_leaves(space: Any, trial: Trial) -> list[tuple[str, str, Any, tuple]]:
     return [(name, of, leaf, part) for name, (of, leaf), part in found]
 
 
-def _out_of_space(
-    name: str, of: str, space: Space, lowest: Any, highest: Any
-) -> Iterator[str]:
+def out_of_space(name: str, of: str, space: Space, seen: tuple) -> Iterator[str]:
+    """Where finite observations of a leaf were outside its space."""
+    fine, lowest, highest = seen
+    if not fine:
+        return
     if isinstance(space, Discrete):
         low, high = np.zeros(()), np.asarray(space.n - 1.0)
     else:

@@ -14,7 +14,7 @@ from pgjax._internal.checks import as_scalars, check_finite, check_flags
 from pgjax._internal.precision import at_least_float32
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.networks.products import contrast, layer_product
-from pgjax.types import Array, Box, Discrete, Env, Params
+from pgjax.types import Array, Box, Discrete, Env, HostEnv, Params
 
 
 class ActionHead(NamedTuple):
@@ -32,7 +32,7 @@ class ActionHead(NamedTuple):
 
 
 def action_head(
-    env: Env, *, log_std: float = 0.0, state_dependent_std: bool = False
+    env: Env | HostEnv, *, log_std: float = 0.0, state_dependent_std: bool = False
 ) -> ActionHead:
     """Softmax preferences for discrete actions, a diagonal Gaussian for others.
 

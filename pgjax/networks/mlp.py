@@ -30,7 +30,16 @@ from pgjax.networks.encoding import (
 from pgjax.networks.heads import action_head
 from pgjax.networks.initialization import INITIALIZERS, draw, scales_of
 from pgjax.networks.products import layer_product, patches, product
-from pgjax.types import Array, Discrete, Env, Key, Network, Obs, Params
+from pgjax.types import (
+    Array,
+    Discrete,
+    Env,
+    HostEnv,
+    Key,
+    Network,
+    Obs,
+    Params,
+)
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -118,7 +127,7 @@ class MLP(nn.Module):
 
 
 def linear_softmax_policy(
-    env: Env, features: Callable[[Obs], Array] | None = None
+    env: Env | HostEnv, features: Callable[[Obs], Array] | None = None
 ) -> Network:
     """Softmax over preferences linear in features: h(s, a) = theta . phi(s, a).
 
@@ -171,7 +180,7 @@ def linear_softmax_policy(
 
 
 def mlp_policy(
-    env: Env,
+    env: Env | HostEnv,
     hidden: Sequence[int] = (128,),
     *,
     activation: str = "relu",
@@ -195,7 +204,7 @@ def mlp_policy(
     Raises:
       ValueError: if a name is unknown, or a width not positive.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, images = _observations(env)
     layers = _layers(hidden, activation, initializer)
@@ -217,7 +226,7 @@ def mlp_policy(
 
 
 def actor_critic(
-    env: Env,
+    env: Env | HostEnv,
     hidden: Sequence[int] = (64, 64),
     *,
     activation: str = "tanh",
@@ -246,7 +255,7 @@ def actor_critic(
     References:
       Huang et al., The 37 Implementation Details of PPO, 2022, details 2 and 13.
     """
-    check_is(Env, 'pg.make_env("CartPole-v1")', env=env)
+    check_is(Env | HostEnv, 'pg.make_env("CartPole-v1")', env=env)
     head = action_head(env, log_std=log_std, state_dependent_std=state_dependent_std)
     prepare, images = _observations(env)
     layers = _layers(hidden, activation, initializer)
@@ -352,7 +361,9 @@ def _layers(
     return partial(MLP, activation=activation)
 
 
-def _observations(env: Env) -> tuple[Callable[..., Any], tuple[bool, ...]]:
+def _observations(
+    env: Env | HostEnv,
+) -> tuple[Callable[..., Any], tuple[bool, ...]]:
     """What makes observations an `MLP`'s input, and which of its parts are images."""
     space = env.observation_space
     images = tuple(map(is_image, spaces_of(space)))

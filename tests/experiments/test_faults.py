@@ -20,9 +20,7 @@ CONSTANT = ["--no-anneal-learning-rate"]  # or more steps would be another run
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
 
 
-@pytest.mark.parametrize(
-    "case", ["ppo", pytest.param("sweep", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("case", ["ppo", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
     case, tmp_path, monkeypatch
 ):

@@ -17,6 +17,7 @@ from pgjax.app.settings.ranges import (
     check_int,
 )
 from pgjax.app.shown_names import one_line
+from pgjax.envs.check_host import steps_per_second_on_host
 from pgjax.envs.speed import steps_per_second
 
 
@@ -59,7 +60,10 @@ def check_env(
         console.print(escape(f"- {one_line(line)}"), soft_wrap=True)
     if found:
         return 1
-    rate = steps_per_second(env, num_envs)
+    if isinstance(env, pg.HostEnv):
+        rate = steps_per_second_on_host(env, num_envs)
+    else:
+        rate = steps_per_second(env, num_envs)
     console.print(
         f"nothing is wrong; {rate:,.0f} steps/s with {num_envs} environments, "
         f"{1e9 / rate:,.0f} ns a step"

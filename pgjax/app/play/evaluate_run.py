@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from functools import partial
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 import pgjax as pg
+from pgjax._internal.host_evaluate import Player
 from pgjax.app.errors import UsageError
 from pgjax.app.play import kept_scores
 from pgjax.app.play.chosen_agents import Trained, choose, restrict, wanted
@@ -119,6 +121,9 @@ def evaluate(
     groups = load(directory, which)
     if chosen := wanted(directory, where, best=best_combination):
         groups = restrict(groups, chosen)
+    if backend == "gymnasium" and isinstance(groups[0].experiment.env, pg.HostEnv):
+        told = f"{groups[0].config.env} is played where it was trained"
+        raise UsageError(f"{told}: leave out --backend gymnasium")
     if backend == "gymnax":
         for group in groups:
             size = len(group.agents.seeds)
@@ -158,6 +163,9 @@ def returns_in_gymnasium(
 def _play_gymnax(
     group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
+    if isinstance(group.experiment.env, pg.HostEnv):
+        return _play_on_host(group, episodes, seed, greedy=greedy)
+
     @jax.jit
     @jax.vmap
     def play(params: Any, values: Any) -> Any:
@@ -178,12 +186,33 @@ def _play_gymnax(
     return np.asarray(play(group.params, worlds))
 
 
+def _play_on_host(
+    group: Trained, episodes: int, seed: int, *, greedy: bool
+) -> np.ndarray:
+    """The same where the environments live on the host: agent after agent."""
+    env, policy = group.experiment.env, group.experiment.algorithm.policy
+    assert isinstance(env, pg.HostEnv)
+    key = jax.random.fold_in(jax.random.key(seed), int(greedy))
+    with contextlib.closing(Player(env, episodes)) as player:
+        returns = [
+            player.play(
+                key,
+                policy,
+                jax.tree.map(lambda x, i=i: x[i], group.params),
+                greedy=greedy,
+            ).returns
+            for i in range(len(group.agents.seeds))
+        ]
+    return np.stack(returns)
+
+
 def _play_gymnasium(
     group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     from pgjax.app.play import gymnasium_envs
 
     (env, _, algorithm, _), params = group.experiment, group.params
+    assert isinstance(env, pg.Env)
     num_agents = len(jax.tree.leaves(params)[0])
     act = gymnasium_envs.make_actor(env, algorithm.policy, greedy=greedy)
     return np.stack(
@@ -234,6 +263,6 @@ def render(
         raise UsageError(f"--out must end in .gif, got {path}")
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
-    num_frames = write_gif(path, group.experiment, params, seed=seed)
+    num_frames = write_gif(path, group, params, seed=seed)
     print(f"{one_line(path)}: {num_frames} frames of seed {number}'s greedy policy")
     return 0

@@ -56,7 +56,7 @@ def export(
     if not path.parent.is_dir():
         raise UsageError(f"--out is in {path.parent}, which is no directory")
     path.write_bytes(serialize(experiment, params, sampled=sampled))
-    obs = _zeros_told(as_plain(_obs_of(experiment.env)))
+    obs = _zeros_told(as_plain(_obs_of(experiment)))
     arguments = "np.uint32(0), obs" if sampled else "obs"
     print(
         f"{one_line(path)}: {path.stat().st_size:,} bytes; all that it needs is "
@@ -88,7 +88,7 @@ def serialize(experiment: Any, params: Any, *, sampled: bool) -> bytes:
         return within(distribution(obs).sample(jax.random.key(seed)))
 
     (batch,) = jax.export.symbolic_shape("batch")
-    like = _obs_of(env)
+    like = _obs_of(experiment)
     arguments = [
         jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype),
@@ -103,9 +103,9 @@ def serialize(experiment: Any, params: Any, *, sampled: bool) -> bytes:
     )
 
 
-def _obs_of(env: Any) -> Any:
-    """The shape of one observation."""
-    return jax.eval_shape(lambda key: env.reset(key, 1)[0], jax.random.key(0))
+def _obs_of(experiment: Any) -> Any:
+    """The shapes of observations, (N, ...)."""
+    return jax.eval_shape(experiment.rollout.observe, jax.random.key(0))
 
 
 def as_plain(tree: Any) -> Any:

@@ -96,7 +96,7 @@ class Programs(NamedTuple):
 
     def of(self, agents: Agents) -> Programs:
         """The same programs for other agents, of the same number and settings."""
-        return self._replace(inputs=_inputs(agents, self.slots, self.by_agent))
+        return self._replace(inputs=inputs_of(agents, self.slots, self.by_agent))
 
     def fill_states(self, states: Any) -> Any:
         """Leaves (S, ...) of agents, placed in their slots."""
@@ -142,7 +142,7 @@ def compile_programs(
         )
     init, chunk, evaluate, play = _functions(config, experiment, axis_name)
     by_agent = NamedSharding(mesh, AGENTS)
-    inputs = _inputs(agents, slots, by_agent)
+    inputs = inputs_of(agents, slots, by_agent)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), inputs)
     specs = of_agents(specs_of(init, *one, mesh=mesh))
     init_share = partial(init, axis_name=axis_name)
@@ -189,7 +189,7 @@ def compile_programs(
         whole = over_active(fn, mesh, block=block)
         return jax.jit(whole, out_shardings=(by_agent, everywhere))
 
-    keep = jax.jit(jax.vmap(_choose), out_shardings=by_state.learner.params)
+    keep = jax.jit(jax.vmap(choose), out_shardings=by_state.learner.params)
     seconds = time.perf_counter() - start
     return Programs(
         init=needed[0],
@@ -254,6 +254,7 @@ def _functions(
         state: tuple, seed: Any, values: Any, params: Any, update: Any
     ) -> tuple[tuple, Any]:
         env, _, algorithm = make(values)
+        assert isinstance(env, pg.Env)
         key = jax.random.fold_in(jax.random.key(seed), WHILE_TRAINING)
         key = jax.random.fold_in(key, update)  # other episodes in each evaluation
         games = games_of(env, algorithm.policy, config.eval_episodes, True, key, params)
@@ -263,11 +264,12 @@ def _functions(
     return init, chunk, evaluate, play
 
 
-def _choose(which: Any, new: Any, old: Any) -> Any:
+def choose(which: Any, new: Any, old: Any) -> Any:
+    """The new leaves of one agent, or the old ones."""
     return jax.tree.map(lambda new, old: jnp.where(which, new, old), new, old)
 
 
-def _inputs(
+def inputs_of(
     agents: Agents, slots: Slots, by_agent: NamedSharding
 ) -> tuple[Any, dict[str, Any]]:
     """Seeds and values, (num_slots,) each, placed on the devices."""

@@ -40,6 +40,22 @@ def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mes
     return pg.make_mesh(devices[: rows * env], env=env)
 
 
+def mesh_on_host(config: Config, num_devices: int | None) -> Mesh:
+    """The device of a run whose environments live on the host: one.
+
+    Raises:
+      UsageError: if more are asked for.
+    """
+    told = f"{config.env} lives on the host, whose agents learn on one device"
+    if several():
+        raise UsageError(f"{told}: leave out --distributed")
+    if config.env_devices > 1:
+        raise UsageError(f"{told}: leave out --env-devices")
+    if num_devices not in (None, 1):
+        raise UsageError(f"{told}: leave out --devices")
+    return pg.make_mesh(jax.devices()[:1])
+
+
 def least_width(config: Config, num_agents: int, num_devices: int | None) -> int:
     """How many agents a program has on each device at least; some may be repeated.
 

@@ -211,6 +211,8 @@ def _were_alone(before: Plan, now: Plan, num_devices: int | None) -> bool:
     """Whether agents would have shared their device in a run made at once."""
     for batch, again in zip(before.batches, now.batches, strict=False):
         groups = before.groups[batch.group], now.groups[again.group]
+        if now.experiments[again.group].rollout.on_host:  # where each one is alone
+            continue
         width, wider = (
             least_width(group.config, len(group.agents.seeds), num_devices)
             for group in groups

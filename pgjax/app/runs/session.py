@@ -17,8 +17,9 @@ from pgjax.app.errors import DamagedFileError
 from pgjax.app.runs import batches, host_loop
 from pgjax.app.runs.batches import BATCHES, Finished, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs, compile_programs
-from pgjax.app.runs.devices import choose_mesh, least_width
+from pgjax.app.runs.devices import choose_mesh, least_width, mesh_on_host
 from pgjax.app.runs.evaluation_table import cost_told
+from pgjax.app.runs.host_programs import host_programs
 from pgjax.app.runs.hosts import from_first, is_first, on_first, several
 from pgjax.app.runs.outcome import put_together, write_outcome
 from pgjax.app.runs.params import save_params
@@ -113,6 +114,8 @@ class Session:
             f"{title_of(config, plan.names)}: {plural(plan.num_agents, who)} x "
             f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
         )
+        if self._on_host(0):
+            title += ", environments on the host, one agent after the other"
         if len(plan.batches) == 1:
             return title
         compilations = plural(len(plan.groups), "compilation")
@@ -149,13 +152,15 @@ class Session:
         if size not in self._programs:
             group = self._plan.groups[batch.group]
             devices = self._execution.devices
-            programs = compile_programs(
+            width = least_width(group.config, len(group.agents.seeds), devices)
+            compiled = partial(compile_programs, width=width)
+            make = host_programs if self._on_host(batch.group) else compiled
+            programs = make(
                 group.config,
                 self._plan.experiments[batch.group],
                 batch.agents,
                 self._mesh(batch.group),
                 received,
-                width=least_width(group.config, len(group.agents.seeds), devices),
             )
             self._programs = {size: programs}
             self._compile_seconds += programs.seconds
@@ -167,7 +172,12 @@ class Session:
         Programs for other numbers of devices round otherwise.
         """
         config, agents = self._plan.groups[group]
+        if self._on_host(group):
+            return mesh_on_host(config, self._execution.devices)
         return choose_mesh(config, len(agents.seeds), self._execution.devices)
+
+    def _on_host(self, group: int) -> bool:
+        return self._plan.experiments[group].rollout.on_host
 
     def _train_all(self, received: Received) -> None:
         plan = self._plan

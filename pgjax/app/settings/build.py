@@ -16,13 +16,14 @@ from pgjax.app.settings.make_env import make_env
 from pgjax.app.settings.signature_options import algorithm_factory
 from pgjax.baselines import BASELINES
 
+AnyEnv = pg.Env | pg.HostEnv
 MOST_UPDATES = 2**32 - 1  # as `TrainState.num_updates` counts
 
 
 class Pieces(NamedTuple):
     """An environment, a way to play it, and a way to learn."""
 
-    env: pg.Env
+    env: AnyEnv
     rollout: pg.Rollout
     algorithm: pg.Algorithm
 
@@ -30,7 +31,7 @@ class Pieces(NamedTuple):
 class Experiment(NamedTuple):
     """The pieces that a config describes."""
 
-    env: pg.Env
+    env: AnyEnv
     rollout: pg.Rollout
     algorithm: pg.Algorithm
     # Maps other values of float settings, which may be tracers, to such pieces.
@@ -46,7 +47,7 @@ def build(config: Config) -> Experiment:
     try:
         env = make_env(config)
         algorithm = _algorithm(config, env, {})
-        rollout = _rollout(config, env, algorithm)
+        rollout = rollout_of(config, env, algorithm)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -56,19 +57,22 @@ def build(config: Config) -> Experiment:
         params = params_of(values)
         own = make_env(config, params) if params else env
         learns = _algorithm(config, own, values)
-        return Pieces(own, _rollout(config, own, learns) if params else rollout, learns)
+        return Pieces(
+            own, rollout_of(config, own, learns) if params else rollout, learns
+        )
 
     return Experiment(env, rollout, algorithm, make)
 
 
-def _rollout(config: Config, env: pg.Env, algorithm: pg.Algorithm) -> pg.Rollout:
+def rollout_of(config: Config, env: AnyEnv, algorithm: pg.Algorithm) -> pg.Rollout:
+    """How a config plays an environment for an algorithm."""
     if algorithm.complete_episodes:
         return pg.episodes(env, config.num_envs)
     resets: Any = config.resets
     return pg.unroll(env, config.num_envs, config.num_steps, resets=resets)
 
 
-def _algorithm(config: Config, env: pg.Env, values: Mapping[str, Any]) -> pg.Algorithm:
+def _algorithm(config: Config, env: AnyEnv, values: Mapping[str, Any]) -> pg.Algorithm:
     """The algorithm of a config, with other values of some float settings."""
     settings = {**config.settings, **values}
     factory = partial(
@@ -99,7 +103,7 @@ def _options_in_use(config: Config, settings: Mapping[str, Any]) -> dict[str, An
 
 
 def _network(
-    config: Config, settings: Mapping[str, Any], env: pg.Env, *, critic: bool
+    config: Config, settings: Mapping[str, Any], env: AnyEnv, *, critic: bool
 ) -> pg.Network:
     options: dict[str, Any] = {"shared_torso": config.shared_torso} if critic else {}
     make: Any = pg.actor_critic if critic else pg.mlp_policy

@@ -13,7 +13,7 @@ import pgjax as pg
 from pgjax._internal.meshes import AGENT
 from pgjax.app.errors import UsageError
 from pgjax.app.settings import memory
-from pgjax.app.settings.build import Experiment
+from pgjax.app.settings.build import AnyEnv, Experiment
 from pgjax.app.settings.config import Config
 from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.sizes import (
@@ -54,7 +54,7 @@ def check_run(config: Config, experiment: Experiment, count: int, mesh: Mesh) ->
 
 def check_pieces(
     sizes: Sizes,
-    env: pg.Env,
+    env: AnyEnv,
     rollout: pg.Rollout,
     algorithm: pg.Algorithm,
     num_shares: int,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
+from pgjax.envs.make import make_any
 from pgjax.envs.named import is_of_module, is_of_suite, module_file
 
 _RESERVED = {"params", "time_limit", "time_limit_terminates"}  # what has a flag
@@ -33,7 +34,7 @@ class Named(NamedTuple):
 
 def make_env(
     named: Any, params: Mapping[str, Any] = types.MappingProxyType({})
-) -> pg.Env:
+) -> pg.Env | pg.HostEnv:
     """The environment, having seen that it can be reset and stepped.
 
     Args:
@@ -48,14 +49,14 @@ def make_env(
     find_modules_here()
     params = {**named.env_param, **params}
     try:
-        env = pg.make_env(
+        env = make_any(
             named.env,
             params=params,
             time_limit=named.time_limit,
             time_limit_terminates=named.time_limit_terminates,
             **named.env_arg,
         )
-        if named.env_arg:
+        if named.env_arg and isinstance(env, pg.Env):
             key = jax.eval_shape(lambda: jax.random.key(0))
             _, state = jax.eval_shape(lambda key: env.reset(key, 1), key)
             action = jnp.zeros((1, *env.action_space.shape), jnp.int32)

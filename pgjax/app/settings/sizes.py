@@ -12,9 +12,10 @@ import jax
 import numpy as np
 
 import pgjax as pg
+from pgjax._internal.host_rollout import experience_of
 from pgjax._internal.spaces import spaces_of
 from pgjax._internal.xla import on_cpu
-from pgjax.app.settings.build import Experiment
+from pgjax.app.settings.build import AnyEnv, Experiment
 from pgjax.app.settings.config import Config
 
 # Environments that a device steps side by side: a core has a cache to stay within, an
@@ -84,14 +85,14 @@ def sizes_of(config: Config, experiment: Experiment) -> Sizes:
     )
 
 
-def ends_of(env: pg.Env) -> tuple[int, int]:
+def ends_of(env: AnyEnv) -> tuple[int, int]:
     """How many numbers a network takes, and how many it gives."""
     seen = sum(map(_numbers, spaces_of(env.observation_space)))
     return seen, _numbers(env.action_space)
 
 
 def measured(
-    sizes: Sizes, env: pg.Env, rollout: pg.Rollout, algorithm: pg.Algorithm
+    sizes: Sizes, env: AnyEnv, rollout: pg.Rollout, algorithm: pg.Algorithm
 ) -> Sizes:
     """The sizes with bytes: those of the shapes that these make."""
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -99,6 +100,9 @@ def measured(
     def collect(key: Any) -> tuple[Any, Any]:
         state = pg.init_train_state(key, rollout, algorithm)
         params = state.learner.params
+        if isinstance(env, pg.HostEnv):
+            shape = sizes.num_envs, sizes.num_steps
+            return state, experience_of(env, algorithm.policy, params, *shape)
         _, batch, episodes = rollout.collect(
             key, algorithm.policy, params, state.rollout_state
         )
@@ -113,8 +117,10 @@ def measured(
     )
 
 
-def bytes_of_env(env: pg.Env) -> int:
-    """Of one environment's state and observation."""
+def bytes_of_env(env: AnyEnv) -> int:
+    """Of one environment's state and observation, as far as JAX has them."""
+    if isinstance(env, pg.HostEnv):
+        return _bytes(env.obs)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return _bytes(jax.eval_shape(lambda key: env.reset(key, 1), key))
 

@@ -31,7 +31,9 @@ SWEEP = ["sweep", "reinforce", *SIZES, *STEPS, *GRID, "--seeds", "3", "--seed", 
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweeps") / "whole"
     with quick_compilation.fused():  # as processes of their own are
-        assert main([*SWEEP, "--agents-at-once", "3", "--out", str(out), "--quiet"]) == 0
+        assert (
+            main([*SWEEP, "--agents-at-once", "3", "--out", str(out), "--quiet"]) == 0
+        )
     return out
 
 
