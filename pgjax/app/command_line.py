@@ -48,6 +48,7 @@ COMMANDS = {
         "train every combination of settings for every seed",
         "  pgjax sweep reinforce --seeds 64 --learning-rate 0.003 0.01 \\\n"
         "    --baseline none leave_one_out\n"
+        "  pgjax sweep ppo a2c --env CartPole-v1 Acrobot-v1     a run for each pair\n"
         "Values of numbers with a point train in one compiled program; other settings\n"
         "take a compilation each. Seeds are the same for every combination.\n",
     ),
@@ -133,14 +134,18 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """
     if arguments[:1] and arguments[0] in COMMANDS:
         command, *words = arguments
-        given = Named.of(words) if command in TRAINING else None
+        grid = command == "sweep"
+        given = Named.of(words, grid=grid) if command in TRAINING else None
         parser = parser_of(command, given)
         words = words if given is None else given.rest
         namespace, unknown = parser.parse_known_args(words)
         if unknown:
             parser.error(_about_unknown(unknown, parser, given))
         about = {} if given is None else given.about
-        return command, {**about, **vars(namespace)}
+        found = {**about, **vars(namespace)}
+        if isinstance(env := found.get("env"), list) and len(env) == 1:
+            found["env"] = env[0]
+        return command, found
     return _main_parser().parse_args(arguments).command, {}
 
 
@@ -168,15 +173,24 @@ def _main_parser() -> Parser:
 class Named(NamedTuple):
     """What the flags of training depend on: known before they can be read."""
 
-    about: dict[str, Any]  # the algorithm, if it was named
-    algorithm: str
+    about: dict[str, Any]  # the algorithm, or several, if they were named
+    algorithms: list[str]
     preset: str
-    env: str | None
+    envs: list[str]
     rest: list[str]  # all other words
 
+    @property
+    def one(self) -> bool:
+        """Whether it is a run, and no study."""
+        return len(self.algorithms) == 1 and len(self.envs) <= 1
+
     @classmethod
-    def of(cls, words: list[str]) -> Named:
+    def of(cls, words: list[str], *, grid: bool = False) -> Named:
         """Finds the algorithm, wherever it stands, the preset and the environment.
+
+        Args:
+          words: of the command line.
+          grid: whether there may be several algorithms and environments.
 
         Raises:
           UsageError: for an algorithm that there is not.
@@ -185,24 +199,41 @@ class Named(NamedTuple):
 
         looking = Parser(prog="pgjax", add_help=False)
         for flag in _TAKE_A_NAME:
-            looking.add_argument(flag, nargs="?")
+            looking.add_argument(flag, nargs="*" if flag == "--env" else "?")
         known, _ = looking.parse_known_args(words)
         told = {k: x for k, x in vars(known).items() if x is not None}
-        about, rest = {}, list(words)
-        for i, word in enumerate(words):
-            if _is_algorithm(word) and words[i - 1 : i] not in _AFTER:
-                about, rest = {"algorithm": word}, [*words[:i], *words[i + 1 :]]
-                break
-        if not about and words and not words[0].startswith("-"):
-            algorithm_factory(words[0])  # which is none: told before its options are
+        places = [
+            i
+            for i, word in enumerate(words)
+            if _is_algorithm(word) and words[i - 1 : i] not in _AFTER
+        ]
+        places = places if grid else places[:1]
+        algorithms = [words[i] for i in places]
+        about: dict[str, Any] = {"algorithm": algorithms} if places[1:] else {}
+        if len(algorithms) == 1:
+            about = {"algorithm": algorithms[0]}
+        if words and not words[0].startswith("-"):  # told before its options are
+            first = _other_words(words) if grid else words[:1]
+            for word in first if grid or not places else ():
+                algorithm_factory(word)
         found = {**_of_files(told), **told, **about}
         return cls(
             about,
-            found.get("algorithm", "reinforce"),
+            _several(found.get("algorithm", "reinforce")),
             found.get("preset", "default"),
-            found.get("env"),
-            rest,
+            [x for x in _several(found.get("env", [])) if not _is_algorithm(x)],
+            [word for i, word in enumerate(words) if i not in places],
         )
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _other_words(words: list[str]) -> list[str]:
+    """Those before the first flag, which must be algorithms."""
+    flags = [i for i, word in enumerate(words) if word.startswith("-")]
+    return words[: min(flags, default=len(words))]
 
 
 def _is_algorithm(word: str) -> bool:
@@ -214,19 +245,23 @@ def _is_algorithm(word: str) -> bool:
 def _of_files(told: Mapping[str, str]) -> dict[str, Any]:
     """The algorithm of a run that is resumed, or of a file, where one can tell."""
     from pgjax.app.errors import UsageError
+    from pgjax.app.runs.results import STUDY
     from pgjax.app.runs.run_record import algorithm_of
     from pgjax.app.settings.config_file import read_config
     from pgjax.app.settings.signature_options import algorithm_factory
 
     try:
+        file = pathlib.Path(told["config"]) if "config" in told else None
         if "resume" in told:
-            return {"algorithm": algorithm_of(pathlib.Path(told["resume"]))}
-        if "config" in told:
-            settings = read_config(pathlib.Path(told["config"])).settings
-            algorithm_factory(settings.get("algorithm", "reinforce"))
+            file = pathlib.Path(told["resume"]) / STUDY
+            if not file.is_file():
+                return {"algorithm": algorithm_of(file.parent)}
+        if file is not None:
+            settings = read_config(file).settings
+            for algorithm in _several(settings.get("algorithm", "reinforce")):
+                algorithm_factory(algorithm)
             names = "algorithm", "preset", "env"
-            found = {name: settings[name] for name in names if name in settings}
-            return {name: x for name, x in found.items() if isinstance(x, str)}
+            return {name: settings[name] for name in names if name in settings}
     except UsageError:
         pass  # whoever opens it will say what is wrong
     return {}
@@ -271,20 +306,42 @@ def _add_training(
     from pgjax.app.settings.presets import PRESETS, choose_preset
     from pgjax.app.settings.signature_options import algorithm_options
 
-    algorithm, preset = named.algorithm, named.preset
-    _, defaults = choose_preset(algorithm, preset, named.env)
-    known = ", ".join(PRESETS.get(algorithm, {}))
+    defaults: dict[str, Any] | None = None  # they differ within a study
+    if named.one:
+        env = next(iter(named.envs), None)
+        _, defaults = choose_preset(named.algorithms[0], named.preset, env)
+    known = ", ".join(
+        dict.fromkeys(x for each in named.algorithms for x in PRESETS.get(each, {}))
+    )
     text = options["preset"].help.replace("settings", f"settings: {known}")
     options["preset"] = options["preset"]._replace(help=text)
     parser.description = (
         f"{parser.description}\n\nALGORITHM is one of {', '.join(algorithms.__all__)} "
-        f"(default: {algorithms.__all__[0]})."
+        f"(default: {algorithms.__all__[0]})"
+        f"{', or several of them' if grid else ''}."
     )
     _add_options(parser, options, None, grid=False)
     group = parser.add_argument_group("the run")
-    _add_options(group, run_options(), defaults, grid=grid)
-    group = parser.add_argument_group(f"the algorithm, {algorithm}")
-    _add_options(group, algorithm_options(algorithm), defaults, grid=grid)
+    _add_options(group, _shown(run_options(), defaults), defaults or {}, grid=grid)
+    done: set[str] = set()
+    for algorithm in named.algorithms:
+        own = algorithm_options(algorithm)
+        own = {name: option for name, option in own.items() if name not in done}
+        done |= own.keys()
+        group = parser.add_argument_group(f"the algorithm, {algorithm}")
+        _add_options(group, _shown(own, defaults), defaults or {}, grid=grid)
+
+
+def _shown(options: Mapping[str, Any], defaults: Any) -> Mapping[str, Any]:
+    """Options whose help says what each preset has, where there are several."""
+    if defaults is not None:
+        return options
+    return {
+        name: option._replace(
+            default=None, help=f"{option.help} (default: the preset's)"
+        )
+        for name, option in options.items()
+    }
 
 
 def _add_options(
@@ -294,7 +351,7 @@ def _add_options(
     from pgjax.app.settings.grid import ONE_VALUE
 
     for name, option in options.items():
-        several = option.many or (grid and name not in ONE_VALUE)
+        several = option.many or (grid and (name not in ONE_VALUE or name == "env"))
         default = (preset or {}).get(name, option.default)
         if option.type is bool and not default and preset is None:
             flag = "--" + name.replace("_", "-")
@@ -316,7 +373,8 @@ def _add_option(
         group.add_argument(flag, action=NamedValues, nargs="+", help=text)
         return
     if option.type is bool:
-        text += f" (default: {'yes' if default else 'no'})"
+        if "(default" not in text:
+            text += f" (default: {'yes' if default else 'no'})"
         if not several:  # a preset may have turned it on
             action = argparse.BooleanOptionalAction
             group.add_argument(flag, action=action, help=text)
@@ -367,18 +425,23 @@ def _about_unknown(unknown: list[str], parser: Parser, named: Named | None) -> s
     told = f"unrecognized arguments: {' '.join(unknown)}"
     if not flag.startswith("--"):
         before = _flag_before(unknown[0], named.rest if named else [])
+        if named is not None and (_is_algorithm(flag) or before == "--env"):
+            what = "environments" if before == "--env" else "algorithms"
+            return f"{told}; `pgjax sweep` takes several {what}"
         if before == "--hidden":
             return f"{told}; --hidden has one value here: layers are written as 32,32"
         return f"{told}; {before} has one value here" if before else told
     if named is not None and owners and meant != name:
         who = _listed(owners)
-        if named.algorithm not in owners:
+        if not {*named.algorithms} & {*owners}:
             verb = "has" if len(owners) == 1 else "have"
             return f"{told}; it is {_flag(meant)}, which {who} {verb}"
     elif named is not None and owners:
         verb = "has" if len(owners) == 1 else "have"
         who = _listed(owners)
-        return f"{named.algorithm} has no option {flag}, which {who} {verb}"
+        ours = _listed(named.algorithms)
+        have = "have" if named.algorithms[1:] else "has"
+        return f"{ours} {have} no option {flag}, which {who} {verb}"
     names = {action.dest for action in parser._actions}
     found = nearest(name, names)
     return f"{told}; perhaps {_flag(found)} is meant" if found else told

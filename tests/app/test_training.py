@@ -250,7 +250,7 @@ def test_a_file_that_is_none_is_told(name, says, tmp_path):
 )
 def test_the_algorithm_is_found_wherever_it_stands(words, algorithm, rest):
     named = Named.of(words)
-    assert (named.algorithm, named.rest) == (algorithm, rest)
+    assert (named.algorithms, named.rest) == ([algorithm], rest)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Sample(NamedTuple):
     conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
     run: str = ""  # its directory, as it was given
     algorithm: str = ""
-    config: dict[str, Any] = {}  # every setting  # noqa: RUF012
+    config: dict[str, Any] = {}  # every setting, and the algorithm  # noqa: RUF012
 
     @property
     def known(self) -> np.ndarray:
@@ -118,7 +118,9 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
             about={
                 "run": str(directory),
                 "algorithm": request.algorithm,
-                "config": config | _raw(values, dict(zip(names, point, strict=True))),
+                "config": {"algorithm": request.algorithm}
+                | config
+                | _raw(values, dict(zip(names, point, strict=True))),
             },
             env=config["env"],
             rows=rows,

@@ -39,21 +39,21 @@ def scores(samples: Sequence[Sample], *, full: bool, most: int | None = None) ->
         diverged = Column("diverged", "diverged", "d")
         columns.append((diverged, lambda s: s.num_diverged))
     columns.append(
-        (Column("iqm", "IQM", ".1f"), _of_returns(intervals.interquartile_mean))
+        (Column("iqm", "IQM", ".1f"), of_returns(intervals.interquartile_mean))
     )
     columns.append(
-        (Column("mean", "mean", ".1f"), _of_returns(intervals.bootstrapped_mean))
+        (Column("mean", "mean", ".1f"), of_returns(intervals.bootstrapped_mean))
     )
     if full:
         columns.append(
-            (Column("median", "median", ".1f"), _of_returns(intervals.median))
+            (Column("median", "median", ".1f"), of_returns(intervals.median))
         )
     columns.append((Column("lowest", "lowest", ".1f"), _lowest))
     if any(s.curves.env_steps.size for s in samples):
         area = Column("area", "area", ".1f")
         columns.append((area, lambda s: _number(ranking.area(s, budget))))
     if any(s.solved_return is not None for s in samples):
-        columns.append((Column("solved", "solved", ".0%", fixed=True), _solved))
+        columns.append((Column("solved", "solved", ".0%", fixed=True), solved))
         steps = Column("steps_to_solve", "median steps\nto solve", ",.0f", fixed=True)
         columns.append((steps, steps_to_solve))
     if _evaluated(samples):
@@ -84,7 +84,7 @@ def identity(samples: Sequence[Sample]) -> Identity:
             return columns
     for name in names:
         column = Column(name, as_heading(name), fixed=True)
-        columns.append((column, partial(_setting, name)))
+        columns.append((column, partial(setting, name)))
     if len(samples) > 1 and not varied(samples) and not several_runs:
         columns.insert(0, (Column("run", "run", left=True), lambda s: s.name))
     return columns
@@ -274,7 +274,7 @@ def _about_tests(samples: Sequence[Sample], number: int) -> str:
     return told + " Agents are taken as independent, also where seeds are shared."
 
 
-def _of_returns(
+def of_returns(
     statistic: Callable[[np.ndarray], Interval],
 ) -> Callable[[Sample], Interval | None]:
     """A statistic of the agents that have not diverged, whose number is told."""
@@ -285,7 +285,8 @@ def _lowest(sample: Sample) -> float | None:
     return float(sample.known.min()) if sample.known.size else None
 
 
-def _solved(sample: Sample) -> Interval | None:
+def solved(sample: Sample) -> Interval | None:
+    """The share of agents that solved the task; None where no level is one."""
     if sample.solved_return is None:
         return None
     return intervals.share(sample.num_solved, len(sample.seeds))
@@ -297,7 +298,7 @@ def _difference(one: Sample, other: Sample) -> Interval | None:
     return pairs.difference_of_means(one.known, other.known)
 
 
-def _setting(name: str, sample: Sample) -> Any:
+def setting(name: str, sample: Sample) -> Any:
     """A setting's value, also of a run in whose grid it is not; numbers stay such."""
     if name in sample.config:
         return number_or_text(label(sample.config[name]))

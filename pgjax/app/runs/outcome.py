@@ -7,7 +7,7 @@ far as it came; summary.json is written last, of one that is complete.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from pgjax.app.runs.results import (
     write_summary,
 )
 from pgjax.app.runs.summary import summarize, title_of
-from pgjax.app.runs.summary_tables import print_points, print_summary
+from pgjax.app.settings.config import Config
 from pgjax.app.settings.plan import Plan
 
 
@@ -126,16 +126,15 @@ def write_outcome(
     run: pathlib.Path,
     plan: Plan,
     finished: Sequence[Finished],
-    *,
-    quiet: bool,
+    show: Callable[[pathlib.Path, Config, dict[str, Any], list[str]], None] | None,
 ) -> int:
-    """Writes summary.json of a run that is complete, and prints it.
+    """Writes summary.json of a run that is complete, and shows it.
 
     Args:
       run: its directory.
       plan: what it did.
       finished: what each batch came to.
-      quiet: whether to print nothing.
+      show: prints it; None for nothing.
 
     Returns:
       An exit code: 1 if every agent has diverged.
@@ -151,10 +150,8 @@ def write_outcome(
         evaluating_seconds=sum(batch.evaluating for batch in finished),
     )
     write_summary(run, summary)
-    if not quiet and plan.names:
-        print_points(run, config, summary, plan.names)
-    elif not quiet:
-        print_summary(run, config, summary)
+    if show is not None:
+        show(run, config, summary, plan.names)
     return int(all(row["diverged"] for row in rows))
 
 

@@ -7,7 +7,7 @@ import math
 import pathlib
 from collections.abc import Callable
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -25,6 +25,7 @@ from pgjax.app.runs.params import save_params
 from pgjax.app.runs.progress import Progress, Reporter, count, plural
 from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
 from pgjax.app.runs.summary import add_evaluations, agent_rows, title_of
+from pgjax.app.runs.summary_tables import print_line, print_outcome
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents
 from pgjax.app.settings.limits import check_run, what_to_lower
@@ -43,6 +44,28 @@ def store_of(run: pathlib.Path, plan: Plan, batch: Batch) -> Store:
     return Store(directory, settings, batch.agents.seeds.tolist())
 
 
+def check_memory(plan: Plan, execution: Execution) -> None:
+    """Sees that memory could hold the largest batch of each group.
+
+    Raises:
+      UsageError: with the numbers that would fit.
+    """
+    largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
+    for group, size in largest.items():
+        mesh = _mesh_of(plan, group, execution)
+        check_run(*plan.pairs[group], size, mesh)
+
+
+def _mesh_of(plan: Plan, group: int, execution: Execution) -> Mesh:
+    config, agents = plan.groups[group]
+    return choose_mesh(config, len(agents.seeds), execution.devices)
+
+
+def to_go_on(directory: pathlib.Path) -> str:
+    """What to do where training was stopped: of a run, or a study."""
+    return f"to go on:\n    pgjax train --resume {as_argument(directory)}"
+
+
 class _StoppedError(Exception):
     """Training was stopped by a signal; what there is has been saved."""
 
@@ -51,11 +74,25 @@ class _StoppedError(Exception):
         self.code = code
 
 
+class Part(NamedTuple):
+    """Which run of a study it is."""
+
+    study: pathlib.Path  # its directory
+    place: str  # such as "2 of 6"
+
+
 class Session:
     """One process's part of a run."""
 
-    def __init__(self, run: pathlib.Path, plan: Plan, execution: Execution):
+    def __init__(
+        self,
+        run: pathlib.Path,
+        plan: Plan,
+        execution: Execution,
+        part: Part | None = None,
+    ):
         self._run, self._plan, self._execution = run, plan, execution
+        self._part = part
         self._quiet = execution.quiet or not is_first()
         self._reporter = Reporter(self._quiet)
         self._stores = [store_of(run, plan, batch) for batch in plan.batches]
@@ -63,10 +100,7 @@ class Session:
         self._programs: dict[tuple[int, int], Programs] = {}
         self._compile_seconds = 0.0
         self._before = Spent()  # by other processes
-        largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
-        for group, size in largest.items():
-            config, experiment = plan.groups[group].config, plan.experiments[group]
-            check_run(config, experiment, size, self._mesh(group))
+        check_memory(plan, execution)
 
     def run(self, begin: Callable[[], None] = lambda: None) -> int:
         """Trains what is not finished yet; returns the exit code.
@@ -91,10 +125,8 @@ class Session:
                 self._train_all(received)
             except _StoppedError as stopped:
                 on_first(self._put_together)
-                self._tell(
-                    f"{stopped}; to go on:\n"
-                    f"    pgjax train --resume {as_argument(self._run)}"
-                )
+                whole = self._part.study if self._part else self._run
+                self._tell(f"{stopped}; {to_go_on(whole)}")
                 return stopped.code
             on_first(self._begin_once)
             return from_first(self._finish)
@@ -113,6 +145,8 @@ class Session:
             f"{title_of(config, plan.names)}: {plural(plan.num_agents, who)} x "
             f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
         )
+        if self._part:
+            title = f"{self._part.place}: {title}"
         if len(plan.batches) == 1:
             return title
         compilations = plural(len(plan.groups), "compilation")
@@ -166,8 +200,7 @@ class Session:
 
         Programs for other numbers of devices round otherwise.
         """
-        config, agents = self._plan.groups[group]
-        return choose_mesh(config, len(agents.seeds), self._execution.devices)
+        return _mesh_of(self._plan, group, self._execution)
 
     def _train_all(self, received: Received) -> None:
         plan = self._plan
@@ -272,7 +305,8 @@ class Session:
         """Writes the results of all; returns the exit code."""
         self._put_together()
         finished = [x for x in self._finished if x is not None]
-        return write_outcome(self._run, self._plan, finished, quiet=self._quiet)
+        show = None if self._quiet else print_line if self._part else print_outcome
+        return write_outcome(self._run, self._plan, finished, show)
 
     def _saved(self, batch: Batch) -> str:
         """What is left where memory ran out, and what to do."""
