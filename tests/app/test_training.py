@@ -12,11 +12,12 @@ import pytest
 import pgjax as pg
 from experiments.faults import differences
 from pgjax.app.cli import main
-from pgjax.app.command_line import Named, read
+from pgjax.app.command_line import read
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run as runs
 from pgjax.app.settings.config_file import read_config
 from pgjax.app.settings.request import split
+from pgjax.app.training_words import Named
 
 TINY = {"seeds": 2, "num_envs": 4, "steps": 200, "eval_episodes": 2}
 GRID = {"learning_rate": [0.01, 0.1], "hidden": [(4,), (5, 5)]}

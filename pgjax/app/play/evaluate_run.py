@@ -105,7 +105,7 @@ def evaluate(
     """Plays complete episodes with every agent of a run, and prints a table.
 
     Once greedily, and once with sampled actions. The scores are kept in the run's
-    directory, in evaluations/.
+    directory, in scores/.
 
     Args:
       run: its directory, as made by pgjax train; or that of a study, for all its runs.

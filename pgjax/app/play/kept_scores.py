@@ -1,6 +1,6 @@
 """What `pgjax evaluate` found: kept in the run's directory, and shown.
 
-    evaluations/gymnasium-100-episodes-seed-0.json
+    scores/gymnasium-100-episodes-seed-0.json
 
 has "backend", "which" (policies), "episodes", "seed", the checksum of the parameters
 that played, versions, and "agents": settings of the grid, the seed, and mean, standard
@@ -21,13 +21,12 @@ from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import checksum, read_json, write_json
 from pgjax.app.runs.progress import plural
-from pgjax.app.runs.results import BEST_PARAMS, PARAMS
+from pgjax.app.runs.results import BEST_PARAMS, PARAMS, SCORES
 from pgjax.app.runs.summary import spread
 from pgjax.app.settings.grid import Agents
 from pgjax.app.shown_names import as_heading, one_line
 from pgjax.app.tables import FEW_DOZEN, Column, Format, Table
 
-DIRECTORY = "evaluations"
 Which = Literal["last", "best"]  # of an agent's parameters
 PARAMS_OF: dict[str, str] = {"last": PARAMS, "best": BEST_PARAMS}
 
@@ -37,7 +36,7 @@ def path_of(
 ) -> pathlib.Path:
     """The file of an evaluation."""
     played = f"{backend}-best" if which == "best" else backend
-    return run / DIRECTORY / f"{played}-{episodes}-episodes-seed-{seed}.json"
+    return run / SCORES / f"{played}-{episodes}-episodes-seed-{seed}.json"
 
 
 def rows_of(

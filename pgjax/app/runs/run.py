@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import host_loop, run_record
+from pgjax.app.runs import run_record
+from pgjax.app.runs.agent_descriptions import described
 from pgjax.app.runs.agent_loggers import Agent, rename_curves
 from pgjax.app.runs.batches import CHECKPOINTS, ROWS, Store
 from pgjax.app.runs.checkpoint_metadata import check_newest
@@ -197,7 +198,7 @@ def _to_go_on(
     renamed: dict[str, str] = {}
     for old, new in zip(before.batches, plan.batches, strict=False):
         names = (
-            [agent.name for agent in host_loop.described(of.groups[x.group], x.agents)]
+            [agent.name for agent in described(of.groups[x.group], x.agents)]
             for of, x in ((before, old), (plan, new))
         )
         renamed |= dict(zip(*names, strict=True))
@@ -209,7 +210,7 @@ def _renamed(plan: Plan, names: Mapping[str, str]) -> dict[str, Agent]:
     agents = {
         agent.name: agent
         for batch in plan.batches
-        for agent in host_loop.described(plan.groups[batch.group], batch.agents)
+        for agent in described(plan.groups[batch.group], batch.agents)
     }
     return {old: agents[new] for old, new in names.items() if old != new}
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import pathlib
 from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from pgjax._internal.meshes import ENV
 from pgjax.app.errors import DamagedFileError
 from pgjax.app.runs import batches, host_loop
+from pgjax.app.runs.agent_descriptions import trained_with
+from pgjax.app.runs.batch_progress import BatchProgress
 from pgjax.app.runs.batches import BATCHES, Finished, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs, compile_programs
-from pgjax.app.runs.devices import choose_mesh, least_width
-from pgjax.app.runs.evaluation_table import cost_told
-from pgjax.app.runs.hosts import from_first, is_first, on_first, several
+from pgjax.app.runs.devices import check_memory, devices_told, least_width, mesh_of
+from pgjax.app.runs.hosts import from_first, is_first, on_first
 from pgjax.app.runs.outcome import put_together, write_outcome
 from pgjax.app.runs.params import save_params
-from pgjax.app.runs.progress import Progress, Reporter, count, plural
+from pgjax.app.runs.periodic_evaluation_table import cost_told
+from pgjax.app.runs.progress import Reporter, count, plural
 from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
 from pgjax.app.runs.summary import add_evaluations, agent_rows, title_of
 from pgjax.app.runs.summary_tables import print_line, print_outcome
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents
-from pgjax.app.settings.limits import check_run, what_to_lower
+from pgjax.app.settings.limits import what_to_lower
 from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.plan import Batch, Plan
 from pgjax.app.shown_names import as_argument
@@ -39,26 +38,9 @@ STOPPING = "stopping; what was trained is saved ...\n"
 def store_of(run: pathlib.Path, plan: Plan, batch: Batch) -> Store:
     """Where a batch of a run is recorded."""
     group = plan.groups[batch.group]
-    settings = host_loop.trained_with(group, batch.agents, plan.request.log)
+    settings = trained_with(group, batch.agents, plan.request.log)
     directory = run / BATCHES / f"{batch.number:03d}"
     return Store(directory, settings, batch.agents.seeds.tolist())
-
-
-def check_memory(plan: Plan, execution: Execution) -> None:
-    """Sees that memory could hold the largest batch of each group.
-
-    Raises:
-      UsageError: with the numbers that would fit.
-    """
-    largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
-    for group, size in largest.items():
-        mesh = _mesh_of(plan, group, execution)
-        check_run(*plan.pairs[group], size, mesh)
-
-
-def _mesh_of(plan: Plan, group: int, execution: Execution) -> Mesh:
-    config, agents = plan.groups[group]
-    return choose_mesh(config, len(agents.seeds), execution.devices)
 
 
 def to_go_on(directory: pathlib.Path) -> str:
@@ -110,10 +92,10 @@ class Session:
         """
         self._begin = begin
         with noted(*ENDING) as received:
-            self._tell(self._title())
+            self._reporter.say(self._title())
             config = self._plan.groups[0].config
             if config.eval_every is not None:
-                self._tell(cost_told(config, self._plan.experiments[0]))
+                self._reporter.say(cost_told(config, self._plan.experiments[0]))
             self._before = Spent(*from_first(self._spent_before))
             self._finished = [self._found(store) for store in self._stores]
             left = [x for x in self._plan.batches if self._finished[x.number] is None]
@@ -126,7 +108,7 @@ class Session:
             except _StoppedError as stopped:
                 on_first(self._put_together)
                 whole = self._part.study if self._part else self._run
-                self._tell(f"{stopped}; {to_go_on(whole)}")
+                self._reporter.say(f"{stopped}; {to_go_on(whole)}")
                 return stopped.code
             on_first(self._begin_once)
             return from_first(self._finish)
@@ -143,7 +125,7 @@ class Session:
         who = "agent" if plan.names else "seed"
         title = (
             f"{title_of(config, plan.names)}: {plural(plan.num_agents, who)} x "
-            f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
+            f"{count(config.steps)} env steps, {devices_told(self._mesh(0))}"
         )
         if self._part:
             title = f"{self._part.place}: {title}"
@@ -200,13 +182,13 @@ class Session:
 
         Programs for other numbers of devices round otherwise.
         """
-        return _mesh_of(self._plan, group, self._execution)
+        return mesh_of(self._plan, group, self._execution)
 
     def _train_all(self, received: Received) -> None:
         plan = self._plan
         from_first(lambda: (self._run / BATCHES).mkdir(exist_ok=True))
         with self._reporter.training() as progress:
-            share = _Share(progress, plan.num_agents)
+            share = BatchProgress(progress, plan.num_agents)
             for batch in plan.batches:
                 finished = self._finished[batch.number]
                 if finished is None:
@@ -215,7 +197,9 @@ class Session:
                     self._finished[batch.number] = finished
                 share.add(finished)
 
-    def _train(self, batch: Batch, share: _Share, received: Received) -> Finished:
+    def _train(
+        self, batch: Batch, share: BatchProgress, received: Received
+    ) -> Finished:
         """Trains and evaluates a batch, and records what it came to."""
         with contextlib.ExitStack() as stack:  # closes what keeps its metrics
             return self._train_within(stack, batch, share, received)
@@ -224,7 +208,7 @@ class Session:
         self,
         stack: contextlib.ExitStack,
         batch: Batch,
-        share: _Share,
+        share: BatchProgress,
         received: Received,
     ) -> Finished:
         store, agents = self._stores[batch.number], batch.agents
@@ -243,7 +227,7 @@ class Session:
             compile_seconds=self._compile_seconds,
             progress=share,
             received=received,
-            tell=self._tell,
+            tell=self._reporter.say,
             warn=self._reporter.warn,
         )
         self._before = training.before
@@ -290,7 +274,7 @@ class Session:
     def _tell_diverged(self, finished: Finished) -> None:
         for row in finished.rows:
             if found := row["diverged"]:
-                self._tell(
+                self._reporter.say(
                     f"seed {row['seed']} diverged: at update {found['update']} its "
                     f"{found['quantity']} was not finite; it was stopped before that "
                     "update"
@@ -327,56 +311,3 @@ class Session:
             f"{done} of {self._number_of_batches()} are saved in {self._run}; start "
             f"another run with fewer --agents-at-once (now {most}), or {advice}"
         )
-
-    def _tell(self, text: str) -> None:
-        self._reporter.console.print(text, soft_wrap=True)
-
-
-class _Share:
-    """A batch's part in the progress of the whole run."""
-
-    def __init__(self, progress: Progress, num_agents: int):
-        self._progress, self._num_agents = progress, num_agents
-        self.steps_before = self._agents = self._solved = 0
-        self._seconds = 0.0
-
-    def add(self, finished: Finished) -> None:
-        """Counts a batch that is finished."""
-        rows = finished.rows
-        self._seconds += finished.seconds
-        self._agents += len(rows)
-        self.steps_before += sum(row["env_steps"] for row in rows)
-        self._solved += sum(row["steps_to_solve"] is not None for row in rows)
-
-    def update(
-        self,
-        *,
-        steps: int,
-        training_seconds: float,
-        done: float,
-        num_agents: int,
-        mean_return: float,
-        num_solved: int | None,
-        evaluated: float = math.nan,
-    ) -> None:
-        """Tells how far the present batch is."""
-        self._progress.update(
-            steps=self.steps_before + steps,
-            training_seconds=self._seconds + training_seconds,
-            done=(self._agents + done * num_agents) / self._num_agents,
-            num_agents=self._num_agents,
-            mean_return=mean_return,
-            num_solved=None if num_solved is None else self._solved + num_solved,
-            evaluated=evaluated,
-        )
-
-
-def _told(mesh: Mesh) -> str:
-    """The devices, and how they are shared."""
-    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
-    if mesh.size == 1:
-        devices = mesh.devices.flat[0].device_kind
-    if several():
-        devices += f" of {jax.process_count()} processes"
-    env = mesh.shape[ENV]
-    return devices if env == 1 else f"{devices}, {env} for each agent's environments"

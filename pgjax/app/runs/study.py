@@ -11,14 +11,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pgjax.app import output
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run, run_record
+from pgjax.app.runs.devices import check_memory
 from pgjax.app.runs.hosts import from_first, is_first
 from pgjax.app.runs.new_directory import has_results, new_directory
-from pgjax.app.runs.progress import begin_again, plural
+from pgjax.app.runs.progress import Reporter, begin_again, plural
 from pgjax.app.runs.results import CONFIG, STUDY, SUMMARY
-from pgjax.app.runs.session import Part, check_memory, to_go_on
+from pgjax.app.runs.session import Part, to_go_on
 from pgjax.app.runs.signals import ENDING, exit_code, noted
 from pgjax.app.runs.study_record import load_asked, write_asked
 from pgjax.app.settings.cells import (
@@ -166,8 +166,8 @@ def _carry_out(
     execution: Execution,
 ) -> int:
     """Trains what is not complete, run after run; returns an exit code."""
-    console = output.console(stderr=True, quiet=execution.quiet or not is_first())
-    console.print(_title(asked, planned), soft_wrap=True)
+    reporter = Reporter(execution.quiet or not is_first())
+    reporter.say(_title(asked, planned))
     codes: list[int] = []
     with noted(*ENDING) as received:
         for i, one in enumerate(planned):
@@ -178,7 +178,7 @@ def _carry_out(
                     raise KeyboardInterrupt
                 codes.append(_carry_out_one(study, one, execution, part))
             except KeyboardInterrupt as interrupt:
-                console.print(f"stopped; {to_go_on(study)}", soft_wrap=True)
+                reporter.say(f"stopped; {to_go_on(study)}")
                 return 128 + received[0] if received else exit_code(interrupt)
             if codes[-1] >= 128:
                 return codes[-1]

@@ -13,8 +13,8 @@ from pgjax.app.analysis.bootstrap import FEW, FEWEST
 from pgjax.app.analysis.evaluated import last_steps
 from pgjax.app.analysis.survival import survival
 from pgjax.app.play.list_environments import TWINS
-from pgjax.app.runs.evaluation_table import print_evaluations
 from pgjax.app.runs.parquet import PARQUET
+from pgjax.app.runs.periodic_evaluation_table import print_evaluations
 from pgjax.app.runs.progress import count, seconds
 from pgjax.app.runs.results import (
     BEST_PARAMS,
