@@ -6,16 +6,15 @@ the settings of a run, and the keyword arguments of the algorithm that is named.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
-import pathlib
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from pgjax.app.argument_types import NamedValues, Parameters, reader_of
-from pgjax.app.shown_names import one_line
+from pgjax.app.option_flags import add_options, add_training
+from pgjax.app.parser import Parser
+from pgjax.app.training_words import Named
+from pgjax.app.unknown_words import about_unknown
 
 
 class Command(NamedTuple):
@@ -48,6 +47,7 @@ COMMANDS = {
         "train every combination of settings for every seed",
         "  pgjax sweep reinforce --seeds 64 --learning-rate 0.003 0.01 \\\n"
         "    --baseline none leave_one_out\n"
+        "  pgjax sweep ppo a2c --env CartPole-v1 Acrobot-v1     a run for each pair\n"
         "Values of numbers with a point train in one compiled program; other settings\n"
         "take a compilation each. Seeds are the same for every combination.\n",
     ),
@@ -92,36 +92,6 @@ COMMANDS = {
     ),
 }
 TRAINING = "train", "sweep"
-_TAKE_A_NAME = "--preset", "--env", "--resume", "--config", "--out"
-_AFTER = [[flag] for flag in _TAKE_A_NAME]  # where a word is no algorithm
-_LONG = 240  # characters of a message, beyond which its middle is left out
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def __init__(self, **options: Any):
-        super().__init__(
-            **options,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            argument_default=argparse.SUPPRESS,
-            allow_abbrev=False,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the message, and the way to help; exits with code 2."""
-        if len(message) > _LONG:  # it repeats what was given
-            message = f"{message[: _LONG // 2]} ... {message[-_LONG // 2 :]}"
-        message = one_line(message)
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """The values of an argument; Python 3.11 takes away that of `--out=--`."""
-        if not action.option_strings or arg_strings != ["--"]:
-            return super()._get_values(action, arg_strings)
-        value = self._get_value(action, "--")
-        self._check_value(action, value)
-        return value if action.nargs in (None, "?") else [value]
 
 
 def read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
@@ -133,14 +103,18 @@ def read(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """
     if arguments[:1] and arguments[0] in COMMANDS:
         command, *words = arguments
-        given = Named.of(words) if command in TRAINING else None
+        grid = command == "sweep"
+        given = Named.of(words, grid=grid) if command in TRAINING else None
         parser = parser_of(command, given)
         words = words if given is None else given.rest
         namespace, unknown = parser.parse_known_args(words)
         if unknown:
-            parser.error(_about_unknown(unknown, parser, given))
+            parser.error(about_unknown(unknown, parser, given))
         about = {} if given is None else given.about
-        return command, {**about, **vars(namespace)}
+        found = {**about, **vars(namespace)}
+        if isinstance(env := found.get("env"), list) and len(env) == 1:
+            found["env"] = env[0]
+        return command, found
     return _main_parser().parse_args(arguments).command, {}
 
 
@@ -165,73 +139,6 @@ def _main_parser() -> Parser:
     return parser
 
 
-class Named(NamedTuple):
-    """What the flags of training depend on: known before they can be read."""
-
-    about: dict[str, Any]  # the algorithm, if it was named
-    algorithm: str
-    preset: str
-    env: str | None
-    rest: list[str]  # all other words
-
-    @classmethod
-    def of(cls, words: list[str]) -> Named:
-        """Finds the algorithm, wherever it stands, the preset and the environment.
-
-        Raises:
-          UsageError: for an algorithm that there is not.
-        """
-        from pgjax.app.settings.signature_options import algorithm_factory
-
-        looking = Parser(prog="pgjax", add_help=False)
-        for flag in _TAKE_A_NAME:
-            looking.add_argument(flag, nargs="?")
-        known, _ = looking.parse_known_args(words)
-        told = {k: x for k, x in vars(known).items() if x is not None}
-        about, rest = {}, list(words)
-        for i, word in enumerate(words):
-            if _is_algorithm(word) and words[i - 1 : i] not in _AFTER:
-                about, rest = {"algorithm": word}, [*words[:i], *words[i + 1 :]]
-                break
-        if not about and words and not words[0].startswith("-"):
-            algorithm_factory(words[0])  # which is none: told before its options are
-        found = {**_of_files(told), **told, **about}
-        return cls(
-            about,
-            found.get("algorithm", "reinforce"),
-            found.get("preset", "default"),
-            found.get("env"),
-            rest,
-        )
-
-
-def _is_algorithm(word: str) -> bool:
-    from pgjax import algorithms
-
-    return word in algorithms.__all__
-
-
-def _of_files(told: Mapping[str, str]) -> dict[str, Any]:
-    """The algorithm of a run that is resumed, or of a file, where one can tell."""
-    from pgjax.app.errors import UsageError
-    from pgjax.app.runs.run_record import algorithm_of
-    from pgjax.app.settings.config_file import read_config
-    from pgjax.app.settings.signature_options import algorithm_factory
-
-    try:
-        if "resume" in told:
-            return {"algorithm": algorithm_of(pathlib.Path(told["resume"]))}
-        if "config" in told:
-            settings = read_config(pathlib.Path(told["config"])).settings
-            algorithm_factory(settings.get("algorithm", "reinforce"))
-            names = "algorithm", "preset", "env"
-            found = {name: settings[name] for name in names if name in settings}
-            return {name: x for name, x in found.items() if isinstance(x, str)}
-    except UsageError:
-        pass  # whoever opens it will say what is wrong
-    return {}
-
-
 def parser_of(command: str, named: Named | None = None) -> Parser:
     """The parser of a command's own words.
 
@@ -252,151 +159,10 @@ def parser_of(command: str, named: Named | None = None) -> Parser:
         epilog=f"examples:\n{examples}" if examples else None,
     )
     if named is not None:
-        _add_training(parser, named, options_of(function), grid=command == "sweep")
+        add_training(parser, named, options_of(function), grid=command == "sweep")
         return parser
     for name, (nargs, text) in arguments_of(function).items():
         metavar = name.removesuffix("s").upper() if nargs else None
         parser.add_argument(name, nargs=nargs, metavar=metavar, help=text)
-    _add_options(parser, options_of(function), None, grid=False)
+    add_options(parser, options_of(function), None, grid=False)
     return parser
-
-
-def _add_training(
-    parser: Parser, named: Named, options: dict[str, Any], *, grid: bool
-) -> None:
-    """The flags of how it is done, of every setting, and of the algorithm."""
-    from pgjax import algorithms
-    from pgjax.app.settings.config import run_options
-    from pgjax.app.settings.presets import PRESETS, choose_preset
-    from pgjax.app.settings.signature_options import algorithm_options
-
-    algorithm, preset = named.algorithm, named.preset
-    _, defaults = choose_preset(algorithm, preset, named.env)
-    known = ", ".join(PRESETS.get(algorithm, {}))
-    text = options["preset"].help.replace(
-        "settings", f"settings: {known}; or FILE.toml"
-    )
-    options["preset"] = options["preset"]._replace(help=text)
-    parser.description = (
-        f"{parser.description}\n\nALGORITHM is one of {', '.join(algorithms.__all__)} "
-        f"(default: {algorithms.__all__[0]})."
-    )
-    _add_options(parser, options, None, grid=False)
-    group = parser.add_argument_group("the run")
-    _add_options(group, run_options(), defaults, grid=grid)
-    group = parser.add_argument_group(f"the algorithm, {algorithm}")
-    _add_options(group, algorithm_options(algorithm), defaults, grid=grid)
-
-
-def _add_options(
-    group: Any, options: Mapping[str, Any], preset: dict[str, Any] | None, *, grid: bool
-) -> None:
-    """Flags for options; those of a run may have other defaults in its preset."""
-    from pgjax.app.settings.grid import ONE_VALUE
-
-    for name, option in options.items():
-        several = option.many or (grid and name not in ONE_VALUE)
-        default = (preset or {}).get(name, option.default)
-        if option.type is bool and not default and preset is None:
-            flag = "--" + name.replace("_", "-")
-            group.add_argument(flag, action="store_true", help=option.help)
-            continue
-        _add_option(group, name, option, default, several)
-
-
-def _add_option(
-    group: Any, name: str, option: Any, default: Any, several: bool
-) -> None:
-    flag, text = "--" + name.replace("_", "-"), option.help.replace("%", "%%")
-    if name == "env_param":
-        group.add_argument(
-            flag, action=partial(Parameters, several=several), nargs="+", help=text
-        )
-        return
-    if option.type is dict:
-        group.add_argument(flag, action=NamedValues, nargs="+", help=text)
-        return
-    if option.type is bool:
-        text += f" (default: {'yes' if default else 'no'})"
-        if not several:  # a preset may have turned it on
-            action = argparse.BooleanOptionalAction
-            group.add_argument(flag, action=action, help=text)
-            return
-        group.add_argument(
-            flag.replace("--", "--no-", 1),
-            dest=name,
-            action="store_const",
-            const=False,
-            help=argparse.SUPPRESS,
-        )
-    elif default not in (None, ()):
-        shown = default
-        if option.several:
-            shown = ("," if option.type is int else " ").join(map(str, default))
-        text += f" (default: {shown})" if "default" not in text else ""
-    elif option.optional and "none" not in text and "default" not in text:
-        text += " (default: none)"
-    named = option.choices or option.type is str
-    metavar = None if named else option.type.__name__.upper()
-    widths = option.several and option.type is int  # 64,64 is one value
-    if option.several and (several or widths):
-        metavar = f"{metavar},{metavar}"
-    group.add_argument(
-        flag,
-        type=reader_of(option, grid=several),
-        choices=option.choices or None,
-        metavar="YES/NO" if option.type is bool else metavar,
-        nargs="+" if several or (option.several and not widths) else None,
-        help=text.removesuffix(", without default"),
-    )
-
-
-def _about_unknown(unknown: list[str], parser: Parser, named: Named | None) -> str:
-    """Whose option it is, where it is one of another algorithm; or which was meant."""
-    from pgjax import algorithms
-    from pgjax.app.settings.signature_options import (
-        algorithm_options,
-        familiar,
-        nearest,
-    )
-
-    flag = unknown[0].partition("=")[0]
-    name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-    everyone = {x for a in algorithms.__all__ for x in algorithm_options(a)}
-    meant = name if name in everyone else familiar(name)
-    owners = [x for x in algorithms.__all__ if meant in algorithm_options(x)]
-    told = f"unrecognized arguments: {' '.join(unknown)}"
-    if not flag.startswith("--"):
-        before = _flag_before(unknown[0], named.rest if named else [])
-        if before == "--hidden":
-            return f"{told}; --hidden has one value here: layers are written as 32,32"
-        return f"{told}; {before} has one value here" if before else told
-    if named is not None and owners and meant != name:
-        who = _listed(owners)
-        if named.algorithm not in owners:
-            verb = "has" if len(owners) == 1 else "have"
-            return f"{told}; it is {_flag(meant)}, which {who} {verb}"
-    elif named is not None and owners:
-        verb = "has" if len(owners) == 1 else "have"
-        who = _listed(owners)
-        return f"{named.algorithm} has no option {flag}, which {who} {verb}"
-    names = {action.dest for action in parser._actions}
-    found = nearest(name, names)
-    return f"{told}; perhaps {_flag(found)} is meant" if found else told
-
-
-def _listed(names: list[str]) -> str:
-    """Names in a sentence: a, b and c."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _flag_before(word: str, words: list[str]) -> str | None:
-    """The flag that a word follows, if it does."""
-    if word not in words:
-        return None
-    flags = [x for x in words[: words.index(word)] if x.startswith("--")]
-    return flags[-1] if flags else None

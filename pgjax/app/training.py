@@ -6,7 +6,7 @@ import inspect
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.execution import EVERY, Execution, check
@@ -56,8 +56,51 @@ class Run(NamedTuple):
         return list(load(self.directory, "best"))
 
 
+class Study(NamedTuple):
+    """A study that is complete: runs of several algorithms and environments."""
+
+    directory: pathlib.Path
+
+    @property
+    def runs(self) -> dict[tuple[str, str], Run]:
+        """The run of each algorithm on each environment, by their names."""
+        from pgjax.app.runs.results import STUDY
+        from pgjax.app.runs.study_record import load_asked
+        from pgjax.app.settings.cells import cells_of
+
+        cells = cells_of(load_asked(self.directory / STUDY))
+        return {(x.algorithm, x.env): Run(self.directory / x.name) for x in cells}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What each agent came to: rows as of a run, with `algorithm` and `env`."""
+        rows = [
+            {"algorithm": algorithm, "env": env, **row}
+            for (algorithm, env), run in self.runs.items()
+            for row in run.summary["agents"]
+        ]
+        return {"agents": rows}
+
+
+@overload
+def train(algorithm: list[str] | tuple[str, ...], **options: Any) -> Study: ...
+
+
+@overload
 def train(
     algorithm: str | None = None,
+    *,
+    env: list[str] | tuple[str, ...],
+    **options: Any,
+) -> Study: ...
+
+
+@overload
+def train(algorithm: str | None = None, **options: Any) -> Run: ...
+
+
+def train(
+    algorithm: str | list[str] | tuple[str, ...] | None = None,
     *,
     preset: str | None = None,
     config: str | None = None,
@@ -73,7 +116,7 @@ def train(
     num_processes: int | None = None,
     process_id: int | None = None,
     **settings: Any,
-) -> Run:
+) -> Run | Study:
     """Trains agents, evaluates them, and leaves a run directory.
 
     It is `pgjax train`, and gives the same bits if JAX has not been used before. It
@@ -83,7 +126,8 @@ def train(
     stderr, or in the notebook.
 
     Args:
-      algorithm: the name of one in `pgjax.algorithms` (default: reinforce).
+      algorithm: the name of one in `pgjax.algorithms` (default: reinforce). A list of
+        several, or of environments as `env`, makes a study: a run for each pair.
       preset: named settings (default: the environment's own, or general).
       config: a run in a TOML file, or the config.json of one; what is given beside it
         comes first.
@@ -101,10 +145,11 @@ def train(
       process_id: which one this is, from 0, without default.
       **settings: those of the run and its algorithm, as the flags of `pgjax train` have
         them. A list of values makes a grid: every combination is trained, for every
-        seed. Widths of layers are a tuple, or a list of tuples.
+        seed. Widths of layers are a tuple, or a list of tuples. In a study, a setting
+        goes to the runs in which it does something.
 
     Returns:
-      The run, which is complete.
+      The run, or the study, which is complete.
 
     Raises:
       UsageError: for what cannot be, before any long work.
@@ -112,6 +157,7 @@ def train(
     """
     from pgjax.app.prepare_jax import prepare_jax
     from pgjax.app.runs.progress import begin_again
+    from pgjax.app.runs.study_record import is_study
     from pgjax.app.settings.spelling import spelled_as_python
 
     given = {**locals()}
@@ -132,7 +178,7 @@ def train(
         directory, code = run_command("train", {**options, **settings})
     if code >= 128:
         raise KeyboardInterrupt(f"stopped; pgjax.app.train(resume={str(directory)!r})")
-    return Run(directory)
+    return Study(directory) if is_study(directory) else Run(directory)
 
 
 def as_plain(value: Any) -> Any:
@@ -152,10 +198,10 @@ def _check_types(options: dict[str, Any]) -> None:
     """Raises UsageError for an argument of `train` of another type than it takes."""
     if isinstance(options.get("log"), str):
         options["log"] = (options["log"],)
-    texts = "algorithm", "preset", "coordinator", "config", "resume", "out"
+    texts = "preset", "coordinator", "config", "resume", "out"
     kinds: dict[str, tuple[type, ...]] = dict.fromkeys(texts, (str,))
     kinds |= {"quiet": (bool,), "distributed": (bool,), "log": (tuple, list)}
-    kinds |= {"checkpoint_every": (int, float)}
+    kinds |= {"checkpoint_every": (int, float), "algorithm": (str, list, tuple)}
     for name, value in options.items():
         if name in kinds and not isinstance(value, kinds[name]):
             kind = " or ".join(kind.__name__ for kind in kinds[name])
@@ -172,7 +218,10 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
     Raises:
       UsageError: for what cannot be, before any long work.
     """
-    from pgjax.app.runs import run
+    from pgjax.app.runs import run, study
+    from pgjax.app.runs.hosts import from_first
+    from pgjax.app.runs.study_record import is_study
+    from pgjax.app.settings.cells import make_asked
     from pgjax.app.settings.config_file import read_config
     from pgjax.app.settings.spelling import spelled_as_file
 
@@ -188,7 +237,10 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
             )
     _join(left, {"the command": command, **given})
     if resumed is not None:
-        return pathlib.Path(resumed), run.resume(pathlib.Path(resumed), left, execution)
+        directory = pathlib.Path(resumed)
+        several = from_first(lambda: is_study(directory))
+        goes_on = study.resume if several else run.resume
+        return directory, goes_on(directory, left, execution)
     own = _taken(left, "out", "agents_at_once")
     recorded: dict[str, Any] = {}
     asked, in_file = left, set[str]()
@@ -204,7 +256,28 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
         asked.pop(name, recorded.pop(name, about[name])) for name in about
     )
     with spelled_as_file(pathlib.Path(path or ""), in_file, set(given)):
-        return run.start(algorithm, preset, asked, execution, recorded=recorded, **own)
+        if not (_is_list(algorithm) or _is_list(asked.get("env"))):
+            more: dict[str, Any] = {"recorded": recorded, **own}
+            return run.start(algorithm, preset, asked, execution, **more)
+        if recorded:
+            raise UsageError(
+                f"{path} is of one run: leave out several algorithms and environments, "
+                "or name its settings themselves"
+            )
+        envs = _listed(asked.pop("env", []))
+        at_once = own.pop("agents_at_once", None)
+        wanted = make_asked(
+            _listed(algorithm), envs, preset, asked, execution.log, at_once
+        )
+        return study.start(wanted, execution, **own)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if _is_list(value) else [value]
 
 
 def _taken(given: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import pytest
 import pgjax as pg
 from experiments.faults import differences
 from pgjax.app.cli import main
-from pgjax.app.command_line import Named, read
+from pgjax.app.command_line import read
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run as runs
 from pgjax.app.settings.config_file import read_config
 from pgjax.app.settings.request import split
+from pgjax.app.training_words import Named
 
 pytestmark = pytest.mark.same_bits  # in and out of this process
 TINY = {"seeds": 2, "num_envs": 4, "steps": 200, "eval_episodes": 2}
@@ -251,7 +252,7 @@ def test_a_file_that_is_none_is_told(name, says, tmp_path):
 )
 def test_the_algorithm_is_found_wherever_it_stands(words, algorithm, rest):
     named = Named.of(words)
-    assert (named.algorithm, named.rest) == (algorithm, rest)
+    assert (named.algorithms, named.rest) == ([algorithm], rest)
 
 
 @pytest.mark.parametrize(

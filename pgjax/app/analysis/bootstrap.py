@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -75,13 +76,21 @@ def bootstrap(
     Returns:
       (repetitions, ...)
     """
+    counts = parts(x.size, repetitions)
+    if len(counts) == 1:  # many rows of a table have as many agents
+        return statistic(x[_places(seed, len(x), repetitions)])
     rng = np.random.default_rng(seed)
     return np.concatenate(
-        [
-            statistic(x[rng.integers(len(x), size=(count, len(x)))])
-            for count in parts(x.size, repetitions)
-        ]
+        [statistic(x[rng.integers(len(x), size=(count, len(x)))]) for count in counts]
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _places(seed: int, number: int, repetitions: int) -> np.ndarray:
+    """(repetitions, number) which samples are drawn: the same for the same numbers."""
+    drawn = np.random.default_rng(seed).integers(number, size=(repetitions, number))
+    drawn.flags.writeable = False
+    return drawn
 
 
 def stratified(

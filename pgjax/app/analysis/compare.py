@@ -34,8 +34,8 @@ def compare(
     worst. Runs of several environments are compared by normalised scores as well.
 
     Args:
-      runs: directories of runs.
-      where: only those with these settings, such as lam=0.95.
+      runs: directories of runs, and of studies.
+      where: only those with these settings, such as lam=0.95 or env=CartPole-v1.
       sort_by: best first, by this score (default: in the order of the grid); of
         several environments, iqm or mean.
       against: what the others are compared with: a run, settings such as lam=0.95, or
@@ -57,6 +57,7 @@ def compare(
     most = FEW_DOZEN if format == "text" else None
     if several:
         found = environments.tables(samples, normalize, against, sort_by, most=most)
+        told = environments.best(samples, normalize, sort_by or "iqm")
     else:
         environments.refuse_scale(samples, normalize)
         full = format != "text"

@@ -20,6 +20,7 @@ from pgjax.app.tables import Column, Table
 
 # Settings that do not make another method.
 _NO_METHOD = OF_ONE_ENV | {"env", "seed", "seeds", "log_every", "eval_episodes"}
+_NO_METHOD |= {"algorithm"}  # which a method is named by
 _STATISTICS = (
     ("iqm", "IQM", aggregates.iqm),
     ("mean", "mean", aggregates.mean),
@@ -57,7 +58,8 @@ def methods(samples: Sequence[Sample], path: str | None) -> list[Method]:
         if missing := [env for env in envs if env not in of]:
             raise UsageError(
                 f"{name} has no run of {' and '.join(missing)}, which others have: "
-                "methods are compared on the same environments"
+                "methods are compared on the same environments; --where env=NAME takes "
+                "one environment"
             )
     return [
         _method(name, [of[env] for env in envs], known) for name, of in found.items()
@@ -180,6 +182,34 @@ def tables(
         table = score_tables.scores(own, full=False, most=most)
         several.append(table._replace(key=env))
     return several
+
+
+def best(samples: Sequence[Sample], path: str | None, by: str = "iqm") -> list[str]:
+    """The best method in words, and how to see if that holds.
+
+    Args:
+      samples: of several environments.
+      path: see `scales`.
+      by: see `ranked`.
+    """
+    order = ranked(methods(samples, path), by)
+    if len(order) == 1:
+        return []
+    first, heading = order[0], {"iqm": "IQM", "mean": "mean"}[by]
+    statistic = {key: of for key, _, of in _STATISTICS}[by]
+    told = [
+        f"Best: {first.name} (highest {heading} of normalised scores, "
+        f"{float(statistic([x[None] for x in first.scores])[0]):.3f})."
+        if not any(sample.num_diverged for sample in first.samples)
+        else f"Best: {first.name} (agents of it diverged)."
+    ]
+    if all(sample.run for sample in first.samples):
+        told.append(
+            f"It was chosen among {len(order)} on the seeds it is scored on, which "
+            "flatters it. On other seeds:"
+        )
+        told += [f"    {ranking.rerun(sample, samples)}" for sample in first.samples]
+    return told
 
 
 def aggregate_table(found: Sequence[Method]) -> Table:

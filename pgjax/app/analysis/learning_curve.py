@@ -36,6 +36,7 @@ def learning_curve(
     *,
     title: str,
     solved_return: float | None,
+    diverged: int = 0,
 ) -> None:
     """Draws each seed's mean return of its last 100 episodes, their mean and its band.
 
@@ -49,6 +50,7 @@ def learning_curve(
         its greedy policy.
       title: what was trained on what.
       solved_return: the level that counts as solved, if there is one.
+      diverged: how many more seeds there were, that diverged.
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -77,6 +79,8 @@ def learning_curve(
         )
     axes.set_title(in_a_figure(title), fontsize=11)
     note = "; dotted: some have stopped" if np.isfinite(stop) else ""
+    if diverged:
+        note += f"\n{diverged} of {len(env_steps) + diverged} seeds diverged, not drawn"
     axes.set_xlabel(f"environment steps per seed{note}")
     axes.set_ylabel("mean return of the last 100 episodes")
     axes.set_xlim(left=0)

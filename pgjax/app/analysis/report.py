@@ -72,8 +72,8 @@ def report(
     It is HTML that needs no network.
 
     Args:
-      runs: directories of runs.
-      where: only those with these settings, such as lam=0.95.
+      runs: directories of runs, and of studies.
+      where: only those with these settings, such as lam=0.95 or env=CartPole-v1.
       sort_by: best first, by this score (default: in the order of the grid); of
         several environments, iqm or mean.
       against: what the others are compared with: a run, settings such as lam=0.95, or
@@ -114,7 +114,8 @@ def page(
     where: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole document."""
-    records = [run_record.load_record(pathlib.Path(run)) for run in runs]
+    made = list(dict.fromkeys(sample.run for sample in samples))
+    records = [run_record.load_record(pathlib.Path(run)) for run in made]
     seeds = sum(len(sample.seeds) for sample in samples)
     envs = sorted({sample.env for sample in samples})
     found, told = _tables(samples, sort_by, against, normalize)
@@ -137,7 +138,7 @@ def page(
         figures=[
             (_svg(figure(), name), caption_of(name)) for name, figure in drawn.items()
         ],
-        origins=list(map(_origin, runs, records)),
+        origins=list(map(_origin, made, records)),
     )
 
 
@@ -154,7 +155,8 @@ def _tables(
     normalize: str | None,
 ) -> tuple[list[Table], list[str]]:
     if len({sample.env for sample in samples}) > 1:
-        return environments.tables(samples, normalize, against, sort_by), []
+        found = environments.tables(samples, normalize, against, sort_by)
+        return found, environments.best(samples, normalize, sort_by or "iqm")
     environments.refuse_scale(samples, normalize)
     found, _, told = one_environment(samples, sort_by, against)
     return found, told

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.app.analysis.evaluated import Evaluated, evaluated, last_steps
+from pgjax.app.analysis.gymnasium_scores import Played, played
 from pgjax.app.analysis.stopping import first_stop
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
@@ -42,10 +43,9 @@ class Sample(NamedTuple):
     solved_return: float | None
     curves: Curves
     settings: dict[str, str] = {}  # what sets it apart in its sweep  # noqa: RUF012
-    conditions: dict[str, str] = {}  # the task and the budget  # noqa: RUF012
     run: str = ""  # its directory, as it was given
     algorithm: str = ""
-    config: dict[str, Any] = {}  # every setting  # noqa: RUF012
+    config: dict[str, Any] = {}  # every setting, and the algorithm  # noqa: RUF012
 
     @property
     def known(self) -> np.ndarray:
@@ -63,6 +63,8 @@ class Sample(NamedTuple):
         return int(np.isfinite(self.steps_to_solve).sum())
 
     evaluated: Evaluated | None = None  # while training; None without --eval-every
+    gymnasium: np.ndarray | None = None  # (n,) as `greedy`, there; NaN: not known
+    gymnasium_episodes: int = 0  # of each agent
 
 
 class Curves(NamedTuple):
@@ -108,22 +110,23 @@ def load_samples(directory: pathlib.Path) -> list[Sample]:
     curves = {}
     if (directory / METRICS).exists():  # or --log none
         curves = read_curves(directory / METRICS, names, agents)
+    there = played(directory, names, summary)
     return [
         _sample(
             name=_name(directory, names, point),
             settings=dict(zip(names, point, strict=True)),
-            conditions=_conditions(
-                params_together(config | dict(zip(names, point, strict=True)))
-            ),
             about={
                 "run": str(directory),
                 "algorithm": request.algorithm,
-                "config": config | _raw(values, dict(zip(names, point, strict=True))),
+                "config": {"algorithm": request.algorithm}
+                | config
+                | _raw(values, dict(zip(names, point, strict=True))),
             },
             env=config["env"],
             rows=rows,
             solved_return=summary["solved_return"],
             curves=[curves.get((*point, str(row["seed"]))) for row in rows],
+            there=there,
         )
         for point, rows in groups.items()
     ]
@@ -138,9 +141,14 @@ def _text(value: Any) -> str:
     return str(label(value))
 
 
-def _conditions(config: dict[str, Any]) -> dict[str, str]:
-    """What the returns of a run depend on beside what it has learned, in words."""
+def conditions(config: dict[str, Any]) -> dict[str, str]:
+    """What the returns of a run depend on beside what it has learned, in words.
+
+    Args:
+      config: settings; None for those that are not to be told.
+    """
     found = {}
+    config = params_together({k: x for k, x in config.items() if x is not None})
     for name, without in CONDITIONS.items():
         value = config.get(name)
         if isinstance(value, dict):
@@ -165,12 +173,12 @@ def _sample(
     *,
     name: str,
     settings: dict[str, str],
-    conditions: dict[str, str],
     about: dict[str, Any],
     env: str,
     rows: list[dict[str, Any]],
     solved_return: float | None,
     curves: list[np.ndarray | None],
+    there: Played | None,
 ) -> Sample:
     order = sorted(range(len(rows)), key=lambda i: rows[i]["seed"])
     rows, curves = [rows[i] for i in order], [curves[i] for i in order]
@@ -179,11 +187,15 @@ def _sample(
         for row, curve in zip(rows, curves, strict=True)
         if curve is not None and row["greedy_return"]["mean"] is not None
     }
+    if there is not None:
+        who = [(*settings.values(), str(row["seed"])) for row in rows]
+        returns = np.array([there.returns.get(x, np.nan) for x in who])
+        about = {**about, "gymnasium_episodes": there.episodes}
+        about |= {"gymnasium": returns if np.isfinite(returns).any() else None}
     return Sample(
         **about,
         name=name,
         settings=settings,
-        conditions=conditions,
         env=env,
         seeds=np.array([row["seed"] for row in rows]),
         greedy=np.array([row["greedy_return"]["mean"] for row in rows], float),

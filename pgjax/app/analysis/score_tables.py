@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from pgjax.app.analysis import intervals, pairs, ranking
-from pgjax.app.analysis.bootstrap import FEW, FEWEST, Interval
+from pgjax.app.analysis import intervals, pairs, ranking, table_notes
+from pgjax.app.analysis.bootstrap import Interval
 from pgjax.app.analysis.evaluated import median_threshold
-from pgjax.app.analysis.samples import Sample
+from pgjax.app.analysis.samples import Sample, conditions
 from pgjax.app.analysis.selection import varied
 from pgjax.app.analysis.survival import log_rank, survival
 from pgjax.app.settings.grid import label
@@ -39,25 +39,28 @@ def scores(samples: Sequence[Sample], *, full: bool, most: int | None = None) ->
         diverged = Column("diverged", "diverged", "d")
         columns.append((diverged, lambda s: s.num_diverged))
     columns.append(
-        (Column("iqm", "IQM", ".1f"), _of_returns(intervals.interquartile_mean))
+        (Column("iqm", "IQM", ".1f"), of_returns(intervals.interquartile_mean))
     )
     columns.append(
-        (Column("mean", "mean", ".1f"), _of_returns(intervals.bootstrapped_mean))
+        (Column("mean", "mean", ".1f"), of_returns(intervals.bootstrapped_mean))
     )
+    if any(s.gymnasium is not None for s in samples):
+        gymnasium = Column("gymnasium_mean", "mean in\nGymnasium", ".1f")
+        columns.append((gymnasium, _in_gymnasium))
     if full:
         columns.append(
-            (Column("median", "median", ".1f"), _of_returns(intervals.median))
+            (Column("median", "median", ".1f"), of_returns(intervals.median))
         )
     columns.append((Column("lowest", "lowest", ".1f"), _lowest))
     if any(s.curves.env_steps.size for s in samples):
         area = Column("area", "area", ".1f")
         columns.append((area, lambda s: _number(ranking.area(s, budget))))
     if any(s.solved_return is not None for s in samples):
-        columns.append((Column("solved", "solved", ".0%", fixed=True), _solved))
+        columns.append((Column("solved", "solved", ".0%", fixed=True), solved))
         steps = Column("steps_to_solve", "median steps\nto solve", ",.0f", fixed=True)
         columns.append((steps, steps_to_solve))
-    if _evaluated(samples):
-        heading = f"median steps\nto {_level(samples)}, greedy"
+    if table_notes.evaluated(samples):
+        heading = f"median steps\nto {table_notes.level(samples)}, greedy"
         columns.append(
             (Column("steps_to_threshold", heading, ",.0f"), steps_to_threshold)
         )
@@ -65,7 +68,11 @@ def scores(samples: Sequence[Sample], *, full: bool, most: int | None = None) ->
         f"{samples[0].env}: returns of the greedy policy, and steps to solve",
         [column for column, _ in columns],
         [[cell(sample) for _, cell in columns] for sample in samples[:most]],
-        [_about_intervals(samples, full=full) + _about_solving(samples)],
+        [
+            table_notes.about_intervals(samples, full=full)
+            + table_notes.about_solving(samples)
+            + table_notes.about_gymnasium(samples)
+        ],
         "scores",
         len(samples) - len(samples[:most]),
     )
@@ -84,28 +91,40 @@ def identity(samples: Sequence[Sample]) -> Identity:
             return columns
     for name in names:
         column = Column(name, as_heading(name), fixed=True)
-        columns.append((column, partial(_setting, name)))
+        columns.append((column, partial(setting, name)))
     if len(samples) > 1 and not varied(samples) and not several_runs:
         columns.insert(0, (Column("run", "run", left=True), lambda s: s.name))
     return columns
 
 
 def differences(samples: Sequence[Sample]) -> str:
-    """In what tasks and budgets differ, which no table would tell; "" for nothing."""
-    told = []
-    for name in samples[0].conditions:
-        values: dict[str, list[str]] = {}
-        for sample in samples:
-            values.setdefault(sample.conditions[name], []).append(sample.name)
-        if len(values) > 1:
-            each = "; ".join(
-                f"{value}: {', '.join(x[:3])}{' and others' if len(x) > 3 else ''}"
-                for value, x in values.items()
-            )
-            told.append(f"{name.replace('_', ' ')} ({each})")
+    """In what tasks and budgets differ, which no table would tell; "" for nothing.
+
+    Settings of the grids are columns of the tables, and returns are compared within an
+    environment.
+    """
+    columns = {name for sample in samples for name in sample.settings}
+    told: dict[str, None] = {}
+    for env in dict.fromkeys(sample.env for sample in samples):
+        own = [sample for sample in samples if sample.env == env]
+        each = [conditions({**s.config, **dict.fromkeys(columns)}) for s in own]
+        for name in each[0]:
+            values: dict[str, list[str]] = {}
+            for sample, of in zip(own, each, strict=True):
+                values.setdefault(of[name], []).append(sample.name)
+            if len(values) > 1:
+                told[f"{name.replace('_', ' ')} ({_listed(values)})"] = None
     if not told:
         return ""
     return f"Not the same task or budget: these differ in {', '.join(told)}."
+
+
+def _listed(values: Mapping[str, Sequence[str]]) -> str:
+    """Values, and who has each."""
+    return "; ".join(
+        f"{value}: {', '.join(x[:3])}{' and others' if len(x) > 3 else ''}"
+        for value, x in values.items()
+    )
 
 
 def against(
@@ -149,7 +168,7 @@ def against(
             *(tests if number else []),
         ],
         [row if number else row[:-2] for row in rows],
-        [_about_tests(samples, number)],
+        [table_notes.about_tests(samples, number)],
         "against",
         len(others) - len(rows),
     )
@@ -213,79 +232,26 @@ def steps_to_threshold(sample: Sample) -> Steps | None:
     return Steps(median.by, median.beyond)
 
 
-def _evaluated(samples: Sequence[Sample]) -> list[Sample]:
-    """Those whose agents were held against a threshold while they trained."""
-    return [s for s in samples if s.evaluated and s.evaluated.has_threshold]
-
-
-def _level(samples: Sequence[Sample]) -> str:
-    """What evaluations were held against, in a word or two."""
-    levels = {sample.solved_return for sample in _evaluated(samples)}
-    return f"{levels.pop():g}" if len(levels) == 1 else "the level"
-
-
-def _about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
-    kinds = "IQM and mean: bootstrap"
-    kinds += "; median: order statistics" if full else ""
-    if any(sample.solved_return is not None for sample in samples):
-        kinds += "; solved: Clopper-Pearson; steps: Kaplan-Meier"
-    told = f"Brackets: 95% intervals over agents ({kinds})."
-    if any(FEWEST <= sample.known.size < FEW for sample in samples):
-        told += f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
-    if any(sample.num_diverged for sample in samples):
-        told += (
-            " Returns are of agents that have not diverged; where samples are put in "
-            "order, one that diverged is worse than any other."
-        )
-    if any(sample.curves.env_steps.size for sample in samples):
-        told += (
-            " Area: under the learning curve, per step: the mean return of training up "
-            f"to {ranking.common_budget(samples):,.0f} steps."
-        )
-    return told
-
-
-def _about_solving(samples: Sequence[Sample]) -> str:
-    levels = sorted({s.solved_return for s in samples} - {None})  # type: ignore
-    if not levels:
-        return ""
-    above = " or ".join(f"{level:g}" for level in levels)
-    told = f" Solved: the mean of 100 training episodes, sampled, exceeded {above}."
-    if _evaluated(samples):
-        told += (
-            f" To {_level(samples)}, greedy: the first evaluation while training whose "
-            f"mean, greedy, was {above} or more; nobody looked since the one before."
-        )
-    return told
-
-
-def _about_tests(samples: Sequence[Sample], number: int) -> str:
-    told = (
-        "P(better): that an agent's return is higher than one of the other's, ties "
-        "halved, with Newcombe's 95% interval; difference: bootstrap"
-    )
-    if any(sample.num_diverged for sample in samples):
-        told += ", of agents that have not diverged"
-    told += "."
-    if number:
-        told += " p: log-rank test of the times to solve"
-        many = f", for one comparison made alone; Holm: for all {number} at once"
-        told += f"{many if number > 1 else ''}."
-    return told + " Agents are taken as independent, also where seeds are shared."
-
-
-def _of_returns(
+def of_returns(
     statistic: Callable[[np.ndarray], Interval],
 ) -> Callable[[Sample], Interval | None]:
     """A statistic of the agents that have not diverged, whose number is told."""
     return lambda sample: statistic(sample.known) if sample.known.size else None
 
 
+def _in_gymnasium(sample: Sample) -> Interval | None:
+    if sample.gymnasium is None:
+        return None
+    known = sample.gymnasium[np.isfinite(sample.gymnasium)]
+    return intervals.bootstrapped_mean(known)
+
+
 def _lowest(sample: Sample) -> float | None:
     return float(sample.known.min()) if sample.known.size else None
 
 
-def _solved(sample: Sample) -> Interval | None:
+def solved(sample: Sample) -> Interval | None:
+    """The share of agents that solved the task; None where no level is one."""
     if sample.solved_return is None:
         return None
     return intervals.share(sample.num_solved, len(sample.seeds))
@@ -297,7 +263,7 @@ def _difference(one: Sample, other: Sample) -> Interval | None:
     return pairs.difference_of_means(one.known, other.known)
 
 
-def _setting(name: str, sample: Sample) -> Any:
+def setting(name: str, sample: Sample) -> Any:
     """A setting's value, also of a run in whose grid it is not; numbers stay such."""
     if name in sample.config:
         return number_or_text(label(sample.config[name]))

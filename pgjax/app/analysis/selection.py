@@ -9,6 +9,7 @@ from typing import Any
 
 from pgjax.app.analysis.samples import Sample, load_samples
 from pgjax.app.errors import UsageError
+from pgjax.app.runs.study_record import runs_of
 from pgjax.app.settings.env_params import full_names
 from pgjax.app.settings.grid import is_value, label
 from pgjax.app.shown_names import in_words, one_line
@@ -20,17 +21,19 @@ def load_all(
     """The samples of several directories, with names that tell them apart.
 
     Args:
-      runs: directories.
+      runs: directories of runs, and of studies.
       where: settings, by name, that a sample must have to be taken.
 
     Raises:
       UsageError: for what is no finished run, or if no sample is left.
     """
-    resolved = [pathlib.Path(run).resolve() for run in runs]
-    for run, directory in zip(runs, resolved, strict=True):
+    directories = [path for run in runs for path in runs_of(pathlib.Path(run))]
+    resolved = [path.resolve() for path in directories]
+    for path, directory in zip(directories, resolved, strict=True):
         if resolved.count(directory) > 1:
-            raise UsageError(f"{run} is given twice, and would look like twice as much")
-    samples = [sample for run in runs for sample in load_samples(pathlib.Path(run))]
+            told = f"{path} is given twice, and would look like twice as much"
+            raise UsageError(told)
+    samples = [sample for path in directories for sample in load_samples(path)]
     samples = chosen(samples, where or {})
     return [
         s._replace(name=one_line(name), env=one_line(s.env))

@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import NamedTuple
 
@@ -41,6 +42,12 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
       steps: (n,) environment steps to solve; NaN or infinite for unsolved agents.
       last: (n,) environment steps at which each agent stopped.
     """
+    return _survival(*(np.asarray(x, float).tobytes() for x in (steps, last)))
+
+
+@functools.lru_cache(maxsize=1024)  # tables, orders and figures ask again
+def _survival(steps_bytes: bytes, last_bytes: bytes) -> Survival:
+    steps, last = (np.frombuffer(x) for x in (steps_bytes, last_bytes))
     data = censored(steps, last)
     function = stats.ecdf(data).sf
     falls = np.isin(function.quantiles, data._uncensored)
@@ -50,7 +57,7 @@ def survival(steps: np.ndarray, last: np.ndarray) -> Survival:
     low = np.nan_to_num(ends.low.probabilities[falls], nan=0.0)
     high = np.nan_to_num(ends.high.probabilities[falls], nan=1.0)
     if len(unsolved) and unsolved[-1] == 0:  # so all that were at risk have solved it
-        at_risk = (np.asarray(steps, float) >= times[-1]).sum()
+        at_risk = (steps >= times[-1]).sum()
         number = at_risk / (unsolved[-2] if len(unsolved) > 1 else 1.0)
         low[-1] = 0.0
         high[-1] = min(high[-2:-1].min(initial=1.0), _most_of_none(number))

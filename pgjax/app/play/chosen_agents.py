@@ -10,10 +10,12 @@ import jax
 import numpy as np
 
 from pgjax.app.errors import UsageError
+from pgjax.app.runs.run_record import load_record
+from pgjax.app.runs.study_record import runs_of
 from pgjax.app.settings.build import Experiment
 from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import full_names, is_param
-from pgjax.app.settings.grid import Agents, is_value
+from pgjax.app.settings.grid import Agents, is_value, label
 
 
 class Trained(NamedTuple):
@@ -43,6 +45,36 @@ def wanted(
 
     samples = selection.load_all([str(run)], given)
     return given | ranking.ranked(samples)[0].settings
+
+
+def runs_with(
+    study: pathlib.Path, where: Mapping[str, Any]
+) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    """The runs of a study in which there are such agents, and settings of their grids.
+
+    Args:
+      study: its directory; all of its runs must be complete.
+      where: settings by name, "algorithm" and "env" among them.
+
+    Raises:
+      UsageError: if there are none.
+    """
+    found = []
+    for run in runs_of(study):
+        request = load_record(run).request
+        about = {"algorithm": request.algorithm, "env": request.settings["env"]}
+        rest = {name: x for name, x in where.items() if name not in about}
+        rest = full_names(rest, request.grid)
+        apart = all(x == where.get(name, x) for name, x in about.items())
+        if apart and all(
+            any(is_value(label(y), x) for y in request.grid.get(name, ()))
+            for name, x in rest.items()
+        ):
+            found.append((run, rest))
+    if not found:
+        told = " ".join(f"{name}={value}" for name, value in where.items())
+        raise UsageError(f"--where {told}: no run of {study} has such agents")
+    return found
 
 
 def find(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -14,17 +15,20 @@ import pgjax as pg
 from pgjax._internal.host_evaluate import Player
 from pgjax.app.errors import UsageError
 from pgjax.app.play import kept_scores
-from pgjax.app.play.chosen_agents import Trained, choose, restrict, wanted
+from pgjax.app.play.chosen_agents import (
+    Trained,
+    choose,
+    restrict,
+    runs_with,
+    wanted,
+)
 from pgjax.app.play.kept_scores import PARAMS_OF, Which
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import misfit_told
 from pgjax.app.runs.params import load_params
 from pgjax.app.runs.progress import Reporter
-from pgjax.app.runs.results import (
-    CONFIG,
-    check_results,
-    load_summary,
-)
+from pgjax.app.runs.results import CONFIG, check_results, load_summary
+from pgjax.app.runs.study_record import is_study
 from pgjax.app.settings.build import Experiment, build
 from pgjax.app.settings.env_params import is_param
 from pgjax.app.settings.grid import Group
@@ -103,52 +107,85 @@ def evaluate(
     """Plays complete episodes with every agent of a run, and prints a table.
 
     Once greedily, and once with sampled actions. The scores are kept in the run's
-    directory, in evaluations/.
+    directory, in scores/.
 
     Args:
-      run: its directory, as made by pgjax train.
+      run: its directory, as made by pgjax train; or that of a study, for all its runs.
       backend: where to play, as trained or in the real Gymnasium.
       episodes: for each agent.
       seed: of the episodes.
       which: its last policies, or the best that --eval-every has found.
-      where: only agents with these settings of its grid, such as learning_rate=0.01.
-      best_combination: only agents of the best combination, as pgjax compare names it.
+      where: only agents with these settings of its grid, such as learning_rate=0.01;
+        of a study, algorithm and env, too.
+      best_combination: only agents of the best combination, as pgjax compare names it;
+        of a study, of the best of each run.
       format: text for people; json, csv or latex, with nothing else on stdout.
     """
     check_int("episodes", episodes)
     check_int("seed", seed)
-    directory = pathlib.Path(run)
-    groups = load(directory, which)
-    if chosen := wanted(directory, where, best=best_combination):
-        groups = restrict(groups, chosen)
-    if backend == "gymnasium" and isinstance(groups[0].experiment.env, pg.HostEnv):
-        told = f"{groups[0].config.env} is played where it was trained"
-        raise UsageError(f"{told}: leave out --backend gymnasium")
-    if backend == "gymnax":
-        for group in groups:
-            size = len(group.agents.seeds)
-            check_episodes(group.config, group.experiment, episodes, size)
-    play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[backend]
-    rows = []
-    with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
-        for group in groups:
-            both = (
-                play(group, episodes, seed, greedy=greedy) for greedy in (True, False)
-            )
-            rows += kept_scores.rows_of(group.agents, *both)
-    config = groups[0].config
-    title = (
-        f"{config.algorithm} on {config.env}, {backend}, {which} policies: returns of "
-        f"{episodes} complete episodes"
-    )
-    names = list(groups[0].agents.labels)
     asked: dict[str, Any] = {"backend": backend, "which": which}
     asked |= {"episodes": episodes, "seed": seed}
-    path = kept_scores.path_of(directory, **asked)
-    with Reporter().failure_told(f"{path} was not written"):
-        kept_scores.keep(directory, path, asked, rows, names)
-    kept_scores.show(title, rows, names, asked, format, path)
+    directory = pathlib.Path(run)
+    several = is_study(directory)
+    taken = runs_with(directory, where or {}) if several else [(directory, where)]
+    loaded = [
+        (path, _wanted_of(path, own, which, best=best_combination))
+        for path, own in taken
+    ]
+    for group in (group for _, groups in loaded for group in groups):
+        if backend == "gymnax":
+            size = len(group.agents.seeds)
+            check_episodes(group.config, group.experiment, episodes, size)
+        elif isinstance(group.experiment.env, pg.HostEnv):
+            told = f"{group.config.env} is played where it was trained"
+            raise UsageError(f"{told}: leave out --backend gymnasium")
+    rows: list[dict[str, Any]] = []
+    apart: dict[str, None] = dict.fromkeys(("algorithm", "env") if several else ())
+    with exhaustion_told(_EPISODES), Reporter().phase("playing", "played"):
+        for path, groups in loaded:
+            config, names = groups[0].config, list(groups[0].agents.labels)
+            own = _play(path, groups, asked, names)
+            about = {"algorithm": config.algorithm, "env": config.env}
+            rows += [about | row if several else row for row in own]
+            apart |= dict.fromkeys(names)
+    what = one_line(directory) if several else f"{config.algorithm} on {config.env}"
+    title = (
+        f"{what}, {backend}, {which} policies: returns of {episodes} complete episodes"
+    )
+    rows = [dict.fromkeys(apart, "") | row for row in rows]
+    paths = [kept_scores.path_of(path, **asked) for path, _ in loaded]
+    kept_scores.show(title, rows, list(apart), asked, format, paths)
     return 0
+
+
+def _wanted_of(
+    run: pathlib.Path, where: Mapping[str, Any] | None, which: Which, *, best: bool
+) -> list[Trained]:
+    """The groups of a run, with those agents that are wanted."""
+    groups = load(run, which)
+    chosen = wanted(run, where, best=best)
+    return restrict(groups, chosen) if chosen else groups
+
+
+def _play(
+    run: pathlib.Path,
+    groups: Sequence[Trained],
+    asked: Mapping[str, Any],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Plays with agents of a run, and keeps what they came to: a row for each."""
+    play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[asked["backend"]]
+    rows = []
+    for group in groups:
+        both = (
+            play(group, asked["episodes"], asked["seed"], greedy=greedy)
+            for greedy in (True, False)
+        )
+        rows += kept_scores.rows_of(group.agents, *both)
+    path = kept_scores.path_of(run, **asked)
+    with Reporter().failure_told(f"{path} was not written"):
+        kept_scores.keep(run, path, asked, rows, names)
+    return rows
 
 
 def returns_in_gymnasium(

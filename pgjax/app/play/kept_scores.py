@@ -1,6 +1,6 @@
 """What `pgjax evaluate` found: kept in the run's directory, and shown.
 
-    evaluations/gymnasium-100-episodes-seed-0.json
+    scores/gymnasium-100-episodes-seed-0.json
 
 has "backend", "which" (policies), "episodes", "seed", the checksum of the parameters
 that played, versions, and "agents": settings of the grid, the seed, and mean, standard
@@ -20,13 +20,13 @@ from pgjax.app.analysis import intervals
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import checksum, read_json, write_json
-from pgjax.app.runs.results import BEST_PARAMS, PARAMS
+from pgjax.app.runs.progress import plural
+from pgjax.app.runs.results import BEST_PARAMS, PARAMS, SCORES
 from pgjax.app.runs.summary import spread
 from pgjax.app.settings.grid import Agents
 from pgjax.app.shown_names import as_heading, one_line
 from pgjax.app.tables import FEW_DOZEN, Column, Format, Table
 
-DIRECTORY = "evaluations"
 Which = Literal["last", "best"]  # of an agent's parameters
 PARAMS_OF: dict[str, str] = {"last": PARAMS, "best": BEST_PARAMS}
 
@@ -36,7 +36,7 @@ def path_of(
 ) -> pathlib.Path:
     """The file of an evaluation."""
     played = f"{backend}-best" if which == "best" else backend
-    return run / DIRECTORY / f"{played}-{episodes}-episodes-seed-{seed}.json"
+    return run / SCORES / f"{played}-{episodes}-episodes-seed-{seed}.json"
 
 
 def rows_of(
@@ -110,9 +110,18 @@ def show(
     names: Sequence[str],
     asked: Mapping[str, Any],
     form: Format,
-    path: pathlib.Path,
+    paths: Sequence[pathlib.Path],
 ) -> None:
-    """Prints the rows of agents; for people, of many agents what they come to."""
+    """Prints the rows of agents; for people, of many agents what they come to.
+
+    Args:
+      title: of the table.
+      rows: of agents.
+      names: what tells them apart, beside their seeds.
+      asked: what tells evaluations apart.
+      form: of the output.
+      paths: where the scores are, for each run.
+    """
     table = agents_table(title, rows, names)
     if form != "text":
         table_formats.write(form, [table], asked)
@@ -120,10 +129,11 @@ def show(
     if len(rows) > FEW_DOZEN:
         table = combinations_table(title, rows, names)
     tables.print_table(table)
-    if path.exists():
-        output.console().print(
-            f"each agent's scores are in {one_line(path)}", soft_wrap=True
-        )
+    there = [one_line(path) for path in paths if path.exists()]
+    if there:
+        others = f", and in the {plural(len(there) - 1, 'other run')}"
+        told = f"each agent's scores are in {there[0]}{others if there[1:] else ''}"
+        output.console().print(told, soft_wrap=True)
 
 
 def agents_table(

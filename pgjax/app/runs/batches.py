@@ -41,7 +41,7 @@ class Store(NamedTuple):
     """Where a batch is recorded, and what it must be of."""
 
     directory: pathlib.Path
-    settings: dict[str, Any]  # that its agents train with, `host_loop.trained_with`
+    settings: dict[str, Any]  # as of `agent_descriptions.trained_with`
     seeds: list[int]  # of its agents
 
     @property

@@ -6,10 +6,13 @@ import jax
 from jax.sharding import Mesh
 
 import pgjax as pg
-from pgjax._internal.meshes import AGENT
+from pgjax._internal.meshes import AGENT, ENV
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.hosts import several
 from pgjax.app.settings.config import Config
+from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.limits import check_run
+from pgjax.app.settings.plan import Plan
 from pgjax.app.settings.sizes import block_size
 
 
@@ -70,3 +73,39 @@ def least_width(config: Config, num_agents: int, num_devices: int | None) -> int
     """
     alone = num_agents <= choose_mesh(config, num_agents, num_devices).shape[AGENT]
     return 1 if alone or block_size(config.num_envs) == 1 else 2
+
+
+def check_memory(plan: Plan, execution: Execution) -> None:
+    """Sees that memory could hold the largest batch of each group.
+
+    Raises:
+      UsageError: with the numbers that would fit.
+    """
+    largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
+    for group, size in largest.items():
+        mesh = mesh_of(plan, group, execution)
+        check_run(*plan.pairs[group], size, mesh)
+
+
+def mesh_of(plan: Plan, group: int, execution: Execution) -> Mesh:
+    """The devices of a group of a plan: of all of its batches, whatever their size."""
+    config, agents = plan.groups[group]
+    if is_on_host(plan, group):
+        return mesh_on_host(config, execution.devices)
+    return choose_mesh(config, len(agents.seeds), execution.devices)
+
+
+def is_on_host(plan: Plan, group: int) -> bool:
+    """Whether a group's environments live on the host, where agents take turns."""
+    return plan.experiments[group].rollout.on_host
+
+
+def devices_told(mesh: Mesh) -> str:
+    """The devices, and how they are shared."""
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    if mesh.size == 1:
+        devices = mesh.devices.flat[0].device_kind
+    if several():
+        devices += f" of {jax.process_count()} processes"
+    env = mesh.shape[ENV]
+    return devices if env == 1 else f"{devices}, {env} for each agent's environments"

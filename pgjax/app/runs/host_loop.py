@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,18 +17,16 @@ import numpy as np
 
 from pgjax._internal.meshes import axis_of_envs, check_replicas
 from pgjax.app.runs import hosts
-from pgjax.app.runs.agent_loggers import Agent
+from pgjax.app.runs.agent_descriptions import described
 from pgjax.app.runs.batches import CHECKPOINTS, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs
-from pgjax.app.runs.evaluating import Evaluating, unless_stopped
-from pgjax.app.runs.evaluations import Evaluations
-from pgjax.app.runs.files import digest
 from pgjax.app.runs.loggers import Kept, Loggers, open_loggers
+from pgjax.app.runs.periodic_evaluation import PeriodicEvaluation, unless_stopped
+from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
 from pgjax.app.runs.progress import Progress, plural
 from pgjax.app.runs.run_checkpoints import Checkpoints
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings import plan
-from pgjax.app.settings.config import Config, to_settings
+from pgjax.app.settings.config import Config
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents, Group
 
@@ -42,7 +40,7 @@ class Training(NamedTuple):
     stopped: int  # the signal that stopped it before it was complete; 0 for none
     before: Spent  # by processes before this one
     logger: Loggers  # open until the stack is closed that was given
-    evaluations: Evaluations | None = None  # while training
+    evaluations: EvaluationLog | None = None  # while training
     best_params: Any = None  # as `params`, of the best of these
 
     @property
@@ -57,7 +55,8 @@ class Saved(NamedTuple):
     state: Any  # leaves (S, ...)
     log: dict[str, np.ndarray]
     metrics_bytes: Any  # of metrics.csv
-    evaluating: Any = ()  # as `Evaluating.to_save`, and "bytes" of evaluations.csv
+    # As `PeriodicEvaluation.to_save`, and "bytes" of evaluations.csv.
+    evaluating: Any = ()
 
 
 def train(
@@ -143,40 +142,6 @@ def train(
         return training
 
 
-def trained_with(group: Group, agents: Agents, log: Sequence[str]) -> dict[str, Any]:
-    """What a batch is trained with, as JSON data; whoever else the run trains."""
-    config = plan.settings_of(group) | {"steps": group.config.steps}
-    config |= {"seed": int(agents.seeds[0])}  # of the first, by name
-    config |= {name: float(of[0]) for name, of in agents.values.items()}
-    values = {name: of.tolist() for name, of in sorted(agents.values.items())}
-    who = {"seeds": agents.seeds.tolist(), "values": values}
-    return {"config": config, "log": list(log), "agents": digest(who)}
-
-
-def described(group: Group, agents: Agents) -> list[Agent]:
-    """The agents of a batch: a name for each, of what sets it apart, and all settings.
-
-    Args:
-      group: whose settings they share.
-      agents: who they are.
-    """
-    labels = [[f"{name}={x}" for x in of] for name, of in agents.labels.items()]
-    labels.append([f"seed={seed}" for seed in agents.seeds])
-    names = [",".join(of).replace("/", "-") for of in zip(*labels, strict=True)]
-    about = {"algorithm": group.config.algorithm, "preset": group.config.preset}
-    shared = about | to_settings(group.config)
-    shared.pop("seeds")
-    return [
-        Agent(
-            name,
-            shared
-            | {setting: float(of[i]) for setting, of in agents.values.items()}
-            | {"seed": int(agents.seeds[i])},
-        )
-        for i, name in enumerate(names)
-    ]
-
-
 def _kept_of_evaluations(
     config: Config, saved: Saved | None, notes: Mapping[str, Any]
 ) -> Kept | None:
@@ -200,7 +165,7 @@ def load(
     evaluating: Any = ()
     if config.eval_every is not None:
         evaluating = {
-            "log": Evaluations(config, len(agents.seeds)).to_arrays(),
+            "log": EvaluationLog(config, len(agents.seeds)).to_arrays(),
             "best": programs.like.learner.params,
             "bytes": np.int64(0),
         }
@@ -236,7 +201,7 @@ def train_agents(
       compile_seconds: that this one has spent.
     """
     log, slots = TrainingLog(config, len(agents.seeds), age=before.age), programs.slots
-    evaluating = Evaluating(config, programs, received)
+    evaluating = PeriodicEvaluation(config, programs, received)
     if saved is None:
         state = programs.init(*programs.inputs)
         evaluating.start(state.learner.params)

@@ -16,8 +16,8 @@ from pgjax._internal.installing import install
 from pgjax.app import packages
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.agent_loggers import Agent, TensorBoardLogger, WandbLogger
-from pgjax.app.runs.evaluations import COLUMNS as EVALUATION_COLUMNS
 from pgjax.app.runs.metrics_writer import PLACE, CsvLogger, Rows
+from pgjax.app.runs.periodic_evaluation_log import COLUMNS as EVALUATION_COLUMNS
 
 # What each needs; an extra of the logger's name brings it. Parquet is written of the
 # whole table, when it is.

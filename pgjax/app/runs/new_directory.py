@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.hosts import from_first, is_first
+from pgjax.app.runs.results import CONFIG, STUDY
 from pgjax.app.shown_names import as_argument
 
 _RUNS = pathlib.Path("runs")
-_NO_RESULT = {"config.json", "config.json.partial"}
+_NO_RESULT = {name for path in (CONFIG, STUDY) for name in (path, f"{path}.partial")}
 
 
 @contextlib.contextmanager
@@ -39,7 +40,7 @@ def new_directory(out: str | None, name: str) -> Iterator[pathlib.Path]:
     try:
         yield directory
     except BaseException:
-        if is_first() and not _has_results(directory):
+        if is_first() and not has_results(directory):
             shutil.rmtree(directory, ignore_errors=True)
             with contextlib.suppress(OSError):  # others may use them by now
                 for path in missing:
@@ -104,6 +105,7 @@ def _about(directory: pathlib.Path) -> str:
     return f"{directory} exists already; pass another --out"
 
 
-def _has_results(directory: pathlib.Path) -> bool:
+def has_results(directory: pathlib.Path) -> bool:
+    """Whether there is more in it than what was asked for."""
     files = (path for path in directory.rglob("*") if not path.is_dir())
     return any(path.name not in _NO_RESULT for path in files)

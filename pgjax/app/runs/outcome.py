@@ -7,17 +7,17 @@ far as it came; summary.json is written last, of one that is complete.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from pgjax.app.runs.batches import Finished, Store
-from pgjax.app.runs.evaluations import COLUMNS as EVALUATION_COLUMNS
 from pgjax.app.runs.files import write_whole
 from pgjax.app.runs.merge import Part, Share, merge_metrics, merge_params
 from pgjax.app.runs.metrics_reader import read_curves
 from pgjax.app.runs.parquet import PARQUET, copy_to_parquet
+from pgjax.app.runs.periodic_evaluation_log import COLUMNS as EVALUATION_COLUMNS
 from pgjax.app.runs.progress import Reporter
 from pgjax.app.runs.results import (
     BEST_PARAMS,
@@ -28,7 +28,7 @@ from pgjax.app.runs.results import (
     write_summary,
 )
 from pgjax.app.runs.summary import summarize, title_of
-from pgjax.app.runs.summary_tables import print_points, print_summary
+from pgjax.app.settings.config import Config
 from pgjax.app.settings.plan import Plan
 
 
@@ -72,7 +72,7 @@ def put_together(
         _put_params_together(run / BEST_PARAMS, plan, best)
     if not plan.names:
         with reporter.failure_told(f"{run / CURVE} was not drawn"):
-            draw_learning_curve(run, plan)
+            draw_learning_curve(run, plan, _diverged(plan, finished))
 
 
 def _put_params_together(
@@ -97,13 +97,18 @@ def _merge_metrics(
 ) -> None:
     names, each = _labels(plan)
     every = plan.groups[0].config.log_every
-    diverged = {
+    diverged = _diverged(plan, finished)
+    merge_metrics(parts, run / METRICS, each, names, every=every, diverged=diverged)
+
+
+def _diverged(plan: Plan, finished: Sequence[Finished | None]) -> set[int]:
+    """The places of agents that diverged, as far as it is known."""
+    return {
         int(place)
         for batch, of in zip(plan.batches, finished, strict=True)
         for place, row in zip(batch.places, of.rows if of else (), strict=False)
         if row["diverged"]
     }
-    merge_metrics(parts, run / METRICS, each, names, every=every, diverged=diverged)
 
 
 def _labels(plan: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -126,16 +131,15 @@ def write_outcome(
     run: pathlib.Path,
     plan: Plan,
     finished: Sequence[Finished],
-    *,
-    quiet: bool,
+    show: Callable[[pathlib.Path, Config, dict[str, Any], list[str]], None] | None,
 ) -> int:
-    """Writes summary.json of a run that is complete, and prints it.
+    """Writes summary.json of a run that is complete, and shows it.
 
     Args:
       run: its directory.
       plan: what it did.
       finished: what each batch came to.
-      quiet: whether to print nothing.
+      show: prints it; None for nothing.
 
     Returns:
       An exit code: 1 if every agent has diverged.
@@ -151,10 +155,8 @@ def write_outcome(
         evaluating_seconds=sum(batch.evaluating for batch in finished),
     )
     write_summary(run, summary)
-    if not quiet and plan.names:
-        print_points(run, config, summary, plan.names)
-    elif not quiet:
-        print_summary(run, config, summary)
+    if show is not None:
+        show(run, config, summary, plan.names)
     return int(all(row["diverged"] for row in rows))
 
 
@@ -169,17 +171,23 @@ def _rows(plan: Plan, finished: Sequence[Finished]) -> list[dict[str, Any]]:
     return rows
 
 
-def draw_learning_curve(run: pathlib.Path, plan: Plan) -> None:
+def draw_learning_curve(
+    run: pathlib.Path, plan: Plan, diverged: Collection[int]
+) -> None:
     """Draws a run without a grid from its metrics.csv, where there is one.
 
-    Those that diverged are left out.
+    Args:
+      run: its directory.
+      plan: what it does.
+      diverged: places of agents that are left out, which the figure tells.
     """
     from pgjax.app.analysis.learning_curve import learning_curve
 
     path, config = run / METRICS, plan.groups[0].config
     if not path.exists():
         return
-    everyone = [(str(seed),) for seed in plan.groups[0].agents.seeds]
+    seeds = plan.groups[0].agents.seeds
+    everyone = [(str(x),) for place, x in enumerate(seeds) if place not in diverged]
     curves = read_curves(path, (), set(everyone))
     drawn = [curves[agent] for agent in everyone if agent in curves]
     if not drawn:
@@ -193,6 +201,9 @@ def draw_learning_curve(run: pathlib.Path, plan: Plan) -> None:
     write_whole(
         run / CURVE,
         lambda file: learning_curve(
-            *(file, env_steps, recent, evaluations), title=title, solved_return=level
+            *(file, env_steps, recent, evaluations),
+            title=title,
+            solved_return=level,
+            diverged=len(diverged),
         ),
     )

@@ -13,6 +13,7 @@ from rich.text import Text
 from pgjax.app import output
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.progress_displays import Display, open_display
+from pgjax.app.settings.spelling import spelled
 from pgjax.app.shown_names import one_line
 
 _started = time.perf_counter() - time.process_time()
@@ -94,7 +95,11 @@ class Reporter:
     def warn(self, text: str) -> None:
         """Says in one line what went wrong where work goes on, also when quiet."""
         console = output.console(stderr=True)
-        console.print(f"pgjax: {one_line(text)}", soft_wrap=True)
+        console.print(f"pgjax: {one_line(spelled(text))}", soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Says something of the run, unless it is to be quiet."""
+        self.console.print(spelled(text), soft_wrap=True)
 
     @contextmanager
     def failure_told(self, what: str) -> Iterator[None]:

@@ -29,8 +29,10 @@ from pgjax.app.runs.json_shapes import (
 
 CONFIG, METRICS, PARAMS = "config.json", "metrics.csv", "params.npz"
 SUMMARY, CURVE = "summary.json", "learning_curve.png"
+STUDY = "study.json"  # in the directory above those of its runs
 # Of a run with evaluations while training.
 EVALUATIONS, BEST_PARAMS = "evaluations.csv", "params_best.npz"
+SCORES = "scores"  # a directory: what `pgjax evaluate` found
 TABLES_AND_PARAMS = METRICS, PARAMS, EVALUATIONS, BEST_PARAMS
 FILES = each({"bytes": COUNT, "sha256": TEXT})
 _BEST = Value(

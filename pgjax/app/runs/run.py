@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import host_loop, run_record
+from pgjax.app.runs import run_record
+from pgjax.app.runs.agent_descriptions import described
 from pgjax.app.runs.agent_loggers import Agent, rename_curves
 from pgjax.app.runs.batches import CHECKPOINTS, ROWS, Store
 from pgjax.app.runs.checkpoint_metadata import check_newest
@@ -25,7 +26,7 @@ from pgjax.app.runs.new_directory import new_directory
 from pgjax.app.runs.progress import Reporter
 from pgjax.app.runs.results import CONFIG, SUMMARY
 from pgjax.app.runs.run_checkpoints import Checkpoints
-from pgjax.app.runs.session import Session, store_of
+from pgjax.app.runs.session import Part, Session, store_of
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.plan import Plan, Ranges, make_plan, plan_again, plan_more
 from pgjax.app.settings.ranges import check_int
@@ -57,24 +58,67 @@ def start(
     Raises:
       UsageError: for what cannot be, or would have no effect, before any long work.
     """
+    asked = {**recorded, **given}
+    plan = planned(algorithm, preset, asked, execution.log, agents_at_once)
+    check_plan(plan, given)
+    name = f"{algorithm}-{plan.groups[0].config.env}"
+    name = f"sweep-{algorithm}" if plan.request.grid else name
+    return begin(plan, execution, out=out, name=name)
+
+
+def planned(
+    algorithm: str,
+    preset: str,
+    given: Mapping[str, Any],
+    log: Sequence[str] = (),
+    agents_at_once: int | None = None,
+) -> Plan:
+    """What a run would do, the same in all processes; see `start`.
+
+    Raises:
+      UsageError: for what cannot be.
+    """
     if agents_at_once is not None:
         check_int("agents_at_once", agents_at_once)
-    request = make_request(algorithm, preset, {**recorded, **given}, execution.log)
+    request = make_request(algorithm, preset, given, log)
     request = Request(**from_first(request._asdict))  # all train the same
     plan = make_plan(request, agents_at_once)
     if several():  # as much as the first process has memory for
         ranges = from_first(lambda: plan.ranges)
         plan = _plan_again(request, ranges, agents_at_once)
-    _check_plan(plan, given)
-    name = f"{algorithm}-{plan.groups[0].config.env}"
-    with new_directory(out, f"sweep-{algorithm}" if request.grid else name) as run:
-        session = Session(run, plan, execution)
+    return plan
+
+
+def begin(
+    plan: Plan,
+    execution: Execution,
+    *,
+    out: str | None = None,
+    name: str = "",
+    part: Part | None = None,
+) -> tuple[pathlib.Path, int]:
+    """Carries out a plan; returns the run's directory and an exit code.
+
+    Args:
+      plan: as of `planned`, and checked.
+      execution: how it is carried out.
+      out: the directory to make.
+      name: what its name begins with, by default.
+      part: of a study, which it is.
+    """
+    with new_directory(out, name) as run:
+        session = Session(run, plan, execution, part)
         from_first(lambda: run_record.record_run(run, plan))
         with run_record.locked_by_first(run):
             return run, session.run()
 
 
-def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) -> int:
+def resume(
+    run: pathlib.Path,
+    given: Mapping[str, Any],
+    execution: Execution,
+    part: Part | None = None,
+) -> int:
     """Goes on with a run, from its last checkpoints, to the same bits.
 
     Args:
@@ -82,6 +126,7 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
       given: settings; they must be those of the run, or more seeds, values and steps.
         "agents_at_once" is for batches that are new.
       execution: how it is carried out; the loggers are those of the run.
+      part: of a study, which it is.
 
     Raises:
       UsageError: if there is nothing to go on with, or other settings are given.
@@ -102,7 +147,7 @@ def resume(run: pathlib.Path, given: Mapping[str, Any], execution: Execution) ->
                 rename_curves(run, plan.request.log, _renamed(plan, renamed))
 
         execution = execution._replace(log=plan.request.log)
-        return Session(run, plan, execution).run(begin)
+        return Session(run, plan, execution, part).run(begin)
 
 
 def _plan_again(
@@ -137,7 +182,7 @@ def _to_go_on(
     if told := run_record.code_changed(run_record.load_record(run).content):
         Reporter().warn(f"{run}: {told}")
     if extends:
-        _check_plan(plan, given)
+        check_plan(plan, given)
     more_steps = before.request.settings["steps"] != request.settings["steps"]
     for batch in plan.batches[: len(before.batches)]:
         store = store_of(run, plan, batch)
@@ -153,7 +198,7 @@ def _to_go_on(
     renamed: dict[str, str] = {}
     for old, new in zip(before.batches, plan.batches, strict=False):
         names = (
-            [agent.name for agent in host_loop.described(of.groups[x.group], x.agents)]
+            [agent.name for agent in described(of.groups[x.group], x.agents)]
             for of, x in ((before, old), (plan, new))
         )
         renamed |= dict(zip(*names, strict=True))
@@ -165,7 +210,7 @@ def _renamed(plan: Plan, names: Mapping[str, str]) -> dict[str, Agent]:
     agents = {
         agent.name: agent
         for batch in plan.batches
-        for agent in host_loop.described(plan.groups[batch.group], batch.agents)
+        for agent in described(plan.groups[batch.group], batch.agents)
     }
     return {old: agents[new] for old, new in names.items() if old != new}
 
@@ -183,10 +228,9 @@ def _plan_of(run: pathlib.Path) -> Plan:
         return _plan_again(record.request, record.batches, record.agents_at_once)
 
 
-def _check_plan(plan: Plan, given: Mapping[str, Any]) -> None:
+def check_plan(plan: Plan, given: Mapping[str, Any]) -> None:
     """Sees that every setting has an effect, and that the loggers can be had."""
-    runs = [(g.config, x) for g, x in zip(plan.groups, plan.experiments, strict=True)]
-    check_effects(given, runs)
+    check_effects(given, plan.pairs)
     largest = max(len(batch.agents.seeds) for batch in plan.batches)
     check_loggers(plan.request.log, largest)
 

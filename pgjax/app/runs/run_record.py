@@ -45,7 +45,7 @@ from pgjax.app.runs.json_shapes import (
     optional,
     or_null,
 )
-from pgjax.app.runs.results import CONFIG, CURVE, SUMMARY, TABLES_AND_PARAMS
+from pgjax.app.runs.results import CONFIG, CURVE, STUDY, SUMMARY, TABLES_AND_PARAMS
 from pgjax.app.runs.revisions import revisions
 from pgjax.app.settings.config import LATER, with_new_names
 from pgjax.app.settings.make_env import source_digest
@@ -204,6 +204,11 @@ def load_record(run: pathlib.Path) -> Record:
     try:
         return read_record(run / CONFIG)
     except MissingFileError:
+        if (run / STUDY).exists():
+            runs = sorted(path.parent.name for path in run.glob(f"*/{CONFIG}"))
+            raise UsageError(
+                f"{run} is a study: name one of its runs, {', '.join(runs) or 'none'}"
+            ) from None
         raise UsageError(
             f"{run} is not a run directory: it has no {CONFIG}; "
             "`pgjax train` and `pgjax sweep` make one"

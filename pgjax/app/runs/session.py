@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import pathlib
 from collections.abc import Callable
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from pgjax._internal.meshes import ENV
 from pgjax.app.errors import DamagedFileError
 from pgjax.app.runs import batches, host_loop
+from pgjax.app.runs.agent_descriptions import trained_with
+from pgjax.app.runs.batch_progress import BatchProgress
 from pgjax.app.runs.batches import BATCHES, Finished, Spent, Store
 from pgjax.app.runs.compiled_programs import Programs, compile_programs
-from pgjax.app.runs.devices import choose_mesh, least_width, mesh_on_host
-from pgjax.app.runs.evaluation_table import cost_told
+from pgjax.app.runs.devices import (
+    check_memory,
+    devices_told,
+    is_on_host,
+    least_width,
+    mesh_of,
+)
 from pgjax.app.runs.host_programs import host_programs
-from pgjax.app.runs.hosts import from_first, is_first, on_first, several
+from pgjax.app.runs.hosts import from_first, is_first, on_first
 from pgjax.app.runs.outcome import put_together, write_outcome
 from pgjax.app.runs.params import save_params
-from pgjax.app.runs.progress import Progress, Reporter, count, plural
+from pgjax.app.runs.periodic_evaluation_table import cost_told
+from pgjax.app.runs.progress import Reporter, count, plural
 from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
 from pgjax.app.runs.summary import add_evaluations, agent_rows, title_of
+from pgjax.app.runs.summary_tables import print_line, print_outcome
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents
-from pgjax.app.settings.limits import check_run, what_to_lower
+from pgjax.app.settings.limits import what_to_lower
 from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.plan import Batch, Plan
 from pgjax.app.shown_names import as_argument
@@ -39,9 +45,14 @@ STOPPING = "stopping; what was trained is saved ...\n"
 def store_of(run: pathlib.Path, plan: Plan, batch: Batch) -> Store:
     """Where a batch of a run is recorded."""
     group = plan.groups[batch.group]
-    settings = host_loop.trained_with(group, batch.agents, plan.request.log)
+    settings = trained_with(group, batch.agents, plan.request.log)
     directory = run / BATCHES / f"{batch.number:03d}"
     return Store(directory, settings, batch.agents.seeds.tolist())
+
+
+def to_go_on(directory: pathlib.Path) -> str:
+    """What to do where training was stopped: of a run, or a study."""
+    return f"to go on:\n    pgjax train --resume {as_argument(directory)}"
 
 
 class _StoppedError(Exception):
@@ -52,11 +63,25 @@ class _StoppedError(Exception):
         self.code = code
 
 
+class Part(NamedTuple):
+    """Which run of a study it is."""
+
+    study: pathlib.Path  # its directory
+    place: str  # such as "2 of 6"
+
+
 class Session:
     """One process's part of a run."""
 
-    def __init__(self, run: pathlib.Path, plan: Plan, execution: Execution):
+    def __init__(
+        self,
+        run: pathlib.Path,
+        plan: Plan,
+        execution: Execution,
+        part: Part | None = None,
+    ):
         self._run, self._plan, self._execution = run, plan, execution
+        self._part = part
         self._quiet = execution.quiet or not is_first()
         self._reporter = Reporter(self._quiet)
         self._stores = [store_of(run, plan, batch) for batch in plan.batches]
@@ -64,10 +89,7 @@ class Session:
         self._programs: dict[tuple[int, int], Programs] = {}
         self._compile_seconds = 0.0
         self._before = Spent()  # by other processes
-        largest = {batch.group: len(batch.agents.seeds) for batch in plan.batches}
-        for group, size in largest.items():
-            config, experiment = plan.groups[group].config, plan.experiments[group]
-            check_run(config, experiment, size, self._mesh(group))
+        check_memory(plan, execution)
 
     def run(self, begin: Callable[[], None] = lambda: None) -> int:
         """Trains what is not finished yet; returns the exit code.
@@ -77,10 +99,10 @@ class Session:
         """
         self._begin = begin
         with noted(*ENDING) as received:
-            self._tell(self._title())
+            self._reporter.say(self._title())
             config = self._plan.groups[0].config
             if config.eval_every is not None:
-                self._tell(cost_told(config, self._plan.experiments[0]))
+                self._reporter.say(cost_told(config, self._plan.experiments[0]))
             self._before = Spent(*from_first(self._spent_before))
             self._finished = [self._found(store) for store in self._stores]
             left = [x for x in self._plan.batches if self._finished[x.number] is None]
@@ -92,10 +114,8 @@ class Session:
                 self._train_all(received)
             except _StoppedError as stopped:
                 on_first(self._put_together)
-                self._tell(
-                    f"{stopped}; to go on:\n"
-                    f"    pgjax train --resume {as_argument(self._run)}"
-                )
+                whole = self._part.study if self._part else self._run
+                self._reporter.say(f"{stopped}; {to_go_on(whole)}")
                 return stopped.code
             on_first(self._begin_once)
             return from_first(self._finish)
@@ -112,10 +132,12 @@ class Session:
         who = "agent" if plan.names else "seed"
         title = (
             f"{title_of(config, plan.names)}: {plural(plan.num_agents, who)} x "
-            f"{count(config.steps)} env steps, {_told(self._mesh(0))}"
+            f"{count(config.steps)} env steps, {devices_told(self._mesh(0))}"
         )
-        if self._on_host(0):
+        if is_on_host(plan, 0):
             title += ", environments on the host, one agent after the other"
+        if self._part:
+            title = f"{self._part.place}: {title}"
         if len(plan.batches) == 1:
             return title
         compilations = plural(len(plan.groups), "compilation")
@@ -154,7 +176,7 @@ class Session:
             devices = self._execution.devices
             width = least_width(group.config, len(group.agents.seeds), devices)
             compiled = partial(compile_programs, width=width)
-            make = host_programs if self._on_host(batch.group) else compiled
+            make = host_programs if is_on_host(self._plan, batch.group) else compiled
             programs = make(
                 group.config,
                 self._plan.experiments[batch.group],
@@ -171,19 +193,13 @@ class Session:
 
         Programs for other numbers of devices round otherwise.
         """
-        config, agents = self._plan.groups[group]
-        if self._on_host(group):
-            return mesh_on_host(config, self._execution.devices)
-        return choose_mesh(config, len(agents.seeds), self._execution.devices)
-
-    def _on_host(self, group: int) -> bool:
-        return self._plan.experiments[group].rollout.on_host
+        return mesh_of(self._plan, group, self._execution)
 
     def _train_all(self, received: Received) -> None:
         plan = self._plan
         from_first(lambda: (self._run / BATCHES).mkdir(exist_ok=True))
         with self._reporter.training() as progress:
-            share = _Share(progress, plan.num_agents)
+            share = BatchProgress(progress, plan.num_agents)
             for batch in plan.batches:
                 finished = self._finished[batch.number]
                 if finished is None:
@@ -192,7 +208,9 @@ class Session:
                     self._finished[batch.number] = finished
                 share.add(finished)
 
-    def _train(self, batch: Batch, share: _Share, received: Received) -> Finished:
+    def _train(
+        self, batch: Batch, share: BatchProgress, received: Received
+    ) -> Finished:
         """Trains and evaluates a batch, and records what it came to."""
         with contextlib.ExitStack() as stack:  # closes what keeps its metrics
             return self._train_within(stack, batch, share, received)
@@ -201,7 +219,7 @@ class Session:
         self,
         stack: contextlib.ExitStack,
         batch: Batch,
-        share: _Share,
+        share: BatchProgress,
         received: Received,
     ) -> Finished:
         store, agents = self._stores[batch.number], batch.agents
@@ -220,7 +238,7 @@ class Session:
             compile_seconds=self._compile_seconds,
             progress=share,
             received=received,
-            tell=self._tell,
+            tell=self._reporter.say,
             warn=self._reporter.warn,
         )
         self._before = training.before
@@ -267,7 +285,7 @@ class Session:
     def _tell_diverged(self, finished: Finished) -> None:
         for row in finished.rows:
             if found := row["diverged"]:
-                self._tell(
+                self._reporter.say(
                     f"seed {row['seed']} diverged: at update {found['update']} its "
                     f"{found['quantity']} was not finite; it was stopped before that "
                     "update"
@@ -282,7 +300,8 @@ class Session:
         """Writes the results of all; returns the exit code."""
         self._put_together()
         finished = [x for x in self._finished if x is not None]
-        return write_outcome(self._run, self._plan, finished, quiet=self._quiet)
+        show = None if self._quiet else print_line if self._part else print_outcome
+        return write_outcome(self._run, self._plan, finished, show)
 
     def _saved(self, batch: Batch) -> str:
         """What is left where memory ran out, and what to do."""
@@ -303,56 +322,3 @@ class Session:
             f"{done} of {self._number_of_batches()} are saved in {self._run}; start "
             f"another run with fewer --agents-at-once (now {most}), or {advice}"
         )
-
-    def _tell(self, text: str) -> None:
-        self._reporter.console.print(text, soft_wrap=True)
-
-
-class _Share:
-    """A batch's part in the progress of the whole run."""
-
-    def __init__(self, progress: Progress, num_agents: int):
-        self._progress, self._num_agents = progress, num_agents
-        self.steps_before = self._agents = self._solved = 0
-        self._seconds = 0.0
-
-    def add(self, finished: Finished) -> None:
-        """Counts a batch that is finished."""
-        rows = finished.rows
-        self._seconds += finished.seconds
-        self._agents += len(rows)
-        self.steps_before += sum(row["env_steps"] for row in rows)
-        self._solved += sum(row["steps_to_solve"] is not None for row in rows)
-
-    def update(
-        self,
-        *,
-        steps: int,
-        training_seconds: float,
-        done: float,
-        num_agents: int,
-        mean_return: float,
-        num_solved: int | None,
-        evaluated: float = math.nan,
-    ) -> None:
-        """Tells how far the present batch is."""
-        self._progress.update(
-            steps=self.steps_before + steps,
-            training_seconds=self._seconds + training_seconds,
-            done=(self._agents + done * num_agents) / self._num_agents,
-            num_agents=self._num_agents,
-            mean_return=mean_return,
-            num_solved=None if num_solved is None else self._solved + num_solved,
-            evaluated=evaluated,
-        )
-
-
-def _told(mesh: Mesh) -> str:
-    """The devices, and how they are shared."""
-    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
-    if mesh.size == 1:
-        devices = mesh.devices.flat[0].device_kind
-    if several():
-        devices += f" of {jax.process_count()} processes"
-    env = mesh.shape[ENV]
-    return devices if env == 1 else f"{devices}, {env} for each agent's environments"

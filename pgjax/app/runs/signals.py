@@ -59,6 +59,9 @@ def _handle(handlers: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:
     return {number: signal.signal(number, y) for number, y in heard.items()}
 
 
+_NOTING: list[Received] = []  # by `noted`, the outermost first
+
+
 class Received(list[int]):
     """The signals that were noted.
 
@@ -75,6 +78,8 @@ class Received(list[int]):
 def noted(*numbers: signal.Signals, say: str = "") -> Iterator[Received]:
     """A list that signals are added to; a second Ctrl-C is raised at once.
 
+    Where one is within another, both note, and what was noted before counts within.
+
     Signals that are ignored stay so: nohup ignores SIGHUP, and a shell makes a job in
     the background ignore SIGINT.
 
@@ -83,19 +88,23 @@ def noted(*numbers: signal.Signals, say: str = "") -> Iterator[Received]:
       say: what happens next, for stderr.
     """
     received = Received(say)
+    received += _NOTING[-1] if _NOTING else []
 
     def handle(number: int, frame: Any) -> None:
-        received.append(number)
+        for each in _NOTING:
+            each.append(number)
         with contextlib.suppress(OSError):
             # Not by print: the program may be in the middle of one.
             os.write(2, received.say.encode())
         _handle({signal.SIGINT: _raise})
 
+    _NOTING.append(received)
     previous = _handle(dict.fromkeys(numbers, handle))
     try:
         yield received
     finally:
         _handle(previous)
+        _NOTING.remove(received)
 
 
 def wait(future: futures.Future[T], received: list[int]) -> T:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.app.runs.evaluations import Evaluations
+from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import NAME, params_apart, params_of
@@ -42,7 +42,7 @@ def agent_rows(
 
 
 def add_evaluations(
-    rows: list[dict[str, Any]], evaluations: Evaluations, returns: np.ndarray
+    rows: list[dict[str, Any]], evaluations: EvaluationLog, returns: np.ndarray
 ) -> None:
     """Adds to the rows of S agents what their evaluations while training came to.
 

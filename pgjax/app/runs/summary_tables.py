@@ -13,8 +13,8 @@ from pgjax.app.analysis.bootstrap import FEW, FEWEST
 from pgjax.app.analysis.evaluated import last_steps
 from pgjax.app.analysis.survival import survival
 from pgjax.app.play.list_environments import TWINS
-from pgjax.app.runs.evaluation_table import print_evaluations
 from pgjax.app.runs.parquet import PARQUET
+from pgjax.app.runs.periodic_evaluation_table import print_evaluations
 from pgjax.app.runs.progress import count, seconds
 from pgjax.app.runs.results import (
     BEST_PARAMS,
@@ -34,6 +34,33 @@ RESULTS = (
     *(CURVE, METRICS, PARQUET, EVALUATIONS, SUMMARY, PARAMS, BEST_PARAMS),
     *("tensorboard", "wandb"),
 )
+
+
+def print_outcome(
+    directory: pathlib.Path, config: Config, summary: dict[str, Any], names: list[str]
+) -> None:
+    """Prints what a run came to, with a grid or without."""
+    if names:
+        print_points(directory, config, summary, names)
+    else:
+        print_summary(directory, config, summary)
+
+
+def print_line(
+    directory: pathlib.Path, config: Config, summary: dict[str, Any], names: list[str]
+) -> None:
+    """Prints what one run of a study came to, on stderr: its table comes at the end."""
+    rows = summary["agents"]
+    returns = [row["greedy_return"]["mean"] for row in rows]
+    known = [x for x in returns if x is not None]
+    told = [f"mean return {np.mean(known):.1f}"] if known else []
+    if config.solved_return is not None:
+        solved = sum(row["steps_to_solve"] is not None for row in rows)
+        told.append(f"solved {solved}/{len(rows)}")
+    if len(known) < len(rows):
+        told.append(f"{len(rows) - len(known)} diverged")
+    told.append(seconds(summary["wall_seconds"]))
+    output.console(stderr=True).print(" · ".join(told), soft_wrap=True)
 
 
 def print_points(

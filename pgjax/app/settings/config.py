@@ -224,10 +224,10 @@ def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {_RENAMED.get(name, name): x for name, x in settings.items()}
 
 
-def told_of_unknown(name: str, algorithm: str) -> str:
-    """What to say of a setting that there is not."""
+def told_of_unknown(name: str, *algorithms: str) -> str:
+    """What to say of a setting that none of the algorithms has."""
     known = [
-        *algorithm_options(algorithm),
+        *dict.fromkeys(x for each in algorithms for x in algorithm_options(each)),
         *run_options(),
         "algorithm",
         "preset",
@@ -237,7 +237,7 @@ def told_of_unknown(name: str, algorithm: str) -> str:
     told = (
         f"perhaps {flag(meant)} is meant" if meant else f"there are {', '.join(known)}"
     )
-    return f"no option {flag(name)} of {algorithm}: {told}"
+    return f"no option {flag(name)} of {' or '.join(algorithms)}: {told}"
 
 
 def check(config: Config) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.files import read_toml
+from pgjax.app.runs.results import STUDY
 from pgjax.app.runs.run_record import read_record
 from pgjax.app.settings.presets import GENERAL, is_file
 from pgjax.app.settings.ranges import check_int
@@ -40,7 +41,7 @@ def read_config(path: pathlib.Path) -> ConfigFile:
       UsageError: naming the file, for what is none.
     """
     if path.suffix == ".json":
-        return _of_record(path)
+        return _of_study(path) if path.name == STUDY else _of_record(path)
     if path.suffix == ".toml":
         return _of_toml(path)
     raise UsageError(f"--config takes a .toml file or a config.json, got {path}")
@@ -55,6 +56,18 @@ def _of_record(path: pathlib.Path) -> ConfigFile:
     return ConfigFile(settings, log, record.agents_at_once, recorded=True)
 
 
+def _of_study(path: pathlib.Path) -> ConfigFile:
+    from pgjax.app.runs.study_record import load_asked
+
+    asked = load_asked(path)
+    names = {"algorithm": asked.algorithm, "env": asked.env, "preset": asked.preset}
+    return ConfigFile({**asked.settings, **names}, asked.log, asked.agents_at_once)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _of_toml(path: pathlib.Path) -> ConfigFile:
     settings = with_underscores(path, read_toml(path))
     for name, value in settings.items():
@@ -67,9 +80,13 @@ def _of_toml(path: pathlib.Path) -> ConfigFile:
             raise UsageError(f"{path}: --{given} is a flag, and no setting of a file")
     log, at_once = settings.pop("log", []), settings.pop("agents_at_once", None)
     log = [log] if isinstance(log, str) else log
-    for name in ("algorithm", "preset", "env"):
-        if not isinstance(settings.get(name, ""), str):
-            raise UsageError(f"{path}: {name} must be a name, got {settings[name]!r}")
+    if not isinstance(settings.get("preset", ""), str):
+        told = f"{path}: preset must be a name, got {settings['preset']!r}"
+        raise UsageError(told)
+    for name in ("algorithm", "env"):  # of which a study has several
+        value = settings.get(name, "")
+        if not all(isinstance(x, str) for x in _listed(value)):
+            raise UsageError(f"{path}: {name} must be a name, got {value!r}")
     if not isinstance(log, list) or not all(isinstance(x, str) for x in log):
         raise UsageError(f"{path}: log must be names of loggers, got {log!r}")
     if at_once is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.app.settings.build import Experiment, build
-from pgjax.app.settings.config import to_settings
+from pgjax.app.settings.config import Config, to_settings
 from pgjax.app.settings.grid import Agents, Group
 from pgjax.app.settings.limits import agents_that_fit
 from pgjax.app.settings.ranges import AGENTS
@@ -48,6 +48,12 @@ class Plan(NamedTuple):
     def names(self) -> list[str]:
         """The settings of the grid."""
         return list(self.groups[0].agents.labels)
+
+    @property
+    def pairs(self) -> list[tuple[Config, Experiment]]:
+        """The config of each group, and what `build` made of it."""
+        configs = (group.config for group in self.groups)
+        return list(zip(configs, self.experiments, strict=True))
 
     @property
     def ranges(self) -> list[Ranges]:

@@ -177,7 +177,7 @@ def extended(request: Request, again: Mapping[str, Any], *, run: Any) -> Request
     differing = [
         _told(name, again[name], of)
         for name, of in about.items()
-        if name in again and again[name] not in (of, "default")
+        if name in again and again[name] not in (of, [of], (of,), "default")
     ]
     given = {name: x for name, x in again.items() if name not in about}
     one, grid = split(request.algorithm, given)

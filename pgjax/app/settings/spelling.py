@@ -8,26 +8,43 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from pgjax.app.errors import UsageError
+from pgjax.app.errors import OutOfMemoryError, UsageError
 
 # A flag, which may turn something off, and a number after it. Not in a path or quotes.
 _FLAG = re.compile(
     r"(?<![\w/.'\"-])--(?P<no>no-)?(?P<name>[a-z][a-z0-9_-]*)"
     r"(?P<value> [-+]?\d[\w+-]*(?:\.\d[\w+-]*)?(?![\w,.]*,\d))?"
 )
+# What goes on with a run, whose directory may be quoted; and any other command.
+_RESUME = re.compile(
+    r"(?P<tick>`?)pgjax (?:train|sweep) --resume "
+    r"(?P<path>\$?'[^'\n]*'|[^\s`]+)(?P=tick)"
+)
+_COMMAND = re.compile(r"(`pgjax [^`]*`|pgjax\.app\.train\([^\n]*?\))")
+# How what is printed is spelled; without any, as it is.
+_writer: list[Callable[[str], str]] = []
 
 
 @contextlib.contextmanager
 def spelled_as_python() -> Iterator[None]:
-    """Errors name settings as arguments."""
+    """Errors, and what `spelled` is asked of meanwhile, name settings as arguments."""
+    _writer.append(as_python)
     try:
         yield
-    except UsageError as error:
+    except (UsageError, OutOfMemoryError) as error:
         error.args = (as_python(str(error)),)
         raise
+    finally:
+        _writer.pop()
+
+
+def spelled(text: str) -> str:
+    """A message for stderr, with settings as whoever started this writes them."""
+    return _writer[-1](text) if _writer else text
 
 
 @contextlib.contextmanager
@@ -71,8 +88,23 @@ def as_python(text: str) -> str:
 
     >>> print(as_python("--num-envs 2 is too few: take --num-envs 4, or --no-clip"))
     num_envs=2 is too few: take num_envs=4, or clip=False
+    >>> print(as_python("`pgjax train --resume runs/a` goes on, with more --seeds"))
+    pgjax.app.train(resume='runs/a') goes on, with more seeds
     """
-    return _FLAG.sub(lambda found: _assigned(found, "=", "False"), text)
+    parts = _COMMAND.split(_RESUME.sub(_call, text))
+    parts[::2] = [
+        _FLAG.sub(lambda found: _assigned(found, "=", "False"), part)
+        for part in parts[::2]
+    ]
+    return "".join(parts)
+
+
+def _call(found: re.Match) -> str:
+    """What goes on with a run, in Python."""
+    path = found["path"]
+    if path.startswith("$"):  # escapes of the shell, see `quoted`
+        return found[0]
+    return f"pgjax.app.train(resume={shlex.split(path)[0]!r})"
 
 
 def as_file(text: str, flags: Collection[str]) -> str:

@@ -29,11 +29,19 @@ def check_effects(given: Mapping[str, Any], runs: Sequence[Run]) -> None:
     for run in runs:
         if found := erased(*run):
             raise UsageError(f"nothing would be learned: {found}")
-    without_effect = [unused(*run) for run in runs]
+    for name, why in without_effect(given, runs).items():
+        raise UsageError(f"{flag(name)} would do nothing: {why}")
+
+
+def without_effect(given: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, str]:
+    """The given settings that do something in none of the runs, and why."""
+    found = [unused(*run) for run in runs]
+    idle = {}
     for name, value in given.items():
-        reasons = [found.get(name) for found in without_effect]
-        if not _is_off(value) and reasons and all(reasons):
-            raise UsageError(f"{flag(name)} would do nothing: {reasons[0]}")
+        reasons = [x[name] for x in found if name in x]
+        if not _is_off(value) and reasons and len(reasons) == len(found):
+            idle[name] = reasons[0]
+    return idle
 
 
 def unused(config: Config, experiment: Experiment) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from PIL import Image
 from pgjax.app.analysis import intervals
 from pgjax.app.analysis.samples import load_samples
 from pgjax.app.cli import main
+from pgjax.app.runs.files import checksum
 
 RNG = np.random.default_rng(0)
 
@@ -279,11 +281,13 @@ def test_the_same_task_is_told_nothing(slow_and_fast, capsys):
     assert "Not the same task" not in capsys.readouterr().out
 
 
-def test_a_swept_time_limit_makes_other_tasks(tmp_path, capsys):
+def test_a_swept_time_limit_is_a_column(tmp_path, capsys):
     agents = [((x,), seed, 100.0, None) for x in (50, 500) for seed in range(3)]
     run = write_run(tmp_path / "sweep", agents, grid=("time_limit",))
     assert main(["compare", str(run)]) == 0
-    assert "differ in time limit (50: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Not the same task" not in told
+    assert re.search(r"^ +50 .*\n +500 ", told, re.M)
 
 
 def test_swept_numbers_are_numbers_for_programs_and_as_before_for_people(
@@ -384,3 +388,62 @@ def test_intervals_are_those_of_the_rows_that_are_shown(tmp_path, capsys, monkey
     assert main(["compare", str(run)]) == 0
     assert "and 24 more rows" in capsys.readouterr().out
     assert len(found) == 36
+
+
+def test_what_is_a_column_or_of_another_environment_is_not_told(tmp_path, capsys):
+    agents = [((x,), s, 100.0 + s, None) for x in (1.0, 2.0) for s in range(3)]
+    swept = write_run(tmp_path / "a", agents, grid=["env_param.length"], steps=9)
+    record = json.loads((swept / "config.json").read_text())
+    record["grid"] = {"env_param.length": [1.0, 2.0]}
+    (swept / "config.json").write_text(json.dumps(record))
+    assert main(["compare", str(swept)]) == 0
+    assert "Not the same" not in capsys.readouterr().out
+    other = [((), s, -100.0 - s, None) for s in range(3)]
+    acrobot = write_run(tmp_path / "b", other, env="Acrobot-v1", steps=5)
+    cartpole = write_run(tmp_path / "c", other, steps=9)
+    assert main(["compare", str(cartpole), str(acrobot)]) == 0
+    assert "Not the same" not in capsys.readouterr().out
+
+
+def test_scores_in_gymnasium_are_read_if_they_are_of_the_same_policies(
+    tmp_path, capsys
+):
+    agents = [((x,), s, 100.0 + s, None) for x in (1, 2) for s in range(7)]
+    run = write_run(tmp_path / "a", agents, grid=["n"])
+    record = json.loads((run / "config.json").read_text())
+    record["grid"] = {"n": [1, 2]}
+    (run / "config.json").write_text(json.dumps(record))
+    (run / "params.npz").write_bytes(b"parameters")
+    (run / "scores").mkdir()
+
+    def keep(name, mean, **other):
+        rows = [
+            {"n": n, "seed": s, "greedy_return": {"mean": mean + s}}
+            for n in (1, 2)
+            for s in range(7)
+        ]
+        content = {"which": "last", "episodes": 5, "agents": rows}
+        content |= {"params": checksum(run / "params.npz"), **other}
+        path = run / "scores" / f"gymnasium-{name}-episodes-seed-0.json"
+        path.write_text(json.dumps(content))
+
+    def means():
+        assert main(["compare", str(run), "--format", "csv"]) == 0
+        table = pd.read_csv(io.StringIO(capsys.readouterr().out.split("\n\n")[0]))
+        name = "gymnasium_mean"
+        return table[name].tolist() if name in table else None
+
+    keep("5", 200.0)
+    assert means() is None  # the summary does not say which parameters there are
+    names = "config.json", "metrics.csv", "params.npz"
+    summary = json.loads((run / "summary.json").read_text())
+    summary["files"] = {name: checksum(run / name) for name in names}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert means() == [203.0, 203.0]
+    keep("9", 300.0, episodes=9)
+    keep("99", 400.0, episodes=99, params={"bytes": 1, "sha256": "of others"})
+    (run / "scores" / "gymnasium-7-episodes-seed-0.json").write_text("[1")
+    assert means() == [303.0, 303.0]
+    assert main(["compare", str(run)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "in 9 episodes there, as `pgjax evaluate --backend gymnasium` found" in told

@@ -17,14 +17,14 @@ def drawn(monkeypatch, tmp_path):
         learning_curve, "save", lambda figure, *_, **__: figures.append(figure)
     )
 
-    def draw(returns, stops=()):
+    def draw(returns, stops=(), **options):
         steps = [np.arange(returns.shape[1]) * 10.0 + 10 for _ in returns]
         curves = list(returns)
         for i, stop in enumerate(stops):
             steps[i], curves[i] = steps[i][:stop], curves[i][:stop]
         path = tmp_path / "x.png"
         learning_curve.learning_curve(
-            path, steps, curves, title="x", solved_return=475.0
+            path, steps, curves, title="x", solved_return=475.0, **options
         )
         (figure,) = figures
         assert isinstance(figure, Figure)
@@ -66,3 +66,8 @@ def test_where_some_have_stopped_the_mean_is_dotted_and_has_no_band(drawn):
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert [line.get_xdata()[-1] for line in dotted] == [500.0]
     assert "dotted: some have stopped" in axes.get_xlabel()
+
+
+def test_seeds_that_diverged_are_told(drawn):
+    axes = drawn(RNG.normal(size=(6, 9)), diverged=2)
+    assert axes.get_xlabel().endswith("2 of 8 seeds diverged, not drawn")

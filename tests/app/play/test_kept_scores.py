@@ -42,7 +42,7 @@ def quick(monkeypatch):
 
 
 def kept(run, name):
-    return json.loads((run / "evaluations" / f"{name}.json").read_text())
+    return json.loads((run / "scores" / f"{name}.json").read_text())
 
 
 def test_scores_are_kept_and_grow(sweep, quick, capsys):
@@ -67,7 +67,7 @@ def test_scores_are_kept_and_grow(sweep, quick, capsys):
 def test_scores_of_other_parameters_are_not_kept(sweep, quick):
     words = ["evaluate", str(sweep), "--episodes", "2"]
     assert main([*words, "--where", "gamma=0.9"]) == 0
-    path = sweep / "evaluations" / "gymnax-2-episodes-seed-0.json"
+    path = sweep / "scores" / "gymnax-2-episodes-seed-0.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"params": {"bytes": 1, "sha256": "other"}}))
     assert main([*words, "--where", "gamma=0.99"]) == 0
@@ -131,7 +131,7 @@ def test_formats_have_exact_numbers(sweep, quick, capsys):
 
 
 def test_a_directory_that_cannot_be_written_is_told(sweep, quick, capsys):
-    (sweep / "evaluations").write_text("a file")
+    (sweep / "scores").write_text("a file")
     assert main(["evaluate", str(sweep)]) == 0
     out, err = capsys.readouterr()
     assert "was not written" in err

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.faults import differences
 from pgjax.app.cli import main
-from pgjax.app.runs import compiled_programs, host_loop, hosts, outcome, session
+from pgjax.app.runs import compiled_programs, host_loop, hosts, session
 from pgjax.app.runs.signals import ENDING, wait
 
 TINY = ["--seeds", "1", "--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
@@ -76,7 +76,7 @@ def test_compiling_can_be_left_and_leaves_nothing(
 @pytest.mark.parametrize("number", ENDING)
 def test_drawing_is_finished(number, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr(outcome, "print_summary", sent(number, lambda *_: None))
+    monkeypatch.setattr(session, "print_outcome", sent(number, lambda *_: None))
     assert main([*TRAIN, "--out", str(run)]) == 0
     assert (run / "summary.json").is_file()
 

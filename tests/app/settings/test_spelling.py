@@ -5,7 +5,8 @@ import pathlib
 import pytest
 
 from pgjax import algorithms
-from pgjax.app.errors import DamagedFileError, UsageError
+from pgjax.app.errors import DamagedFileError, OutOfMemoryError, UsageError
+from pgjax.app.runs.progress import Reporter
 from pgjax.app.settings.config import run_options
 from pgjax.app.settings.signature_options import _MEANT, algorithm_options
 from pgjax.app.settings.spelling import as_python, spelled_as_file, spelled_as_python
@@ -23,6 +24,15 @@ from pgjax.app.settings.spelling import as_python, spelled_as_file, spelled_as_p
         ("--hidden 8,8 is", "hidden 8,8 is"),
         ("runs/--seeds is a file", "runs/--seeds is a file"),
         ("got '--seeds'", "got '--seeds'"),
+        (
+            "to go on:\n    pgjax train --resume 'my run'",
+            "to go on:\n    pgjax.app.train(resume='my run')",
+        ),
+        (
+            "`pgjax sweep --resume a-b` goes on, --seeds too",
+            "pgjax.app.train(resume='a-b') goes on, seeds too",
+        ),
+        ("`pgjax evaluate RUN --which best`", "`pgjax evaluate RUN --which best`"),
     ],
 )
 def test_flags_are_arguments_in_python(text, python):
@@ -35,6 +45,21 @@ def test_the_kind_of_an_error_stays():
         spelled_as_python(),
     ):
         raise DamagedFileError("a", "--seeds")
+
+
+def test_what_is_printed_is_spelled_too(capsys):
+    reporter = Reporter()
+    with spelled_as_python():
+        reporter.warn("--log wandb failed")
+        reporter.say("fewer --agents-at-once")
+    reporter.warn("--log wandb failed")
+    told = "pgjax: log wandb failed\nfewer agents_at_once\npgjax: --log wandb failed\n"
+    assert capsys.readouterr().err == told
+    with (
+        pytest.raises(OutOfMemoryError, match=r"^lower num_envs"),
+        spelled_as_python(),
+    ):
+        raise OutOfMemoryError("lower --num-envs")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pgjax as pg
 from experiments.faults import differences, newest
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import evaluating
+from pgjax.app.runs import periodic_evaluation
 from pgjax.app.runs.compiled_programs import WHILE_TRAINING
 from pgjax.app.runs.signals import Terminated
 
@@ -176,7 +176,7 @@ def test_an_evaluation_that_a_signal_interrupts_is_made_again(
         raise Terminated(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "unless_stopped", interrupted)
+        patch.setattr(periodic_evaluation, "unless_stopped", interrupted)
         code = main([*CASES["ppo"], *EVERY, "--seeds", "3", "--out", str(out)])
     assert code == 128 + signal.SIGTERM
     assert (out / "params_best.npz").exists()

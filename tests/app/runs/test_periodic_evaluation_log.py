@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pgjax.app.runs.evaluations import Evaluations
+from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
 from pgjax.app.settings.config import make_config
 
 
 def book(count=2, **given):
     given = {"eval_every": 100, "solved_return": 400.0, "steps": 1000} | given
-    return Evaluations(make_config("reinforce", "default", given), count)
+    return EvaluationLog(make_config("reinforce", "default", given), count)
 
 
 def games(*returns):

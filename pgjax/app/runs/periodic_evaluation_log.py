@@ -39,7 +39,7 @@ _KEPT = (
 )
 
 
-class Evaluations:
+class EvaluationLog:
     """What the evaluations of S agents have come to.
 
     Args:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgjax.app.runs.evaluation_table import cost_told, print_evaluations
+from pgjax.app.runs.periodic_evaluation_table import cost_told, print_evaluations
 from pgjax.app.settings.build import build
 from pgjax.app.settings.config import make_config
 

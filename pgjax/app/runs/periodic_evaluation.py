@@ -12,14 +12,14 @@ import numpy as np
 
 from pgjax.app.runs import hosts
 from pgjax.app.runs.compiled_programs import Programs
-from pgjax.app.runs.evaluations import NEVER, Evaluations
 from pgjax.app.runs.loggers import Loggers
+from pgjax.app.runs.periodic_evaluation_log import NEVER, EvaluationLog
 from pgjax.app.runs.signals import wait
 from pgjax.app.runs.training_log import TrainingLog
 from pgjax.app.settings.config import Config
 
 
-class Evaluating:
+class PeriodicEvaluation:
     """The evaluations of a batch's agents; none, where the config has no `eval_every`.
 
     Args:
@@ -33,7 +33,7 @@ class Evaluating:
         self._programs, self._received = programs, received
         count = len(programs.slots.place)
         on = config.eval_every is not None
-        self.evaluations = Evaluations(config, count) if on else None
+        self.evaluations = EvaluationLog(config, count) if on else None
         self._best: Any = None  # parameters on the devices, in slots
 
     @property

@@ -1,0 +1,85 @@
+"""study.json: what a study is asked to do, in the directory of its runs.
+
+    study.json          "algorithm", "env", "preset", "settings", "log"
+    ppo-CartPole-v1/    a run, as `run_record` describes it
+    ppo-Acrobot-v1/     ...
+
+Spaces, parameters and columns of metrics differ between algorithms and environments, so
+each pair has the directory of a run; `compare`, `report` and `evaluate` take them all.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from pgjax.app.errors import UsageError
+from pgjax.app.runs.files import misfit_told, read_json, write_json
+from pgjax.app.runs.json_shapes import COUNT, OBJECT, TEXT, check_shape, or_null
+from pgjax.app.runs.results import STUDY, SUMMARY
+from pgjax.app.settings.cells import Asked, cells_of, make_asked
+from pgjax.app.shown_names import as_argument
+
+FORMAT = 1
+_SHAPE = {
+    "format": COUNT,
+    "algorithm": [TEXT],
+    "env": [TEXT],
+    "preset": TEXT,
+    "settings": OBJECT,
+    "log": [TEXT],
+    "agents_at_once": or_null(COUNT),
+}
+
+
+def write_asked(study: pathlib.Path, asked: Asked) -> None:
+    """Writes down what a study is asked to do."""
+    write_json(study / STUDY, {"format": FORMAT, **asked._asdict()})
+
+
+def is_study(directory: pathlib.Path) -> bool:
+    """Whether it is the directory of a study."""
+    return (directory / STUDY).is_file()
+
+
+def load_asked(path: pathlib.Path) -> Asked:
+    """What a study is asked to do.
+
+    Args:
+      path: of its study.json.
+
+    Raises:
+      UsageError: if it is none, or one of a newer format.
+    """
+    content = read_json(path)
+    check_shape(path, content, _SHAPE)
+    if content["format"] != FORMAT:
+        raise UsageError(
+            f"{path} has format {content['format']}, this pgjax reads {FORMAT}; use "
+            "the pgjax that wrote it"
+        )
+    with misfit_told(path):
+        asked = Asked(*(content[name] for name in Asked._fields))
+        names = asked.algorithm, asked.env, asked.preset, asked.settings
+        return make_asked(*names, asked.log, asked.agents_at_once)
+
+
+def runs_of(directory: pathlib.Path) -> list[pathlib.Path]:
+    """The directories of a study's runs, all complete; of a run, its own.
+
+    Raises:
+      UsageError: if some of a study have not finished.
+    """
+    if not is_study(directory):
+        return [directory]
+    cells = list(cells_of(load_asked(directory / STUDY)))
+    runs = [directory / cell.name for cell in cells]
+    complete = [path for path in runs if (path / SUMMARY).exists()]
+    if len(complete) < len(runs):
+        told = f"{len(complete)} of its {len(runs)} runs are complete"
+        if complete:
+            told += f", such as {as_argument(complete[0])}"
+        raise UsageError(
+            f"{directory} has not finished: {told}; `pgjax train --resume "
+            f"{as_argument(directory)}` goes on"
+        )
+    return runs
