@@ -49,6 +49,7 @@ class HostEnvs:
 
     def __init__(self, env: HostEnv, num_envs: int):
         self._env, self.num_envs = env, num_envs
+        self._structure: Any = jax.tree.structure(env.obs)
         self.simulators: Any = None
         self._closing: Any = None
         self.obs: Any = None  # leaves (N, ...), where they are
@@ -76,13 +77,14 @@ class HostEnvs:
         reward = self._numbers("reward", reward, np.float32)
         ended = self._numbers("terminated", terminated, np.bool_)
         cut = self._numbers("truncated", truncated, np.bool_)
-        self._returns = self._returns + np.where(which, reward, np.float32(0))
+        reward = np.where(which, reward, np.float32(0))
+        self._returns = self._returns + reward
         self._lengths = self._lengths + which.astype(np.int32)
         cut = cut | ((self._lengths >= self._env.max_steps) & ~ended)
         self.obs = obs
         return Happened(
             obs,
-            np.where(which, reward, np.float32(0)),
+            reward,
             which & ended,
             which & cut,
             self._returns,
@@ -115,11 +117,11 @@ class HostEnvs:
 
     def _checked(self, obs: Any, part: str) -> Any:
         """A copy of observations of N environments, in the types that they have."""
-        given, right = (str(jax.tree.structure(x)) for x in (obs, self._env.obs))
-        if given != right:
+        given: Any = jax.tree.structure(obs)
+        if given != self._structure:
             raise HostEnvError(
                 f"{self._env.name}: {part} gave observations of {given}, and must give "
-                f"{right}"
+                f"{self._structure}"
             )
 
         def copied(x: Any, one: Any) -> np.ndarray:

@@ -273,7 +273,7 @@ def _step(
 ) -> Row:
     """One step of those environments that `which` says; the others' weights are 0."""
     obs = envs.obs
-    action, log_prob = jax.device_get(act(params, obs, noise, np.int32(time)))
+    action, log_prob = map(np.asarray, act(params, obs, noise, np.int32(time)))
     happened: Happened = envs.step(action, which)
     transition: Any = (
         *(obs, action, log_prob, happened.reward, happened.terminated),

@@ -38,8 +38,8 @@ def batched(
 
     The steps of an episode are counted here, so that the last one within `max_steps`
     is truncated whatever the suite says, unless it is terminal. Continuous actions are
-    clipped to the action space, rewards become float32, and all leaves of the states
-    keep the type that they were reset with.
+    clipped to the action space, rewards become float32, and all leaves of observations
+    and states keep the type that they were reset with.
 
     Args:
       name: of the environment, as the user wrote it.
@@ -62,6 +62,9 @@ def batched(
         obs, state = reset(key)
         return seen(obs), (jnp.int32(0), jax.tree.map(_strong, state))
 
+    with _as_suites_expect():
+        first, _ = jax.eval_shape(start, jax.eval_shape(jax.random.key, 0))
+
     def act(key: Key, state: Any, action: Array) -> tuple:
         count, inner = state
         given = jax.tree.map(lambda x: x, inner)  # some suites change dicts in place
@@ -70,7 +73,8 @@ def batched(
         count, terminated = count + 1, jnp.asarray(terminated, bool)
         truncated = jnp.asarray(truncated, bool) | ((count >= max_steps) & ~terminated)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
-        return seen(obs), (count, after), reward, terminated, truncated
+        obs = jax.tree.map(_like, first, seen(obs))
+        return obs, (count, after), reward, terminated, truncated
 
     def reset_all(key: Key, num_envs: int) -> tuple[Obs, Any]:
         with _as_suites_expect():
@@ -88,9 +92,7 @@ def batched(
             return jax.vmap(act)(keys, state, action)
 
     if observation_space is None:
-        with _as_suites_expect():
-            obs, _ = jax.eval_shape(start, jax.eval_shape(jax.random.key, 0))
-        observation_space = jax.tree.map(_space_of, obs)
+        observation_space = jax.tree.map(_space_of, first)
     return Env(name, reset_all, step_all, observation_space, action_space, max_steps)
 
 

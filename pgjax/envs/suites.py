@@ -1,7 +1,8 @@
 """Other suites' environments: each is served by a file here, SUITE_envs.py.
 
 Such a file imports its suite, when an environment of it is asked for, and has a
-function `make(name, *, time_limit=None, **options)` that returns a `pg.Env`.
+function `make(name, *, time_limit=None, **options)` that returns a `pg.Env`, or a
+`pg.HostEnv` where the suite is no JAX program.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _encoded_leaf(space: Space, x: Array, dtype: Any) -> Array:
                 "become one-hot; what normalizes observations, or changes their type, "
                 "must leave it out"
             )
-        return jax.nn.one_hot(x, space.n, dtype=dtype)
+        return jax.nn.one_hot(x.astype(jnp.int32), space.n, dtype=dtype)
     if floating:
         return x
     if _is_of_bytes(space, x.dtype):

@@ -26,6 +26,7 @@ BYTES = pg.Box(0, 255, (2,))
         (pg.Box(0.0, 9.0, (2, 1)), np.int32([[3], [4]]), [3, 4]),
         (pg.Discrete(3), np.int32(2), [0, 0, 1]),
         (pg.Discrete(2), np.bool_(True), [0, 1]),
+        (pg.Discrete(300), np.uint8(44), [*[0] * 44, 1, *[0] * 255]),
         (pg.Box(0, 1, (2,)), np.array([True, False]), [1, 0]),
         (BYTES, np.uint8([0, 51]), [0, 0.2]),
         # Numbers of kinds, not of brightness; and numbers that are scaled already.

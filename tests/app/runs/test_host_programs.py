@@ -153,4 +153,4 @@ def test_an_environment_that_fails_is_one_line_that_names_it(
     arguments = [*PPO, "--env", "frail:Frail", "--steps", "96", "--quiet"]
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 1
     *_, message = capsys.readouterr().err.splitlines()
-    assert message == "pgjax: Frail failed in step: OSError: the cable is out"
+    assert message == "pgjax: frail:Frail failed in step: OSError: the cable is out"
