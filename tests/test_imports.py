@@ -37,6 +37,7 @@ LAYERS = (
         "_internal.replacement",
         "_internal.stepping",
         "_internal.user_parts",
+        "_internal.work",
     },
     {
         "_internal.compilation",
@@ -61,7 +62,7 @@ LAYERS = (
         "algorithms.minibatches",
         "networks.products",
     },
-    {"_internal.host_rollout"},
+    {"_internal.complete_episodes", "_internal.host_rollout", "_internal.resets"},
     {"_internal.host_evaluate"},
     {"envs.draws", "envs.gymnax_params", "envs.named", "envs.remake", "envs.trial"},
     {"envs.adapting", "envs.check_host", "envs.probes", "envs.speed", "envs.wrappers"},
