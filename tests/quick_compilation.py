@@ -29,14 +29,23 @@ def with_flags(flags: str) -> str:
     return f"{flags} {FLAGS}".strip()
 
 
+def _of_children(without: bool) -> None:
+    """Tells the processes that tests start, through what they inherit."""
+    flags = os.environ.get("XLA_FLAGS", "").replace(FLAGS, "").strip()
+    os.environ["XLA_FLAGS"] = with_flags(flags) if without else flags
+
+
+_of_children(_without[0])  # and this one's own
+
+
 _in_place = compiler.get_compile_options
 
 
 @functools.wraps(_in_place)
 def _get_compile_options(*args, env_options_overrides=None, **options):
-    if _without[0]:
+    if FUSABLE:
         others = env_options_overrides or {}
-        env_options_overrides = {FUSION_EMITTERS: False} | others
+        env_options_overrides = {FUSION_EMITTERS: not _without[0]} | others
     return _in_place(*args, env_options_overrides=env_options_overrides, **options)
 
 
@@ -48,7 +57,8 @@ def fused(emitters: bool = True):
     """With fusion emitters: without them an agent's bits depend on how many there are.
 
     That is of the compiler, for the same program: with them they do not. It takes twice
-    as long. Programs in memory that were compiled the other way are forgotten.
+    as long. Processes that are started meanwhile compile likewise; programs in memory
+    that were compiled the other way are forgotten.
     """
     before = _without[0]
     _switch(FUSABLE and not emitters)
@@ -61,4 +71,5 @@ def fused(emitters: bool = True):
 def _switch(without: bool) -> None:
     if without != _without[0]:
         _without[0] = without
+        _of_children(without)
         jax.clear_caches()

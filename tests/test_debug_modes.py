@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from turns import slow
 
 import pgjax as pg
 
@@ -38,8 +39,9 @@ def run(name, env_name, *, cut):
 
 # Keys go the same ways whatever the actions are: continuous ones are for PPO alone,
 # which draws minibatches, too.
-KEYS = [(name, "CartPole-v1") for name in ALGORITHMS]
-KEYS += [("ppo", "Pendulum-v1"), ("wrapped", "Pendulum-v1")]
+KEYS = [(name, "CartPole-v1") for name in ALGORITHMS if name != "ppo"]
+KEYS += [("ppo", "Pendulum-v1"), slow("ppo", "CartPole-v1")]
+KEYS += [slow("wrapped", "Pendulum-v1")]
 
 
 @pytest.mark.parametrize(("name", "env"), KEYS)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from quick_compilation import FLAGS
+from turns import slow
 
 START = """
 from functools import partial
@@ -142,7 +143,7 @@ SCRIPTS = {"agents": AGENTS, "gradient": GRADIENT, "rooms": ROOMS}
 
 @pytest.mark.parametrize(
     "script",
-    [*SCRIPTS.values(), pytest.param(CURVE, marks=pytest.mark.slow)],
+    [*SCRIPTS.values(), slow(CURVE)],
     ids=[*SCRIPTS, "curve"],
 )
 def test_eight_devices(script):

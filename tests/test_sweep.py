@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from turns import slow
 
 import pgjax as pg
 
@@ -112,9 +113,9 @@ def final(result, agent=()):
     [
         ({"num_epochs": np.array([1, 2])}, (2,)),
         ({"num_epochs": (np.int64(1), jnp.int32(2)), "gamma": [0.9, 0.5, 0.1]}, (2, 3)),
-        ({"gamma": [0.9, 0.5], "num_epochs": [1, 2], "clip": [0.1]}, (2, 2, 1)),
+        slow({"gamma": [0.9, 0.5], "num_epochs": [1, 2], "clip": [0.1]}, (2, 2, 1)),
         ({"target_kl": [None, 1e-9], "num_epochs": [2]}, (2, 1)),
-        ({"gamma": [0, 1]}, (2,)),
+        slow({"gamma": [0, 1]}, (2,)),
         ({"gamma": [0, 0.5, 1]}, (3,)),
     ],
     ids=str,

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import probes
 import pytest
+from turns import in_turns, slow
 
 import pgjax as pg
 
@@ -72,21 +73,16 @@ def traced(algorithm, env):
     )
 
 
-# Each setting with one of them, and both settings with either, in turns.
+# Each setting with one of them, and both settings with either.
 SETTING_AND_ENV = [("x64", "CartPole-v1"), ("strict", "Pendulum-v1")]
 SETTING_AND_ENV += [("both", env) for env in ENVS]
-TURNS = [
-    pytest.param(
-        *(algorithm, setting, env),
-        marks=[] if (i + j) % 2 else pytest.mark.slow,
-    )
-    for i, algorithm in enumerate(ALGORITHMS)
-    for j, (setting, env) in enumerate(SETTING_AND_ENV)
-]
 
 
-@pytest.mark.parametrize(("algorithm", "setting", "env"), TURNS)
-def test_every_algorithm_under_every_setting(setting, algorithm, env):
+@pytest.mark.parametrize(
+    ("algorithm", "setting_and_env"), in_turns(ALGORITHMS, SETTING_AND_ENV)
+)
+def test_every_algorithm_under_every_setting(algorithm, setting_and_env):
+    setting, env = setting_and_env
     make, options = ALGORITHMS[algorithm]
     with SETTINGS[setting]():
         network = network_of(algorithm, ENVS[env])
@@ -97,9 +93,9 @@ WRAPPED = [("a2c", name, "CartPole-v1") for name in WRAPPERS]
 WRAPPED += [(name, "all", "Pendulum-v1") for name in ("reinforce", "ppo", "trpo")]
 
 
-@pytest.mark.parametrize(("algorithm", "wrapper", "env"), WRAPPED)
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_every_wrapper_under_every_setting(setting, algorithm, wrapper, env):
+@pytest.mark.parametrize(("wrapped", "setting"), in_turns(WRAPPED, SETTINGS))
+def test_every_wrapper_under_every_setting(wrapped, setting):
+    algorithm, wrapper, env = wrapped
     make, options = ALGORITHMS[algorithm]
     with SETTINGS[setting]():
         network = network_of(algorithm, ENVS[env])
@@ -207,9 +203,7 @@ def program(algorithm):
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-@pytest.mark.parametrize(
-    "setting", ["x64", pytest.param("default", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("setting", ["x64", slow("default")])
 @pytest.mark.parametrize("case", [*CASES, *WRAPPER_OPTIONS])
 def test_a_number_is_a_number_whatever_it_comes_as(case, setting, kind):
     assert program_of(case, setting, kind) == program_of(case, setting, "float")

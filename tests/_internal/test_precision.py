@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from mathematics import ARRAYS, FLAGS, FUNCTIONS
+from turns import in_turns
 
 import pgjax as pg
 from pgjax._internal.precision import (
@@ -90,9 +91,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", WITH_NUMBERS)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize(
+    ("name", "kind", "x64"), in_turns(WITH_NUMBERS, KINDS, [False, True])
+)
 def test_strict_promotion_takes_numbers_of_any_kind(name, kind, x64):
     function = FUNCTIONS[name]
     numbers = function.numbers

@@ -11,6 +11,7 @@ import sys
 import tomllib
 
 import pytest
+from turns import slow
 
 import pgjax as pg
 from pgjax._internal import installing
@@ -135,7 +136,7 @@ def test_training_does_without_what_it_does_not_need(tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", [TRAIN, SWEEP], ids=["train", "sweep"])
+@pytest.mark.parametrize("command", [TRAIN, slow(SWEEP)], ids=["train", "sweep"])
 def test_no_package_is_imported_after_training_has_begun(command, tmp_path):
     log = ["--log", "parquet", "tensorboard"]
     # Pandas, if there is one, is taken along by pyarrow, which does without.

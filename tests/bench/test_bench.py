@@ -4,6 +4,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
+from turns import slow
 
 from pgjax._internal.xla import on_cpu
 from pgjax.app.errors import UsageError
@@ -162,8 +163,13 @@ def test_an_accelerator_has_a_table_of_larger_sizes(monkeypatch):
     assert chosen == list(ACCELERATOR_TABLE)
     assert not any(case.aim for case in chosen)  # aims are for two cores
     assert len({case.name for case in chosen}) == len(chosen)
-    for case in chosen:
-        command._trace(case, jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    "case", [slow(x) if i % 3 else x for i, x in enumerate(ACCELERATOR_TABLE)]
+)
+def test_what_an_accelerator_is_measured_with_can_be_traced(case):
+    command._trace(case, jax.devices()[:1])
 
 
 @pytest.mark.parametrize(

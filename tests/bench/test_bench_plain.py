@@ -154,6 +154,7 @@ def test_networks_start_alike(env, make):
         np.testing.assert_allclose(spread(x), spread(y), rtol=4 / np.sqrt(x.size))
 
 
+@pytest.mark.slow
 def test_learns_as_fast(env):
     num_envs, num_updates, num_seeds = 8, 20, 6
     optimizer = optax.adam(0.01)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from turns import in_turns
 
 import pgjax as pg
 
@@ -45,17 +46,7 @@ def clipped(space, action):
 
 
 # In turns: what matters here is the environment, whose program is by far the largest.
-TURNS = [
-    pytest.param(
-        *(name, algorithm),
-        marks=[] if (i + j) % 2 else pytest.mark.slow,
-    )
-    for i, name in enumerate(NAMES)
-    for j, algorithm in enumerate(ALGORITHMS)
-]
-
-
-@pytest.mark.parametrize(("name", "algorithm"), TURNS)
+@pytest.mark.parametrize(("name", "algorithm"), in_turns(NAMES, ALGORITHMS))
 def test_runs_with_a2c_and_ppo(name, algorithm, monkeypatch):
     if name == "MNISTBandit-bsuite":  # which would download its data
         images = np.random.default_rng(0).random((10, 28, 28), np.float32)

@@ -1,7 +1,6 @@
 """Runs that are killed, interrupted or go wrong lose nothing."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from quick_compilation import FLAGS
+from turns import slow
 
 from experiments import faults
 from pgjax.app.cli import main
@@ -20,11 +19,8 @@ CONSTANT = ["--no-anneal-learning-rate"]  # or more steps would be another run
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
 
 
-@pytest.mark.parametrize("case", ["ppo", pytest.param("sweep", marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
-    case, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("XLA_FLAGS", FLAGS)
+@pytest.mark.parametrize("case", ["ppo", slow("sweep")])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(case, tmp_path):
     command = faults.arguments_of(case, chunks=40)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     faults.straight(command, whole)
@@ -36,7 +32,6 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(
 def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "pgjax.app.cli", *map(str, arguments)],
-        env=os.environ | {"XLA_FLAGS": FLAGS},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -9,6 +9,7 @@ import oracle_envs
 import pytest
 from oracles import estimators, gaussian, tabular
 from oracles.moments import moments
+from turns import slow
 
 import pgjax as pg
 from experiments.proof.broken_variants import (
@@ -176,10 +177,7 @@ def test_groups_means_shorten_the_gradient_by_their_own_share():
     np.testing.assert_allclose(exact("dr_grpo, three").mean, 2 / 3 * gradient)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(x, marks=[pytest.mark.slow] * (x in HALF)) for x in CASES],
-)
+@pytest.mark.parametrize("name", [slow(x) if x in HALF else x for x in CASES])
 def test_training_has_the_gradient_and_the_variance(name):
     family, _ = CASES[name]
     outcome = outcomes(family.name, name in HALF)[name]

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from turns import in_turns
 
 import pgjax as pg
 from pgjax.app.cli import main
@@ -21,8 +22,9 @@ ALGORITHMS = {
 }
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("name", "env"), in_turns(ALGORITHMS, ["CartPole-v1", "Pendulum-v1"])
+)
 def test_a_train_step_lowers_for_every_platform(name, env):
     env = pg.make_env(env)
     algorithm = ALGORITHMS[name](env)

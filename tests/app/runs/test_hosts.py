@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from quick_compilation import FLAGS
+from turns import slow
 
 from experiments.faults import differences, newest
 from pgjax.app.runs import hosts
 
 TINY = ["--seeds", "4", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0"]
-TRAIN = ["train", "reinforce", *TINY, *CHUNKED, "--steps", "6000"]
+TRAIN = ["train", "reinforce", *TINY, *CHUNKED, "--steps", "4000"]
 TRAIN += ["--eval-every", "1500"]
 SWEEP = ["sweep", "a2c", *TINY, *CHUNKED, "--num-steps", "8", "--preset", "general"]
 SWEEP += ["--learning-rate", "0.001", "0.01", "--steps", "320"]
@@ -76,7 +77,7 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("victim", [slow(0), 1])
 def test_when_a_process_is_killed_the_others_end_and_the_run_goes_on(
     victim, alone, tmp_path
 ):
@@ -123,6 +124,7 @@ def test_a_sweep_over_four_processes_is_the_sweep_of_one(tmp_path):
     assert differences(whole, out) == []
 
 
+@pytest.mark.slow
 def test_environments_may_be_split_over_processes(tmp_path):
     out, whole = tmp_path / "split", tmp_path / "whole"
     command = [*TRAIN, "--seeds", "1", "--env-devices", "2"]
@@ -133,7 +135,7 @@ def test_environments_may_be_split_over_processes(tmp_path):
     ours, theirs = (pd.read_csv(run / "metrics.csv") for run in (out, whole))
     # Sums over devices: by another road, in another order.
     np.testing.assert_allclose(ours.iloc[:2], theirs.iloc[:2], rtol=1e-4)
-    assert ours.env_steps.iloc[-1] >= 6000
+    assert ours.env_steps.iloc[-1] >= 4000
 
 
 @pytest.mark.parametrize(

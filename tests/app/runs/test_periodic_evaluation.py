@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import quick_compilation
+from turns import slow
 
 import pgjax as pg
 from experiments.faults import differences, newest
@@ -34,7 +36,6 @@ CASES = {
     ],
 }
 EVERY = ["--eval-every", "70"]
-pytestmark = pytest.mark.same_bits
 SAME = "params.npz", "metrics.csv"
 
 
@@ -53,9 +54,10 @@ def rows_of(run):
 def runs(tmp_path_factory):
     """Of each case, one with evaluations and one without."""
     folder = tmp_path_factory.mktemp("evaluated")
-    for case in CASES:
-        run_of(case, folder / case, *EVERY)
-        run_of(case, folder / f"{case} without")
+    with quick_compilation.fused():  # as in what is compared with them
+        for case in CASES:
+            run_of(case, folder / case, *EVERY)
+            run_of(case, folder / f"{case} without")
     return folder
 
 
@@ -91,9 +93,8 @@ def test_agents_are_evaluated_where_they_pass_a_multiple_and_at_their_end(case, 
         assert found.env_steps.tolist() == expected.env_steps.tolist()
 
 
-@pytest.mark.parametrize(
-    "case", ["reinforce", pytest.param("ppo", marks=pytest.mark.slow)]
-)
+@pytest.mark.same_bits
+@pytest.mark.parametrize("case", ["reinforce", slow("ppo")])
 def test_when_does_not_depend_on_chunks(case, runs, tmp_path):
     other = run_of(case, tmp_path / "other", *EVERY, "--updates-per-chunk", "20")
     assert differences(runs / case, other) == []
@@ -142,6 +143,7 @@ def test_the_best_and_the_last_are_evaluated_and_exported(runs, tmp_path, capsys
     )
 
 
+@pytest.mark.same_bits
 def test_a_run_that_is_killed_has_the_same_evaluations_and_best(runs, tmp_path):
     out = tmp_path / "killed"
     every = ["--checkpoint-every", "0"]
@@ -158,9 +160,8 @@ def test_a_run_that_is_killed_has_the_same_evaluations_and_best(runs, tmp_path):
     assert rows_of(out) == rows_of(runs / "reinforce")
 
 
-@pytest.mark.parametrize(
-    "which", [1, pytest.param(3, marks=pytest.mark.slow), "the last"]
-)
+@pytest.mark.same_bits
+@pytest.mark.parametrize("which", [1, slow(3), "the last"])
 def test_an_evaluation_that_a_signal_interrupts_is_made_again(
     which, runs, tmp_path, monkeypatch, capfd
 ):
@@ -185,7 +186,9 @@ def test_an_evaluation_that_a_signal_interrupts_is_made_again(
     assert rows_of(out) == rows_of(runs / "ppo")
 
 
-def test_a_run_that_is_given_more_is_the_run_made_at_once(tmp_path, capsys):
+@pytest.mark.same_bits
+@pytest.mark.parametrize("seeds", [[], slow(["--seeds", "3"])])
+def test_a_run_that_is_given_more_is_the_run_made_at_once(seeds, tmp_path, capsys):
     command = ["sweep", "reinforce", *SIZES, *CONSTANT[1:], *EVERY]
     command += ["--anneal-learning-rate", "no"]
     rates = ["--learning-rate", "0.01", "0.1"]
@@ -193,16 +196,16 @@ def test_a_run_that_is_given_more_is_the_run_made_at_once(tmp_path, capsys):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     before = [*rates, "--steps", "300", "--seeds", "2", "--out", str(ours)]
     assert main([*command, *before]) == 0
-    for extension in (["--seeds", "3"], ["--steps", "750"], more):
+    for extension in filter(None, (seeds, ["--steps", "750"], more)):
         assert main(["sweep", "--resume", str(ours), *extension, "--quiet"]) == 0
-    at_once = [*more, "--steps", "750", "--seeds", "3", "--out", str(theirs)]
-    assert main([*command, *at_once]) == 0
+    at_once = [*more, "--steps", "750", *(seeds or ["--seeds", "2"])]
+    assert main([*command, *at_once, "--out", str(theirs)]) == 0
     assert capsys.readouterr().err == ""
     assert differences(theirs, ours) == []
     assert rows_of(ours) == rows_of(theirs)
     table = pd.read_csv(ours / "evaluations.csv")
     assert table.columns[:2].tolist() == ["learning_rate", "seed"]
-    assert len(table.groupby(["learning_rate", "seed"])) == 9
+    assert len(table.groupby(["learning_rate", "seed"])) == (9 if seeds else 6)
 
 
 def test_more_than_the_steps_is_one_evaluation_at_the_end(tmp_path, capsys):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quick_compilation
+from turns import slow
 
 import pgjax as pg
 from experiments.faults import differences
@@ -30,10 +31,9 @@ SWEEP = ["sweep", "reinforce", *SIZES, *STEPS, *GRID, "--seeds", "3", "--seed", 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweeps") / "whole"
-    with quick_compilation.fused():  # as processes of their own are
-        assert (
-            main([*SWEEP, "--agents-at-once", "3", "--out", str(out), "--quiet"]) == 0
-        )
+    command = [*SWEEP, "--agents-at-once", "3", "--out", str(out), "--quiet"]
+    with quick_compilation.fused():  # as in what is compared with it
+        assert main(command) == 0
     return out
 
 
@@ -153,7 +153,7 @@ def test_agents_of_a_grid_are_evaluated_and_exported(finished, tmp_path, capsys)
 # A run, what it is extended with, and what it is then; all by `pgjax sweep`.
 RATES, RATE = ["--learning-rate", "0.01", "0.1"], ["--learning-rate", "0.01"]
 MORE_RATES = ["--learning-rate", "0.03", "0.01", "0.1"]
-LONGEST = "all, one after the other"
+SHORT = "one more seed", "steps, from less than a chunk"
 EXTENSIONS = {
     "one more seed": (
         [*RATE, "--seeds", "4"],
@@ -170,7 +170,7 @@ EXTENSIONS = {
         [["--steps", "900"]],
         [*RATE, "--seeds", "3", "--steps", "900", "--updates-per-chunk", "10"],
     ),
-    LONGEST: (
+    "all, one after the other": (
         [*RATES, "--seeds", "3"],
         [["--seeds", "4"], ["--steps", "900"], MORE_RATES, ["--hidden", "4", "5,5"]],
         [*MORE_RATES, "--seeds", "4", "--steps", "900", "--hidden", "4", "5,5"],
@@ -179,10 +179,7 @@ EXTENSIONS = {
 
 
 @pytest.mark.same_bits
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(x, marks=[pytest.mark.slow] * (x == LONGEST)) for x in EXTENSIONS],
-)
+@pytest.mark.parametrize("case", [x if x in SHORT else slow(x) for x in EXTENSIONS])
 def test_a_run_that_is_extended_is_the_run_made_at_once(case, tmp_path, capsys):
     before, extensions, at_once = EXTENSIONS[case]
     command = ["sweep", "reinforce", *SIZES, *STEPS, "--log-every", "3", "--quiet"]
@@ -211,7 +208,9 @@ def test_where_an_extended_run_has_other_numbers_is_told(tmp_path, capsys):
 
 
 @pytest.mark.same_bits
-@pytest.mark.parametrize(("rule", "others"), [("budget", ["1000"]), ("solved", ["7"])])
+@pytest.mark.parametrize(
+    ("rule", "others"), [("budget", ["1000"]), slow("solved", ["7"])]
+)
 def test_the_length_of_a_chunk_changes_nothing(rule, others, tmp_path):
     """Each agent ends with the update that reaches its budget, or solves the task."""
     command = ["train", "reinforce", *SIZES, "--seeds", "3", "--quiet"]
@@ -236,10 +235,7 @@ def test_the_length_of_a_chunk_changes_nothing(rule, others, tmp_path):
 
 
 @pytest.mark.same_bits
-@pytest.mark.parametrize(
-    "algorithm",
-    ["ppo", *(pytest.param(x, marks=pytest.mark.slow) for x in ("a2c", "trpo"))],
-)
+@pytest.mark.parametrize("algorithm", ["ppo", slow("a2c"), slow("trpo")])
 def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
     """By itself it would be on one device, whose program rounds otherwise."""
     command = ["train", algorithm, *SIZES, "--num-steps", "8", "--steps", "480"]
@@ -256,14 +252,8 @@ def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
     ("more", "number", "batch", "chunks"),
     [
         (["--steps", "20000"], signal.SIGKILL, "000", 30),
-        pytest.param(
-            *(["--seeds", "40", "--steps", "40000"], signal.SIGKILL, "001", 2),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            *(["--steps", "40000"], signal.SIGTERM, "000", 30),
-            marks=pytest.mark.slow,
-        ),
+        slow(["--seeds", "40", "--steps", "40000"], signal.SIGKILL, "001", 2),
+        slow(["--steps", "40000"], signal.SIGTERM, "000", 30),
     ],
 )
 def test_an_extension_that_is_stopped_goes_on(
