@@ -104,7 +104,7 @@ def noted(*numbers: signal.Signals, say: str = "") -> Iterator[Received]:
         yield received
     finally:
         _handle(previous)
-        _NOTING.remove(received)
+        _NOTING[:] = [x for x in _NOTING if x is not received]  # lists may be equal
 
 
 def wait(future: futures.Future[T], received: list[int]) -> T:

@@ -104,3 +104,16 @@ def test_signals_that_are_ignored_stay_so(number):
 
 def test_the_exit_code_of_an_interrupt():
     assert exit_code(KeyboardInterrupt()) == 130
+
+
+def test_what_is_noted_within_is_noted_without():
+    """Lists of the same signals are equal, and not the same."""
+    with noted(signal.SIGINT) as outer:
+        with noted(signal.SIGINT) as inner:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert list(inner) == [signal.SIGINT]
+        assert list(outer) == [signal.SIGINT]
+        with noted(signal.SIGINT) as later:  # which is told of what came before
+            assert list(later) == [signal.SIGINT]
+    with noted(signal.SIGINT) as after:
+        assert not after

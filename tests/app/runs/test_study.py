@@ -15,7 +15,6 @@ from experiments.faults import differences
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import host_loop, run, session, study
-from pgjax.app.runs.signals import ENDING
 from pgjax.app.settings.cells import make_asked
 from pgjax.app.settings.execution import Execution
 
@@ -173,22 +172,19 @@ def sent(number, function, call):
     return act
 
 
-@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize(
-    ("where", "name", "call"),
+    ("number", "where", "name", "call"),
     [
-        (session, "compile_programs", 1),
-        (session, "print_line", 1),  # the first run is complete
-        (session, "compile_programs", 2),
-        (host_loop, "evaluate_agents", 2),
-        (study, "begin_again", 2),  # between runs
+        (signal.SIGINT, session, "compile_programs", 1),
+        (signal.SIGINT, session, "print_line", 1),  # the first run is complete
+        (signal.SIGTERM, session, "compile_programs", 2),
+        (signal.SIGHUP, host_loop, "evaluate_agents", 2),
+        (signal.SIGTERM, study, "begin_again", 2),  # between runs
     ],
 )
 def test_a_study_that_is_stopped_goes_on(
     number, where, name, call, pair, tmp_path, monkeypatch, capfd
 ):
-    if number != signal.SIGINT and name != "print_line":
-        pytest.skip("signals differ in their numbers only")
     out = tmp_path / "my study"
     with monkeypatch.context() as patch:
         patch.setattr(where, name, sent(number, getattr(where, name), call))
