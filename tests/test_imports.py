@@ -35,6 +35,7 @@ LAYERS = (
         "_internal.replacement",
         "_internal.stepping",
         "_internal.user_parts",
+        "_internal.work",
     },
     {
         "_internal.compilation",
@@ -43,7 +44,14 @@ LAYERS = (
         "_internal.start_states",
         "reductions",
     },
-    {"distributions", "returns", "losses", "baselines", "_internal.blocks"},
+    {
+        "distributions",
+        "returns",
+        "losses",
+        "baselines",
+        "_internal.blocks",
+        "_internal.resets",
+    },
     {
         "_internal.contract",
         "algorithms.annealing",
@@ -65,7 +73,7 @@ LAYERS = (
         "networks.initialization",
         "trust_region",
     },
-    {"networks.mlp"},
+    {"networks.mlp", "_internal.complete_episodes"},
     {"rollout"},
     {"algorithms.a2c", "algorithms.ppo", "algorithms.reinforce", "algorithms.trpo"},
     {"algorithms"},
