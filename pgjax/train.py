@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pgjax._internal.checks import as_count, check_is, check_key
 from pgjax._internal.collectives import each_device, named, share_of, sum_over_devices
-from pgjax._internal.compilation import jit_once
+from pgjax._internal.compilation import for_a_while, jit_once
 from pgjax._internal.contract import check_learner, check_update
 from pgjax._internal.control_flow import count_up_to
 from pgjax._internal.counters import count_up_to_limit
@@ -112,6 +112,7 @@ def init_train_state(
     check_key(key)
     if rollout.on_host:
         _check_on_host(None, mesh, axis_name)
+        rollout = _without_environments(rollout)
     init: Callable[[Key], TrainState] = partial(
         _init, rollout=rollout, algorithm=algorithm, axis_name=_axis(mesh, axis_name)
     )
@@ -383,19 +384,29 @@ def _split(key: Key) -> tuple[Key, ...]:
 def _step_on_host(
     state: TrainState, rollout: Rollout, algorithm: Algorithm
 ) -> tuple[TrainState, Metrics]:
-    learn = jit_once(partial(learn_from, algorithm))
-    policy, params = algorithm.policy, state.learner.params
-    return update_on_host(state, rollout, policy, params, learn)
+    state, rows = _steps_on_host(state, rollout, algorithm, 1)
+    return state, jax.tree.map(lambda x: x[0], rows)
 
 
 def _steps_on_host(
     state: TrainState, rollout: Rollout, algorithm: Algorithm, num_updates: int
 ) -> tuple[TrainState, Metrics]:
-    rows = []
+    policy = for_a_while(algorithm.policy)
+    learn, rows = jit_once(partial(learn_from, algorithm)), []
     for _ in range(num_updates):
-        state, metrics = _step_on_host(state, rollout, algorithm)
+        params = state.learner.params
+        state, metrics = update_on_host(state, rollout, policy, params, learn)
         rows.append(jax.device_get(metrics))
     return state, jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *rows)
+
+
+def _without_environments(rollout: Rollout) -> Rollout:
+    """What a state begins with: a program that is kept must keep nothing open."""
+    return rollout._replace(collect=_nothing, close=_nothing)
+
+
+def _nothing(*arguments: Any) -> Any:
+    raise NotImplementedError
 
 
 def _check_on_host(state: Any, mesh: Mesh | None, axis_name: AxisName) -> None:

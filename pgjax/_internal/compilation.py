@@ -49,6 +49,34 @@ def jit_once(fn: Callable) -> Any:
         return _jit(fn)
 
 
+class Same:
+    """A function that nobody looks into: `jit_once` knows it by this object alone.
+
+    For one that is used for a while, and does not change meanwhile.
+    """
+
+    def __init__(self, fn: Callable):
+        self._fn = fn
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._fn(*arguments)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def for_a_while(fn: Callable) -> Callable:
+    """The function; `Same` of one that `jit_once` would compile at every call."""
+    try:
+        _Key(fn)
+    except _TooMuchError:
+        return Same(fn)
+    return fn
+
+
 class _TracedError(Exception):
     """A function refers to a traced value."""
 

@@ -480,3 +480,22 @@ def test_a_policy_for_other_actions_is_told_before_any_step():
             (),
             rollout.init(jax.random.key(0)),
         )
+
+
+def test_what_cannot_be_looked_into_is_compiled_once_for_all_updates():
+    env, traces = host_walk(), []
+    algorithm = ppo(env)
+    stream = iter(())  # which tells nothing of what it will give
+
+    def policy(params, obs):
+        traces.append(stream)
+        return algorithm.policy(params, obs)
+
+    opaque = algorithm._replace(policy=policy)
+    rollout = pg.unroll(env, 2, 4)
+    counts = []
+    for num_updates in (1, 5):
+        traces.clear()
+        pg.train(jax.random.key(0), rollout, opaque, num_updates=num_updates)
+        counts.append(len(traces))
+    assert counts[0] == counts[1] > 0

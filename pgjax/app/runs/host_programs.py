@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 import pgjax as pg
+from pgjax._internal.compilation import Same
 from pgjax._internal.host_evaluate import Player
 from pgjax._internal.host_rollout import experience_of
 from pgjax._internal.meshes import AGENTS
@@ -105,25 +106,10 @@ def _init(experiment: Experiment, seed: Any, values: Any) -> Any:
     return pg.init_train_state(jax.random.key(seed), rollout, algorithm)
 
 
-class _Policy:
-    """A policy of parameters, and of the values that the algorithm was made with.
-
-    It equals itself only, so that nobody has to look into it to know what it does; see
-    `jit_once`.
-    """
-
-    def __init__(self, experiment: Experiment):
-        self._experiment = experiment
-
-    def __call__(self, params: Any, obs: Any) -> Any:
-        values, own = params
-        return self._experiment.make(values).algorithm.policy(own, obs)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
+def _policy(experiment: Experiment, params: Any, obs: Any) -> Any:
+    """Of parameters, and the values that the algorithm was made with."""
+    values, own = params
+    return experiment.make(values).algorithm.policy(own, obs)
 
 
 class _Trainer:
@@ -138,7 +124,7 @@ class _Trainer:
         self._length = config.chunk_length(
             complete_episodes=algorithm.complete_episodes
         )
-        self._policy = _Policy(experiment)
+        self._policy = Same(partial(_policy, experiment))
         self._learn: Any = jax.jit(self._learned)
         self._stops = jax.jit(partial(has_solved, config))
 
@@ -221,7 +207,7 @@ class _Players:
         env = experiment.env
         assert isinstance(env, HostEnv)
         self._player = Player(env, config.eval_episodes, heed)
-        self._policy = _Policy(experiment)
+        self._policy = Same(partial(_policy, experiment))
 
     def evaluate(
         self, work: Any, state: tuple, seeds: Any, values: Any, params: Any
