@@ -34,9 +34,13 @@ def add_training(
     options["preset"] = options["preset"]._replace(help=text)
     parser.description = (
         f"{parser.description}\n\nALGORITHM is one of {', '.join(algorithms.__all__)} "
-        f"(default: {algorithms.__all__[0]})"
-        f"{', or several of them' if grid else ''}."
+        f"(default: {algorithms.__all__[0]})."
     )
+    if grid:
+        parser.description += (
+            "\nSeveral of them, or of environments as --env A B, make a study: a run for"
+            "\neach pair, in one directory."
+        )
     add_options(parser, options, None, grid=False)
     group = parser.add_argument_group("the run")
     add_options(group, _shown(run_options(), defaults), defaults or {}, grid=grid)
