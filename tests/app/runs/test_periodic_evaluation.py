@@ -101,6 +101,7 @@ def test_when_does_not_depend_on_chunks(case, runs, tmp_path):
     assert rows_of(runs / case) == rows_of(other)
 
 
+@pytest.mark.same_bits
 def test_the_best_are_the_parameters_of_the_best_evaluation(runs):
     run = runs / "ppo"
     table = pd.read_csv(run / "evaluations.csv")
