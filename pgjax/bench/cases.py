@@ -51,6 +51,7 @@ class Spec(NamedTuple):
     learning_rate: float
     updates: int  # in a repetition
     max_gradient_norm: float | None = None
+    trained: int = 0  # updates before anything is timed
     seed: int = 0
 
 
@@ -59,7 +60,6 @@ class Case(NamedTuple):
 
     name: str
     spec: Spec
-    trained: int = 0  # updates before anything is timed
     aim: float | None = None  # environment steps per second
     precision: str = "float32"  # of the network's arithmetic
 
@@ -109,10 +109,10 @@ def standard_table() -> tuple[Case, ...]:
     return CPU_TABLE if on_cpu() else ACCELERATOR_TABLE
 
 
-def _case(algorithm: str, *, trained: int = 0, about: str = "", **given: Any) -> Case:
+def _case(algorithm: str, *, about: str = "", **given: Any) -> Case:
     aim = given.pop("aim", None)
     spec = make_spec(algorithm, **given)
-    return Case(title_of(spec) + about, spec, trained=trained, aim=aim)
+    return Case(title_of(spec) + about, spec, aim=aim)
 
 
 # What the README quotes.

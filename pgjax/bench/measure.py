@@ -159,7 +159,7 @@ def _compile(fn: Callable, state: Any, updates: int) -> tuple[Any, float, float]
 def _train(compiled: Callable, state: Any, case: Case) -> tuple[Any, Any]:
     """Trains for as many updates as the case wants before it is timed."""
     metrics = None
-    for _ in range(-(-case.trained // case.spec.updates)):
+    for _ in range(-(-case.spec.trained // case.spec.updates)):
         # Waited for: CPU devices that exchange sums may block each other otherwise.
         state, metrics = jax.block_until_ready(compiled(state))
     return state, metrics

@@ -10,6 +10,7 @@ import time
 import types
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ import pgjax
 from pgjax.app.errors import UsageError
 from pgjax.bench import against, comparison, processes, targets
 from pgjax.bench.processes import Repetition
-from pgjax.bench.workers import pgjax_worker
+from pgjax.bench.workers import pgjax_worker, protocol
 
 SPEC = against.Spec(
     algorithm="reinforce",
@@ -335,3 +336,14 @@ def test_a_revision_before_is_given_the_names_that_it_knows(options, expected):
     before = types.SimpleNamespace(ppo=ppo)
     algorithm = pgjax_worker.algorithm_of(before, spec, None, None)
     assert algorithm.normalization == expected
+
+
+def test_a_repetition_begins_after_the_updates_that_come_before():
+    """Each adds one to the state, and makes as many steps as the state says."""
+
+    def run(state):
+        return state + 1, {"env_steps": state}
+
+    spec = {"trained": 5, "updates": 2}
+    work = protocol.compiled_work(run, jnp.int32(10), spec, what="counting")
+    assert [work.train(), work.train()] == [13, 13]

@@ -44,7 +44,7 @@ def build(spec: dict[str, Any]) -> Any:
     start = jax.jit(init)(seeds if spec["num_agents"] > 1 else seeds[0])
     version = f"{pg.__version__} ({spec['revision']})"
     what = f"pgjax {version}, {spec['algorithm']}"
-    return compiled_work(run, start, what=what, pgjax=version)
+    return compiled_work(run, start, spec, what=what, pgjax=version)
 
 
 def _programs(pg: Any, spec: dict[str, Any]) -> tuple[Any, Any]:

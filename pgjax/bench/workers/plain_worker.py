@@ -38,7 +38,7 @@ def build(spec: dict[str, Any]) -> Any:
             lambda state, _: twin.step(state), state, length=spec["updates"]
         )
 
-    return compiled_work(run, start, what=f"plain {spec['algorithm']}")
+    return compiled_work(run, start, spec, what=f"plain {spec['algorithm']}")
 
 
 def _plain_module() -> Any:

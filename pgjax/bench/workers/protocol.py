@@ -28,12 +28,16 @@ class Work(NamedTuple):
     train: Callable[[], int]  # one repetition; returns its environment steps
 
 
-def compiled_work(run: Any, start: Any, *, what: str, **versions: str) -> Work:
+def compiled_work(
+    run: Any, start: Any, spec: dict[str, Any], *, what: str, **versions: str
+) -> Work:
     """Compiles a function from states to states and metrics, and runs it once.
 
     Args:
       run: what is timed; its metrics have env_steps.
-      start: the state that every repetition starts from.
+      start: the state that training begins with.
+      spec: tells how many updates come before the state that every repetition starts
+        from.
       what: it is, in words; the device is added.
       **versions: of what it is made of, besides JAX and Python.
     """
@@ -44,6 +48,9 @@ def compiled_work(run: Any, start: Any, *, what: str, **versions: str) -> Work:
     began = time.perf_counter()
     compiled = jax.jit(run).lower(start).compile()
     seconds = time.perf_counter() - began
+    for _ in range(-(-spec["trained"] // spec["updates"])):
+        # Waited for: CPU devices that exchange sums may block each other otherwise.
+        start = jax.block_until_ready(compiled(start)[0])
 
     def train() -> int:
         _, metrics = jax.block_until_ready(compiled(start))
