@@ -135,28 +135,30 @@ def write_table(out: pathlib.Path) -> None:
     lines = [
         "# Evaluation of the presets",
         "",
-        "Made by `python -m experiments.family`. Returns: each seed plays 100 complete "
-        "episodes; the mean over seeds with its 95% interval (Student's t), and the "
-        "lowest seed, and how many reached the best return there is; beside it 1,000 "
-        "episodes of uniformly random actions. Steps to solve: env steps until the mean of the last 100 *training* episodes exceeds "
-        "the level; median over seeds with its 95% interval (order statistics), "
-        "unsolved seeds counted as infinite.",
+        "Made by `python -m experiments.family`. Returns: each seed plays 100 "
+        "complete episodes; the mean over seeds with its 95% interval (Student's t), "
+        "and the lowest seed, and how many reached the best return there is; beside "
+        "it 1,000 episodes of uniformly random actions. Steps to solve: env steps "
+        "until the mean of the last 100 *training* episodes exceeds the level; median "
+        "over seeds with its 95% interval (order statistics), unsolved seeds counted "
+        "as infinite.",
         "",
         "That so many seeds reached the best return there is, or solved the task, says "
         "of all seeds what Clopper and Pearson's 95% interval beside it does: where "
         "all of 64 did, up to 6% of others may not.",
         "",
         "Seeds from 30,000 on, on CartPole from 38,000 on; presets were chosen on "
-        "seeds 5000 to 9063. On CartPole, those of a2c, ppo and trpo were changed several "
-        "times after they had fallen short on seeds from 30,000 on (a2c 499.49, lowest "
-        "483.8; ppo 498.60, lowest 410.4), that of reinforce on seeds from 32,000 and "
-        "33,000 on, so the table is of seeds that came after. Tried for a2c: 30 "
-        "combinations; ppo: 4 more and trpo: 1 more on CartPole; reinforce: 7, none of which was better than its "
-        "first preset (499.29, lowest 483.6, on seeds from 32,000 on), some 30 of "
-        "entropy, rate, width, batch and length (499.67, lowest 483.8, on seeds from "
-        "33,000 on), then some 50 with a rate that falls to 0 (499.98 over 256 tuning "
-        "seeds, 5 of them below 500); the arm: about 22, most of which learned "
-        "nothing. Wall times are of a shared machine.",
+        "seeds 5000 to 9063. On CartPole, those of a2c, ppo and trpo were changed "
+        "several times after they had fallen short on seeds from 30,000 on (a2c "
+        "499.49, lowest 483.8; ppo 498.60, lowest 410.4), that of reinforce on seeds "
+        "from 32,000 and 33,000 on, so the table is of seeds that came after. Tried "
+        "for a2c: 30 combinations; ppo: 4 more and trpo: 1 more on CartPole; "
+        "reinforce: 7, none of which was better than its first preset (499.29, lowest "
+        "483.6, on seeds from 32,000 on), some 30 of entropy, rate, width, batch and "
+        "length (499.67, lowest 483.8, on seeds from 33,000 on), then some 50 with a "
+        "rate that falls to 0 (499.98 over 256 tuning seeds, 5 of them below 500); "
+        "the arm: about 22, most of which learned nothing. Wall times are of a shared "
+        "machine.",
         "",
         "| run | seeds | env steps each | random | aim | greedy | lowest | at the best "
         "there is | sampled | real Gymnasium, greedy | steps to solve (aim) | wall "
