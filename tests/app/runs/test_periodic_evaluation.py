@@ -27,7 +27,7 @@ from pgjax.app.runs.compiled_programs import WHILE_TRAINING
 from pgjax.app.runs.signals import Terminated
 
 SIZES = ["--num-envs", "2", "--hidden", "4", "--eval-episodes", "3", "--quiet"]
-CONSTANT = ["--no-anneal-learning-rate", "--updates-per-chunk", "3"]
+CONSTANT = ["--no-anneal-learning-rate", "--updates-per-chunk", "2"]
 CASES = {
     "reinforce": ["train", "reinforce", *SIZES, *CONSTANT, "--steps", "900"],
     "ppo": [
