@@ -36,8 +36,8 @@ def add_training(
     )
     if grid:
         parser.description += (
-            "\nSeveral of them, or of environments as --env A B, make a study: a run for"
-            "\neach pair, in one directory."
+            "\nSeveral of them, or of environments as --env A B, make a study: a run"
+            "\nfor each pair, in one directory."
         )
     add_options(parser, options, None, grid=False)
     group = parser.add_argument_group("the run")
