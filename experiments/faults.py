@@ -28,8 +28,8 @@ from pgjax.app.runs.compiled_programs import compile_programs
 from pgjax.app.runs.devices import choose_mesh
 from pgjax.app.runs.run_checkpoints import Checkpoints
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import make_config
 from pgjax.app.settings.grid import agents_of
+from pgjax.app.settings.run_settings import make_config
 from pgjax.checkpoints import to_arrays
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "faults"

@@ -55,7 +55,7 @@ collect_ignore_glob = ["data/*"]
 # The files that take longest, which come first: one that came last would have a worker
 # of its own, while the others have nothing to do.
 LONGEST = (
-    "test_run.py",
+    "test_start_and_resume.py",
     "test_hosts.py",
     "test_proof.py",
     "test_evaluating.py",
@@ -63,7 +63,7 @@ LONGEST = (
     "test_readme.py",
     "test_cli.py",
     "test_all_envs.py",
-    "test_training.py",
+    "test_train_command.py",
     "test_unused.py",
     "test_sweep.py",
     "test_bad_inputs.py",

@@ -7,6 +7,6 @@ The library knows nothing of it.
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.presets import preset, presets
-from pgjax.app.training import Run, Study, train
+from pgjax.app.train_command import Run, Study, train
 
 __all__ = ["Run", "Study", "UsageError", "preset", "presets", "train"]

@@ -111,7 +111,7 @@ def _tells_of_loss(error: Exception) -> bool:
 
 def _dispatch(arguments: list[str]) -> int:
     from pgjax.app.command_line import TRAINING, function_of, read
-    from pgjax.app.training import run_command
+    from pgjax.app.train_command import run_command
 
     command, given = read(arguments)
     if command in TRAINING:

@@ -40,10 +40,12 @@ _ALL = f"""{_TRAIN}\
 """
 COMMANDS = {
     "train": Command(
-        "pgjax.app.training:train", "train agents, several seeds side by side", _TRAIN
+        "pgjax.app.train_command:train",
+        "train agents, several seeds side by side",
+        _TRAIN,
     ),
     "sweep": Command(
-        "pgjax.app.training:train",
+        "pgjax.app.train_command:train",
         "train every combination of settings for every seed",
         "  pgjax sweep reinforce --seeds 64 --learning-rate 0.003 0.01 \\\n"
         "    --baseline none leave_one_out\n"

@@ -17,8 +17,8 @@ def add_training(
 ) -> None:
     """The flags of how it is done, of every setting, and of the algorithm."""
     from pgjax import algorithms
-    from pgjax.app.settings.config import run_options
     from pgjax.app.settings.presets import PRESETS, choose_preset
+    from pgjax.app.settings.run_settings import run_options
     from pgjax.app.settings.signature_options import algorithm_options
 
     defaults: dict[str, Any] | None = None  # they differ within a study

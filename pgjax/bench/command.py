@@ -16,11 +16,11 @@ from pgjax.app.errors import UsageError
 from pgjax.app.runs import run_record
 from pgjax.app.runs.files import write_json
 from pgjax.app.runs.new_directory import new_directory
+from pgjax.app.settings.free_memory import free_bytes
 from pgjax.app.settings.limits import check_pieces
-from pgjax.app.settings.memory import free_bytes
+from pgjax.app.settings.memory_estimates import Sizes, ends_of
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.settings.signature_options import algorithm_factory
-from pgjax.app.settings.sizes import Sizes, ends_of
 from pgjax.app.shown_names import one_line
 from pgjax.bench import against as ab
 from pgjax.bench import comparison, plots, table

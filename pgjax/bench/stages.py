@@ -20,8 +20,8 @@ import pgjax as pg
 from pgjax._internal.agents import over_active, pad_agents
 from pgjax._internal.meshes import over_mesh
 from pgjax._internal.spaces import batch_size
+from pgjax.app.settings.memory_estimates import block_size
 from pgjax.app.settings.signature_options import algorithm_options
-from pgjax.app.settings.sizes import block_size
 from pgjax.bench.cases import Case
 from pgjax.bench.workers.pgjax_worker import (
     algorithm_of,

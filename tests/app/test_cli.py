@@ -13,7 +13,7 @@ from PIL import Image
 
 from pgjax.app.cli import main
 from pgjax.app.prepare_jax import prepare_jax
-from pgjax.app.runs import run as runs
+from pgjax.app.runs import start_and_resume as runs
 
 SMALL = ["--seeds", "2", "--num-envs", "4", "--hidden", "8", "--eval-episodes", "5"]
 FILES = {

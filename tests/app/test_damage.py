@@ -16,7 +16,7 @@ import pytest
 from pgjax.app.analysis import figures, report
 from pgjax.app.cli import main
 from pgjax.app.play import evaluate_run
-from pgjax.app.runs import run as runs
+from pgjax.app.runs import start_and_resume as runs
 from pgjax.app.runs.files import digest
 
 DEEP = b"[" * 200_000 + b"]" * 200_000

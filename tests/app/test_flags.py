@@ -9,7 +9,7 @@ from pgjax.app.cli import main
 from pgjax.app.command_line import TRAINING, parser_of
 from pgjax.app.errors import UsageError
 from pgjax.app.play import evaluate_run
-from pgjax.app.runs import run as runs
+from pgjax.app.runs import start_and_resume as runs
 from pgjax.app.settings import ranges
 from pgjax.app.training_words import Named
 from pgjax.bench import command

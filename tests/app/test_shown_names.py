@@ -191,7 +191,7 @@ def code_of(arguments):
 @pytest.mark.parametrize("arguments", [["--out=--"], ["--out", "--"]])
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_two_dashes_are_a_name(command, arguments, monkeypatch):
-    from pgjax.app.runs import run as runs
+    from pgjax.app.runs import start_and_resume as runs
 
     seen = []
 

@@ -13,8 +13,8 @@ from pgjax.app.analysis.normalization import Scale, scales
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.selection import place_of
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import OF_ONE_ENV
 from pgjax.app.settings.grid import label
+from pgjax.app.settings.run_settings import OF_ONE_ENV
 from pgjax.app.shown_names import in_words, one_line
 from pgjax.app.tables import Column, Table
 

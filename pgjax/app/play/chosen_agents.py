@@ -13,9 +13,9 @@ from pgjax.app.errors import UsageError
 from pgjax.app.runs.run_record import load_record
 from pgjax.app.runs.study_record import runs_of
 from pgjax.app.settings.build import Experiment
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import full_names, is_param
 from pgjax.app.settings.grid import Agents, is_value, label
+from pgjax.app.settings.run_settings import Config
 
 
 class Trained(NamedTuple):

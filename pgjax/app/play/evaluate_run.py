@@ -31,9 +31,9 @@ from pgjax.app.runs.results import CONFIG, check_results, load_summary
 from pgjax.app.runs.study_record import is_study
 from pgjax.app.settings.build import Experiment, build
 from pgjax.app.settings.env_params import is_param
+from pgjax.app.settings.free_memory import exhaustion_told
 from pgjax.app.settings.grid import Group
 from pgjax.app.settings.limits import check_episodes
-from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.shown_names import one_line
 from pgjax.app.tables import Format

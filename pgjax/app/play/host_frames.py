@@ -13,8 +13,8 @@ import numpy as np
 import pgjax as pg
 from pgjax._internal.host_envs import HostEnvs
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.make_env import Named, make_env
+from pgjax.app.settings.run_settings import Config
 from pgjax.types import PolicyFn
 
 

@@ -12,8 +12,8 @@ from pgjax._internal.names import unknown_name
 from pgjax._internal.spaces import spaces_of
 from pgjax.app import table_formats, tables
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import SOLVED_RETURNS
 from pgjax.app.settings.presets import PRESETS
+from pgjax.app.settings.run_settings import SOLVED_RETURNS
 from pgjax.app.tables import Column, Format, Table
 from pgjax.envs.suites import adapter, suite_names
 

@@ -8,8 +8,8 @@ from typing import Any
 from pgjax.app.runs.agent_loggers import Agent
 from pgjax.app.runs.files import digest
 from pgjax.app.settings import plan
-from pgjax.app.settings.config import to_settings
 from pgjax.app.settings.grid import Agents, Group
+from pgjax.app.settings.run_settings import to_settings
 
 
 def trained_with(group: Group, agents: Agents, log: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from pgjax.app.runs.results import (
     TABLES_AND_PARAMS,
     check_files,
 )
-from pgjax.app.settings.config import LATER
+from pgjax.app.settings.run_settings import LATER
 
 BATCHES, ROWS, CHECKPOINTS = "batches", "rows.json", "checkpoints"
 

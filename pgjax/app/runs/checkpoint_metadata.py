@@ -14,7 +14,7 @@ from typing import Any
 
 from pgjax.app.errors import DamagedFileError, MissingFileError
 from pgjax.app.runs.files import digest, read_json
-from pgjax.app.settings.config import LATER, with_new_names
+from pgjax.app.settings.run_settings import LATER, with_new_names
 from pgjax.checkpoints import FORMAT, CheckpointError, DamagedError
 
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's name

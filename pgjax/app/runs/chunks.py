@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax._internal.control_flow import any_agent
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 from pgjax.train import RECENT, recent_return
 
 

@@ -30,10 +30,10 @@ from pgjax.app.runs.chunks import has_solved, until_it_stops
 from pgjax.app.runs.hosts import fetch, place, several
 from pgjax.app.runs.signals import wait
 from pgjax.app.settings.build import Experiment
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.grid import Agents
 from pgjax.app.settings.limits import check_compiled
-from pgjax.app.settings.sizes import block_size
+from pgjax.app.settings.memory_estimates import block_size
+from pgjax.app.settings.run_settings import Config
 from pgjax.evaluate import play as games_of
 from pgjax.types import AxisName
 

@@ -9,11 +9,11 @@ import pgjax as pg
 from pgjax._internal.meshes import AGENT, ENV
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.hosts import several
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.limits import check_run
+from pgjax.app.settings.memory_estimates import block_size
 from pgjax.app.settings.plan import Plan
-from pgjax.app.settings.sizes import block_size
+from pgjax.app.settings.run_settings import Config
 
 
 def choose_mesh(config: Config, num_agents: int, num_devices: int | None) -> Mesh:

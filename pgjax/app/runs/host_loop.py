@@ -26,9 +26,9 @@ from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
 from pgjax.app.runs.progress import Progress, plural
 from pgjax.app.runs.run_checkpoints import Checkpoints
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.grid import Agents, Group
+from pgjax.app.settings.run_settings import Config
 
 
 class Training(NamedTuple):

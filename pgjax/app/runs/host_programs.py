@@ -35,9 +35,9 @@ from pgjax.app.runs.compiled_programs import (
 )
 from pgjax.app.runs.hosts import place
 from pgjax.app.settings.build import Experiment, rollout_of
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import is_param
 from pgjax.app.settings.grid import Agents
+from pgjax.app.settings.run_settings import Config
 from pgjax.train import learn_from, update_on_host
 from pgjax.types import HostEnv, Rollout
 

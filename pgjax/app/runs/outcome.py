@@ -28,8 +28,8 @@ from pgjax.app.runs.results import (
     write_summary,
 )
 from pgjax.app.runs.summary import summarize, title_of
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.plan import Plan
+from pgjax.app.settings.run_settings import Config
 
 
 def put_together(

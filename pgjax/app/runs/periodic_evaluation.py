@@ -16,7 +16,7 @@ from pgjax.app.runs.loggers import Loggers
 from pgjax.app.runs.periodic_evaluation_log import NEVER, EvaluationLog
 from pgjax.app.runs.signals import wait
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 
 
 class PeriodicEvaluation:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pgjax.app.runs.metrics_writer import PLACE, Rows
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 
 NEVER = -1  # in place of environment steps
 COLUMNS = (

@@ -12,7 +12,7 @@ from pgjax.app.analysis import intervals
 from pgjax.app.analysis.evaluated import Evaluated, evaluated, median_threshold
 from pgjax.app.runs.progress import count, plural, seconds
 from pgjax.app.settings.build import Experiment
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 from pgjax.app.shown_names import as_heading
 from pgjax.app.tables import FEW_DOZEN, Column, Table
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from pgjax.app import output
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.progress_displays import Display, open_display
-from pgjax.app.settings.spelling import spelled
+from pgjax.app.settings.notation import spelled
 from pgjax.app.shown_names import one_line
 
 _started = time.perf_counter() - time.process_time()

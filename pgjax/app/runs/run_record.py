@@ -47,10 +47,10 @@ from pgjax.app.runs.json_shapes import (
 )
 from pgjax.app.runs.results import CONFIG, CURVE, STUDY, SUMMARY, TABLES_AND_PARAMS
 from pgjax.app.runs.revisions import revisions
-from pgjax.app.settings.config import LATER, with_new_names
 from pgjax.app.settings.make_env import source_digest
 from pgjax.app.settings.plan import Plan, Ranges
 from pgjax.app.settings.request import Request
+from pgjax.app.settings.run_settings import LATER, with_new_names
 from pgjax.app.settings.signature_options import algorithm_factory
 
 FORMAT = 2

@@ -33,9 +33,9 @@ from pgjax.app.runs.signals import ENDING, FINISHING, Received, exit_code, noted
 from pgjax.app.runs.summary import add_evaluations, agent_rows, title_of
 from pgjax.app.runs.summary_tables import print_line, print_outcome
 from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.free_memory import exhaustion_told
 from pgjax.app.settings.grid import Agents
 from pgjax.app.settings.limits import what_to_lower
-from pgjax.app.settings.memory import exhaustion_told
 from pgjax.app.settings.plan import Batch, Plan
 from pgjax.app.shown_names import as_argument
 

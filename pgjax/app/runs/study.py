@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import run, run_record
+from pgjax.app.runs import run_record, start_and_resume
 from pgjax.app.runs.devices import check_memory
 from pgjax.app.runs.hosts import from_first, is_first
 from pgjax.app.runs.new_directory import has_results, new_directory
@@ -131,13 +131,13 @@ def _plan(
 
     def plan_with(given: Mapping[str, Any]) -> Plan:
         about = cell.algorithm, asked.preset, given, asked.log, asked.agents_at_once
-        return run.planned(*about)
+        return start_and_resume.planned(*about)
 
     given, plan = cell.given, plan_with(cell.given)
     if idle := without_effect(given, plan.pairs):
         given = {name: x for name, x in given.items() if name not in idle}
         plan = plan_with(given)
-    run.check_plan(plan, given)
+    start_and_resume.check_plan(plan, given)
     check_memory(plan, execution)
     return Planned(cell, given, plan), idle
 
@@ -197,10 +197,12 @@ def _carry_out_one(
     if state == "complete":
         return 0
     if state == "stopped":
-        return run.resume(directory, planned.given, execution, part)
+        return start_and_resume.resume(directory, planned.given, execution, part)
     # Of a process that was killed before it had written down what it does.
     from_first(lambda: shutil.rmtree(directory, ignore_errors=True))
-    return run.begin(planned.plan, execution, out=str(directory), part=part)[1]
+    return start_and_resume.begin(
+        planned.plan, execution, out=str(directory), part=part
+    )[1]
 
 
 def _title(asked: Asked, planned: Sequence[Planned]) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 
 from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import NAME, params_apart, params_of
 from pgjax.app.settings.grid import Agents
+from pgjax.app.settings.run_settings import Config
 from pgjax.app.shown_names import one_line
 
 

@@ -25,7 +25,7 @@ from pgjax.app.runs.results import (
     SUMMARY,
 )
 from pgjax.app.runs.summary import title_of
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 from pgjax.app.shown_names import as_argument, as_heading, one_line
 from pgjax.app.tables import FEW_DOZEN, Column, Steps, Table
 

@@ -9,7 +9,7 @@ import numpy as np
 from pgjax._internal.divergence import QUANTITIES
 from pgjax.app.runs.metrics_writer import PLACE
 from pgjax.app.runs.progress import process_age
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 from pgjax.train import RECENT
 
 # What is kept from one process to the next; (S,) each.

@@ -10,9 +10,9 @@ import optax
 
 import pgjax as pg
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.env_params import params_of
 from pgjax.app.settings.make_env import make_env
+from pgjax.app.settings.run_settings import Config
 from pgjax.app.settings.signature_options import algorithm_factory
 from pgjax.baselines import BASELINES
 

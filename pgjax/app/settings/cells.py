@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import make_config, run_options, told_of_unknown
 from pgjax.app.settings.env_params import is_param, params_apart
 from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.run_settings import make_config, run_options, told_of_unknown
 from pgjax.app.settings.signature_options import algorithm_factory, algorithm_options
 
 

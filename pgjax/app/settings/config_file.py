@@ -9,9 +9,9 @@ from pgjax.app.errors import UsageError
 from pgjax.app.runs.files import read_toml
 from pgjax.app.runs.results import STUDY
 from pgjax.app.runs.run_record import read_record
+from pgjax.app.settings.notation import spelled_as_file, with_underscores
 from pgjax.app.settings.presets import GENERAL, is_file
 from pgjax.app.settings.ranges import check_int
-from pgjax.app.settings.spelling import spelled_as_file, with_underscores
 
 # Arguments of `train` that say where and how, and not what.
 _FLAGS = frozenset(

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import Config, config_fields
 from pgjax.app.settings.env_params import option_of
 from pgjax.app.settings.ranges import AGENTS, check_int
+from pgjax.app.settings.run_settings import Config, config_fields
 from pgjax.app.settings.signature_options import Option, algorithm_options
 
 # Settings of a whole sweep.

@@ -12,11 +12,9 @@ from jax.sharding import Mesh
 import pgjax as pg
 from pgjax._internal.meshes import AGENT
 from pgjax.app.errors import UsageError
-from pgjax.app.settings import memory
+from pgjax.app.settings import free_memory
 from pgjax.app.settings.build import AnyEnv, Experiment
-from pgjax.app.settings.config import Config
-from pgjax.app.settings.ranges import flag
-from pgjax.app.settings.sizes import (
+from pgjax.app.settings.memory_estimates import (
     Sizes,
     block_size,
     bytes_of_all,
@@ -25,6 +23,8 @@ from pgjax.app.settings.sizes import (
     measured,
     sizes_of,
 )
+from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.run_settings import Config
 
 SHARE = 0.5  # of the memory that is free, to be planned with
 # The program holds the transitions, what is computed from them, and copies in other
@@ -48,7 +48,7 @@ def check_run(config: Config, experiment: Experiment, count: int, mesh: Mesh) ->
     """
     env, rollout, algorithm, _ = experiment
     sizes = sizes_of(config, experiment)._replace(agents=count)
-    free = memory.free_bytes(mesh.size)
+    free = free_memory.free_bytes(mesh.size)
     check_pieces(sizes, env, rollout, algorithm, mesh.shape[AGENT], free)
 
 
@@ -79,9 +79,9 @@ def check_pieces(
         told = f"{what} are more than 32-bit indices reach, 2**31 - 1"
         _require(sizes, number, MOST_INDICES, told, "{:,}".format)
     sizes = measured(sizes, env, rollout, algorithm)
-    told = f"of memory are needed at least, and {memory.shown(free)} are free"
+    told = f"of memory are needed at least, and {free_memory.shown(free)} are free"
     need = partial(bytes_of_all, num_shares=num_shares)
-    _require(sizes, need, free, told, memory.shown)
+    _require(sizes, need, free, told, free_memory.shown)
     return sizes
 
 
@@ -97,7 +97,7 @@ def agents_that_fit(config: Config, experiment: Experiment, count: int) -> int:
       UsageError: if not even one fits.
     """
     num_devices = len(jax.devices())
-    free = memory.free_bytes(num_devices)
+    free = free_memory.free_bytes(num_devices)
     env, rollout, algorithm, _ = experiment
     one = sizes_of(config, experiment)._replace(agents=1)
     sizes = check_pieces(one, env, rollout, algorithm, 1, free)
@@ -121,11 +121,11 @@ def check_episodes(
     """
     each = bytes_of_env(experiment.env) + 4 * max(config.hidden)
     each *= count
-    free = memory.free_bytes(1)
+    free = free_memory.free_bytes(1)
     if episodes * each > free:
         raise UsageError(
             f"--episodes {episodes} of {count} agents need "
-            f"{memory.shown(episodes * each)} of memory, and {memory.shown(free)} are "
+            f"{free_memory.shown(episodes * each)} of memory, and {free_memory.shown(free)} are "
             f"free; take --episodes {max(1, free // each)} at most"
         )
 
@@ -147,11 +147,11 @@ def check_compiled(
         + stats.output_size_in_bytes
         - stats.alias_size_in_bytes
     )
-    free = memory.free_bytes(mesh.size)
+    free = free_memory.free_bytes(mesh.size)
     if need > free:
         raise UsageError(
-            f"the compiled program needs {memory.shown(need)} of memory, and "
-            f"{memory.shown(free)} are free; {what_to_lower(config, experiment)}"
+            f"the compiled program needs {free_memory.shown(need)} of memory, and "
+            f"{free_memory.shown(free)} are free; {what_to_lower(config, experiment)}"
         )
 
 

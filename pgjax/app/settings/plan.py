@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.app.settings.build import Experiment, build
-from pgjax.app.settings.config import Config, to_settings
 from pgjax.app.settings.grid import Agents, Group
 from pgjax.app.settings.limits import agents_that_fit
 from pgjax.app.settings.ranges import AGENTS
 from pgjax.app.settings.request import Request
+from pgjax.app.settings.run_settings import Config, to_settings
 
 # What tells no agent of a run from another of the same settings: who else is trained,
 # and for how long.

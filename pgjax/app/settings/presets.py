@@ -18,7 +18,7 @@ import pgjax
 from pgjax._internal.names import unknown_name
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.files import read_toml
-from pgjax.app.settings.spelling import spelled_as_file, with_underscores
+from pgjax.app.settings.notation import spelled_as_file, with_underscores
 
 DEFAULT_ENV = "CartPole-v1"
 FOLDER = pathlib.Path(__file__).parents[1] / "presets"
@@ -75,7 +75,7 @@ def preset(algorithm: str = "reinforce", name: str = "default") -> Settings:
     >>> print(preset("reinforce", "article")["hidden"])
     [128]
     """
-    from pgjax.app.settings.config import make_config, to_settings
+    from pgjax.app.settings.run_settings import make_config, to_settings
 
     return to_settings(make_config(algorithm, name, {}))
 

@@ -1,7 +1,7 @@
 """Ranges of the numbers that a user may give: of any command, in one place.
 
 What is within them can be counted and computed with; whether memory holds it is found
-in `pgjax.app.settings.sizes`.
+in `pgjax.app.settings.memory_estimates`.
 """
 
 from __future__ import annotations

@@ -12,15 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import (
-    Config,
-    config_fields,
-    from_settings,
-    make_config,
-    run_options,
-    to_settings,
-    told_of_unknown,
-)
 from pgjax.app.settings.env_params import NAME, is_param, option_of, params_apart
 from pgjax.app.settings.grid import (
     ONE_VALUE,
@@ -30,6 +21,15 @@ from pgjax.app.settings.grid import (
     make_groups,
 )
 from pgjax.app.settings.ranges import check_env_arg, check_env_param, flag
+from pgjax.app.settings.run_settings import (
+    Config,
+    config_fields,
+    from_settings,
+    make_config,
+    run_options,
+    to_settings,
+    told_of_unknown,
+)
 from pgjax.app.settings.signature_options import Option, algorithm_options
 from pgjax.app.settings.validation import check_value
 

@@ -8,8 +8,8 @@ from typing import Any
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import Experiment
-from pgjax.app.settings.config import Config
 from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.run_settings import Config
 
 Run = tuple[Config, Experiment]
 

@@ -10,7 +10,7 @@ from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.signature_options import Option
 
 if TYPE_CHECKING:
-    from pgjax.app.settings.config import Config
+    from pgjax.app.settings.run_settings import Config
 
 
 def check_config(

@@ -11,7 +11,7 @@ from pgjax.app.analysis.normalization import Scale
 from pgjax.app.analysis.selection import load_all
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.config import SOLVED_RETURNS
+from pgjax.app.settings.run_settings import SOLVED_RETURNS
 
 
 def runs_of(tmp_path, **returns):

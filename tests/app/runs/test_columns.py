@@ -10,7 +10,7 @@ import pgjax as pg
 from pgjax import algorithms
 from pgjax.app.runs.metrics_writer import COLUMNS
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import make_config
+from pgjax.app.settings.run_settings import make_config
 
 PAGE = pathlib.Path(pg.__file__).parent / "algorithms" / "README.md"
 VARIANTS = {

@@ -105,8 +105,8 @@ def test_when_does_not_depend_on_chunks(case, runs, tmp_path):
 def test_the_best_are_the_parameters_of_the_best_evaluation(runs):
     run = runs / "ppo"
     table = pd.read_csv(run / "evaluations.csv")
-    (group,) = pg.app.training.Run(run).best
-    last = pg.app.training.Run(run).trained[0].params
+    (group,) = pg.app.train_command.Run(run).best
+    last = pg.app.train_command.Run(run).trained[0].params
     differing = 0
     for i, row in enumerate(rows_of(run)):
         own = table[table.seed == row["seed"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pgjax.app.runs.periodic_evaluation_log import EvaluationLog
-from pgjax.app.settings.config import make_config
+from pgjax.app.settings.run_settings import make_config
 
 
 def book(count=2, **given):

@@ -4,7 +4,7 @@ import pytest
 
 from pgjax.app.runs.periodic_evaluation_table import cost_told, print_evaluations
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import make_config
+from pgjax.app.settings.run_settings import make_config
 
 ROWS = [
     {"seed": 3, "threshold": {"after": 0, "by": 1024}, "best": 1024, "mean": 500.0},

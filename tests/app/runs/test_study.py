@@ -14,7 +14,7 @@ import pgjax as pg
 from experiments.faults import differences
 from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import host_loop, run, session, study
+from pgjax.app.runs import host_loop, session, start_and_resume, study
 from pgjax.app.settings.cells import make_asked
 from pgjax.app.settings.execution import Execution
 
@@ -95,7 +95,7 @@ def test_a_cell_has_its_own_preset_unless_a_setting_is_given(monkeypatch, tmp_pa
         plans.append(plan)
         return None, 130
 
-    monkeypatch.setattr(run, "begin", begin)
+    monkeypatch.setattr(start_and_resume, "begin", begin)
     envs = ["CartPole-v1", "Acrobot-v1"]
     for settings, expected in (({}, [150_000, 400_000]), ({"steps": 64}, [64, 64])):
         plans.clear()

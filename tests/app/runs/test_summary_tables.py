@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pgjax.app.runs import summary_tables
-from pgjax.app.settings.config import make_config
+from pgjax.app.settings.run_settings import make_config
 
 CONFIG = make_config("ppo", "default", {"env": "CartPole-v1"})
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ import pytest
 from pgjax.app.runs.metrics_writer import CsvLogger
 from pgjax.app.runs.summary import agent_rows, summarize
 from pgjax.app.runs.training_log import TrainingLog
-from pgjax.app.settings.config import make_config
 from pgjax.app.settings.grid import agents_of
+from pgjax.app.settings.run_settings import make_config
 
 
 def chunk(env_steps, recent_return, episodes=60, going=True, diverged=0):

@@ -141,7 +141,7 @@ def built(given):
 
 def test_another_environment_is_without_them():
     from pgjax.app.settings.config_file import ConfigFile
-    from pgjax.app.training import _with_file
+    from pgjax.app.train_command import _with_file
 
     settings = {"env": "CartPole-v1", "env_param.length": 1.0, "steps": 3}
     file = ConfigFile(settings, [], recorded=True)

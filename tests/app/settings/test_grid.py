@@ -7,9 +7,9 @@ import pytest
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import make_config, run_options
 from pgjax.app.settings.grid import ONE_VALUE, agents_of, is_mapped
 from pgjax.app.settings.request import make_request
+from pgjax.app.settings.run_settings import make_config, run_options
 from pgjax.app.settings.signature_options import algorithm_options
 
 GIVEN = {"seeds": 2, "seed": 7, "steps": 100}

@@ -7,8 +7,8 @@ import pytest
 import pgjax as pg
 from pgjax.app.cli import main
 from pgjax.app.settings import presets
-from pgjax.app.settings.config import make_config
 from pgjax.app.settings.presets import PRESETS
+from pgjax.app.settings.run_settings import make_config
 
 OWN = """
 [ppo]

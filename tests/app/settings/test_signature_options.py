@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 
 import pgjax.algorithms
-from pgjax.app.settings.config import Config, run_options
+from pgjax.app.settings.run_settings import Config, run_options
 from pgjax.app.settings.signature_options import Option, algorithm_options, options_of
 from pgjax.types import Numeric
 

@@ -10,8 +10,8 @@ import pytest
 import pgjax as pg
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import from_settings, make_config, run_options
 from pgjax.app.settings.request import make_request
+from pgjax.app.settings.run_settings import from_settings, make_config, run_options
 from pgjax.app.settings.signature_options import algorithm_options
 from pgjax.app.settings.unused import check_effects, erased, unused
 

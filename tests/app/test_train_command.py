@@ -15,7 +15,7 @@ from experiments.faults import differences
 from pgjax.app.cli import main
 from pgjax.app.command_line import read
 from pgjax.app.errors import UsageError
-from pgjax.app.runs import run as runs
+from pgjax.app.runs import start_and_resume as runs
 from pgjax.app.settings.config_file import read_config
 from pgjax.app.settings.request import split
 from pgjax.app.training_words import Named

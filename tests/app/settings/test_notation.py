@@ -7,9 +7,9 @@ import pytest
 from pgjax import algorithms
 from pgjax.app.errors import DamagedFileError, OutOfMemoryError, UsageError
 from pgjax.app.runs.progress import Reporter
-from pgjax.app.settings.config import run_options
+from pgjax.app.settings.notation import as_python, spelled_as_file, spelled_as_python
+from pgjax.app.settings.run_settings import run_options
 from pgjax.app.settings.signature_options import _MEANT, algorithm_options
-from pgjax.app.settings.spelling import as_python, spelled_as_file, spelled_as_python
 
 
 @pytest.mark.parametrize(

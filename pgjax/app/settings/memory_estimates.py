@@ -16,7 +16,7 @@ from pgjax._internal.host_rollout import experience_of
 from pgjax._internal.spaces import spaces_of
 from pgjax._internal.xla import on_cpu
 from pgjax.app.settings.build import AnyEnv, Experiment
-from pgjax.app.settings.config import Config
+from pgjax.app.settings.run_settings import Config
 
 # Environments that a device steps side by side: a core has a cache to stay within, an
 # accelerator many lanes to fill.

@@ -158,7 +158,7 @@ def train(
     from pgjax.app.prepare_jax import prepare_jax
     from pgjax.app.runs.progress import begin_again
     from pgjax.app.runs.study_record import is_study
-    from pgjax.app.settings.spelling import spelled_as_python
+    from pgjax.app.settings.notation import spelled_as_python
 
     given = {**locals()}
     own = {k: x for k, x in inspect.signature(train).parameters.items() if k in given}
@@ -218,12 +218,12 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
     Raises:
       UsageError: for what cannot be, before any long work.
     """
-    from pgjax.app.runs import run, study
+    from pgjax.app.runs import start_and_resume, study
     from pgjax.app.runs.hosts import from_first
     from pgjax.app.runs.study_record import is_study
     from pgjax.app.settings.cells import make_asked
     from pgjax.app.settings.config_file import read_config
-    from pgjax.app.settings.spelling import spelled_as_file
+    from pgjax.app.settings.notation import spelled_as_file
 
     left = dict(given)
     execution = Execution(**_taken(left, *Execution._fields))
@@ -239,7 +239,7 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
     if resumed is not None:
         directory = pathlib.Path(resumed)
         several = from_first(lambda: is_study(directory))
-        goes_on = study.resume if several else run.resume
+        goes_on = study.resume if several else start_and_resume.resume
         return directory, goes_on(directory, left, execution)
     own = _taken(left, "out", "agents_at_once")
     recorded: dict[str, Any] = {}
@@ -258,7 +258,7 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
     with spelled_as_file(pathlib.Path(path or ""), in_file, set(given)):
         if not (_is_list(algorithm) or _is_list(asked.get("env"))):
             more: dict[str, Any] = {"recorded": recorded, **own}
-            return run.start(algorithm, preset, asked, execution, **more)
+            return start_and_resume.start(algorithm, preset, asked, execution, **more)
         if recorded:
             raise UsageError(
                 f"{path} is of one run: leave out several algorithms and environments, "
@@ -290,7 +290,7 @@ def _with_file(
     """What is asked for, and what a run's record says besides."""
     if not file.recorded:
         return {**file.settings, **given}, {}
-    from pgjax.app.settings.config import OF_ONE_ENV
+    from pgjax.app.settings.run_settings import OF_ONE_ENV
 
     # Many a setting of a record has no effect, which is told of what is asked for only.
     rest = {name: x for name, x in file.settings.items() if name not in given}

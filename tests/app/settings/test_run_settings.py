@@ -9,13 +9,13 @@ import pgjax as pg
 from pgjax import init_train_state, train_step
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.build import build
-from pgjax.app.settings.config import (
+from pgjax.app.settings.presets import PRESETS
+from pgjax.app.settings.run_settings import (
     from_settings,
     make_config,
     run_options,
     to_settings,
 )
-from pgjax.app.settings.presets import PRESETS
 
 KEY = jax.random.key(0)
 

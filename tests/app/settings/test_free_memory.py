@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from pgjax.app.errors import OutOfMemoryError
-from pgjax.app.settings import memory
+from pgjax.app.settings import free_memory
 
 
 class Device:
@@ -15,22 +15,22 @@ class Device:
 def test_a_device_says_how_much_it_has(monkeypatch):
     stats = {"bytes_limit": 1000, "bytes_in_use": 100}
     monkeypatch.setattr(jax, "local_devices", lambda: [Device(stats)])
-    assert memory.free_bytes(4) == 3600
+    assert free_memory.free_bytes(4) == 3600
 
 
 def test_on_a_host_the_least_of_all_limits_counts(monkeypatch, tmp_path):
     monkeypatch.setattr(jax, "local_devices", lambda: [Device(None)])
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (-1, -1))
-    whole = memory.free_bytes(1)
+    monkeypatch.setattr(free_memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(free_memory.resource, "getrlimit", lambda _: (-1, -1))
+    whole = free_memory.free_bytes(1)
     assert whole > 2**20
     (tmp_path / "memory.current").write_text("300\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_bytes(2) > 2**20
+    assert free_memory.free_bytes(2) > 2**20
     (tmp_path / "memory.max").write_text("5300\n")
-    assert memory.free_bytes(2) == 5000  # of all devices, which share it
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (2**20, -1))
-    assert memory.free_bytes(1) == 0  # the process has more than that already
+    assert free_memory.free_bytes(2) == 5000  # of all devices, which share it
+    monkeypatch.setattr(free_memory.resource, "getrlimit", lambda _: (2**20, -1))
+    assert free_memory.free_bytes(1) == 0  # the process has more than that already
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_on_a_host_the_least_of_all_limits_counts(monkeypatch, tmp_path):
 def test_exhaustion_is_one_line(error):
     with (
         pytest.raises(OutOfMemoryError, match=r"^out of memory: do this$"),
-        memory.exhaustion_told(lambda: "do this"),
+        free_memory.exhaustion_told(lambda: "do this"),
     ):
         raise error
 
@@ -52,13 +52,13 @@ def test_exhaustion_is_one_line(error):
 def test_other_errors_stay_what_they_are():
     with (
         pytest.raises(jax.errors.JaxRuntimeError, match="INVALID"),
-        memory.exhaustion_told(lambda: "do this"),
+        free_memory.exhaustion_told(lambda: "do this"),
     ):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: no")
 
 
 def test_bytes_are_shown_for_people():
-    assert [memory.shown(x) for x in (2048, 3 * 2**20, 5 * 2**40)] == [
+    assert [free_memory.shown(x) for x in (2048, 3 * 2**20, 5 * 2**40)] == [
         "2.0 KiB",
         "3.0 MiB",
         "5.0 TiB",
