@@ -200,9 +200,10 @@ def _carry_out_one(
         return start_and_resume.resume(directory, planned.given, execution, part)
     # Of a process that was killed before it had written down what it does.
     from_first(lambda: shutil.rmtree(directory, ignore_errors=True))
-    return start_and_resume.begin(
+    _, code = start_and_resume.begin(
         planned.plan, execution, out=str(directory), part=part
-    )[1]
+    )
+    return code
 
 
 def _title(asked: Asked, planned: Sequence[Planned]) -> str:

@@ -123,10 +123,10 @@ def check_episodes(
     each *= count
     free = free_memory.free_bytes(1)
     if episodes * each > free:
+        need = free_memory.shown(episodes * each)
         raise UsageError(
-            f"--episodes {episodes} of {count} agents need "
-            f"{free_memory.shown(episodes * each)} of memory, and {free_memory.shown(free)} are "
-            f"free; take --episodes {max(1, free // each)} at most"
+            f"--episodes {episodes} of {count} agents need {need} of memory, and "
+            f"{free_memory.shown(free)} are free; take --episodes {max(1, free // each)} at most"
         )
 
 

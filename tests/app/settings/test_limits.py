@@ -10,6 +10,7 @@ from pgjax.app.cli import main
 from pgjax.app.errors import UsageError
 from pgjax.app.runs import host_loop, session
 from pgjax.app.settings import free_memory, limits
+from pgjax.app.settings import memory_estimates as sizes
 from pgjax.app.settings.build import build
 from pgjax.app.settings.run_settings import from_settings, make_config
 
@@ -37,10 +38,8 @@ def check(config):
 
 def bytes_of(config):
     env, rollout, algorithm, _ = experiment = build(config)
-    found = memory_estimates.measured(
-        memory_estimates.sizes_of(config, experiment), env, rollout, algorithm
-    )
-    return found, memory_estimates.bytes_per_agent(found)
+    found = sizes.measured(sizes.sizes_of(config, experiment), env, rollout, algorithm)
+    return found, sizes.bytes_per_agent(found)
 
 
 def test_an_agent_keeps_little_and_needs_its_experience_while_it_trains():
@@ -58,7 +57,7 @@ def test_an_idle_agent_is_its_state(algorithm):
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(lambda key: pg.init_train_state(key, rollout, learner), key)
     whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    metrics = 4 * memory_estimates.METRICS * found.updates_per_chunk
+    metrics = 4 * sizes.METRICS * found.updates_per_chunk
     assert abs(idle - metrics - whole) < 0.02 * whole + 100
 
 
@@ -141,10 +140,8 @@ def test_a_compiled_program_that_is_too_large_is_not_run(monkeypatch):
 
 def needs(config):
     env, rollout, algorithm, _ = experiment = build(config)
-    found = memory_estimates.measured(
-        memory_estimates.sizes_of(config, experiment), env, rollout, algorithm
-    )
-    return experiment, memory_estimates.bytes_per_agent(found, copies=limits.COPIES)
+    found = sizes.measured(sizes.sizes_of(config, experiment), env, rollout, algorithm)
+    return experiment, sizes.bytes_per_agent(found, copies=limits.COPIES)
 
 
 @pytest.mark.parametrize("fit", [1, 2, 7])
@@ -173,7 +170,7 @@ def test_batches_are_of_about_equal_size(monkeypatch):
 
 @pytest.mark.parametrize(("num_envs", "agents"), [(1, 64), (4, 16), (64, 1), (1024, 1)])
 def test_a_block_is_at_least_an_agent(num_envs, agents):
-    assert memory_estimates.block_size(num_envs) == agents
+    assert sizes.block_size(num_envs) == agents
 
 
 TINY = ["--seeds", "2", "--num-envs", "4", "--hidden", "4", "--eval-episodes", "2"]
