@@ -126,7 +126,8 @@ def check_episodes(
         need = free_memory.shown(episodes * each)
         raise UsageError(
             f"--episodes {episodes} of {count} agents need {need} of memory, and "
-            f"{free_memory.shown(free)} are free; take --episodes {max(1, free // each)} at most"
+            f"{free_memory.shown(free)} are free; take --episodes "
+            f"{max(1, free // each)} at most"
         )
 
 
