@@ -68,7 +68,7 @@ def about_gymnasium(samples: Sequence[Sample]) -> str:
     told = (
         f" Mean in Gymnasium: of the same policies, greedy, in "
         f"{' or '.join(map(str, episodes))} episodes there, as `pgjax evaluate "
-        "--backend gymnasium` found; the other scores are gymnax's."
+        "--backend gymnasium` found; the other scores are of where they were trained."
     )
     if any(np.isnan(s.gymnasium).any() for s in played if s.gymnasium is not None):
         told += " Agents that did not play there, or diverged, are left out."

@@ -39,6 +39,7 @@ from pgjax.app.shown_names import one_line
 from pgjax.app.tables import Format
 
 _EPISODES = "take fewer --episodes".format  # what to do where memory runs out
+_PLACES = {"trained": "where it was trained", "gymnasium": "in Gymnasium"}
 
 
 def load(run: pathlib.Path, which: Which = "last") -> list[Trained]:
@@ -96,7 +97,7 @@ def _shapes(group: Group, experiment: Experiment) -> Any:
 def evaluate(
     run: str,
     *,
-    backend: Literal["gymnax", "gymnasium"] = "gymnax",
+    backend: Literal["trained", "gymnasium"] = "trained",
     episodes: int = 100,
     seed: int = 0,
     which: Which = "last",
@@ -111,7 +112,7 @@ def evaluate(
 
     Args:
       run: its directory, as made by pgjax train; or that of a study, for all its runs.
-      backend: where to play, as trained or in the real Gymnasium.
+      backend: where to play: where they were trained, or in the real Gymnasium.
       episodes: for each agent.
       seed: of the episodes.
       which: its last policies, or the best that --eval-every has found.
@@ -133,7 +134,7 @@ def evaluate(
         for path, own in taken
     ]
     for group in (group for _, groups in loaded for group in groups):
-        if backend == "gymnax":
+        if backend == "trained":
             size = len(group.agents.seeds)
             check_episodes(group.config, group.experiment, episodes, size)
         elif isinstance(group.experiment.env, pg.HostEnv):
@@ -150,7 +151,8 @@ def evaluate(
             apart |= dict.fromkeys(names)
     what = one_line(directory) if several else f"{config.algorithm} on {config.env}"
     title = (
-        f"{what}, {backend}, {which} policies: returns of {episodes} complete episodes"
+        f"{what}, {_PLACES[backend]}, {which} policies: returns of {episodes} complete "
+        "episodes"
     )
     rows = [dict.fromkeys(apart, "") | row for row in rows]
     paths = [kept_scores.path_of(path, **asked) for path, _ in loaded]
@@ -174,7 +176,7 @@ def _play(
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Plays with agents of a run, and keeps what they came to: a row for each."""
-    play = {"gymnax": _play_gymnax, "gymnasium": _play_gymnasium}[asked["backend"]]
+    play = {"trained": _play_as_trained, "gymnasium": _play_gymnasium}[asked["backend"]]
     rows = []
     for group in groups:
         both = (
@@ -197,7 +199,7 @@ def returns_in_gymnasium(
     )
 
 
-def _play_gymnax(
+def _play_as_trained(
     group: Trained, episodes: int, seed: int, *, greedy: bool
 ) -> np.ndarray:
     if isinstance(group.experiment.env, pg.HostEnv):

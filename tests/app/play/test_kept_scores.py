@@ -61,13 +61,13 @@ def test_scores_are_kept_and_grow(sweep, quick, capsys):
     assert both[:2] == first["agents"]
     assert [row["gamma"] for row in both] == [0.9, 0.9, 0.99, 0.99]
     assert main(["evaluate", str(sweep), "--episodes", "3", "--seed", "4"]) == 0
-    assert len(kept(sweep, "gymnax-3-episodes-seed-4")["agents"]) == 4
+    assert len(kept(sweep, "trained-3-episodes-seed-4")["agents"]) == 4
 
 
 def test_scores_of_other_parameters_are_not_kept(sweep, quick):
     words = ["evaluate", str(sweep), "--episodes", "2"]
     assert main([*words, "--where", "gamma=0.9"]) == 0
-    path = sweep / "scores" / "gymnax-2-episodes-seed-0.json"
+    path = sweep / "scores" / "trained-2-episodes-seed-0.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"params": {"bytes": 1, "sha256": "other"}}))
     assert main([*words, "--where", "gamma=0.99"]) == 0
@@ -122,7 +122,7 @@ def test_formats_have_exact_numbers(sweep, quick, capsys):
     assert main([*words, "--format", "json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["episodes"] == 3
-    rows = kept(sweep, "gymnax-3-episodes-seed-0")["agents"]
+    rows = kept(sweep, "trained-3-episodes-seed-0")["agents"]
     assert [row["greedy_mean"] for row in content["agents"]] == [
         row["greedy_return"]["mean"] for row in rows
     ]
