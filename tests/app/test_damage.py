@@ -62,7 +62,7 @@ def quick(monkeypatch):
             return load(run, which)
 
     monkeypatch.setattr(runs, "Session", Session)
-    monkeypatch.setattr(evaluate_run, "_play_gymnax", play)
+    monkeypatch.setattr(evaluate_run, "_play_as_trained", play)
     monkeypatch.setattr(evaluate_run, "load", load_once)
     monkeypatch.setattr(
         figures, "chosen", lambda samples, **_: {"settings": lambda: str(samples)}

@@ -37,7 +37,7 @@ def quick(monkeypatch):
         first = np.asarray(jax.tree.leaves(group.params)[0]).reshape(size, -1)[:, :1]
         return first + np.arange(episodes) + 10 * greedy
 
-    monkeypatch.setattr(evaluate_run, "_play_gymnax", play)
+    monkeypatch.setattr(evaluate_run, "_play_as_trained", play)
     monkeypatch.setattr(evaluate_run, "_play_gymnasium", play)
 
 
