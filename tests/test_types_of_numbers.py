@@ -120,9 +120,11 @@ def test_the_drivers_under_every_setting(setting):
         )
 
 
-@pytest.mark.parametrize("setting", ["x64", "strict"])
-@pytest.mark.parametrize("algorithm", ["reinforce value", "ppo", "trpo"])
-def test_it_runs_under_every_setting(setting, algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "setting"),
+    in_turns(["reinforce value", "ppo", "trpo"], ["x64", "strict"]),
+)
+def test_it_runs_under_every_setting(algorithm, setting):
     make, options = ALGORITHMS[algorithm]
     env, key = pg.make_env("Countdown-probe"), jax.random.key(0)
     with SETTINGS[setting]():

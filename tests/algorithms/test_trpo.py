@@ -8,6 +8,7 @@ import optax
 import oracles
 import probes
 import pytest
+from turns import slow
 
 import pgjax as pg
 
@@ -108,7 +109,7 @@ def test_backtracks_shorten_that_step_until_bound_and_improvement_hold(batch):
         assert kl > 1.0 or loss > outcome(0.0)[1]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adamw", slow("adam")])
 def test_fitting_the_critic_leaves_the_policy_alone(optimizer):
     batch = batches.rollout()
     make = functools.cache(getattr(optax, optimizer))

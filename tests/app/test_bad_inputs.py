@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from turns import slow
 
 from pgjax.app.cli import main
 from pgjax.app.runs.run_record import locked
@@ -373,7 +374,9 @@ def test_a_second_process_is_refused(here, capsys):
         pass
 
 
-@pytest.mark.parametrize("every", [0, 1000])  # what is full first: it, or the metrics
+@pytest.mark.parametrize(
+    "every", [0, slow(1000)]
+)  # what is full first: it, or the metrics
 def test_a_full_disk_stops_the_run_with_one_line(every, tmp_path):
     # A quota: no file of this process may be longer than that.
     out = str(tmp_path / "run")

@@ -19,7 +19,8 @@ CONSTANT = ["--no-anneal-learning-rate"]  # or more steps would be another run
 CHUNKED = ["--updates-per-chunk", "2", "--checkpoint-every", "0", "--quiet"]
 
 
-@pytest.mark.parametrize("case", ["ppo", slow("sweep")])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["ppo", "sweep"])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(case, tmp_path):
     command = faults.arguments_of(case, chunks=40)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -44,7 +45,9 @@ def wait_for(path):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, slow(signal.SIGINT), slow(signal.SIGHUP)]
+)
 def test_signals_save_and_say_how_to_go_on(number, tmp_path):
     run = tmp_path / "run"
     process = start("train", *TINY, "--steps", 10**8, "--out", run)

@@ -157,7 +157,7 @@ def test_agents_of_a_grid_are_evaluated_and_exported(finished, tmp_path, capsys)
 # can, they have the programs of other tests here.
 RATES, RATE = ["--learning-rate", "0.01", "0.1"], ["--learning-rate", "0.01"]
 MORE_RATES = ["--learning-rate", "0.03", "0.01", "0.1"]
-SHORT = "one more seed", "steps, from less than a chunk"
+LONG = "all, one after the other"
 EXTENSIONS = {
     "one more seed": (
         [*RATE, "--seeds", "3"],
@@ -174,7 +174,7 @@ EXTENSIONS = {
         [["--steps", "900"]],
         [*RATE, "--seeds", "3", "--steps", "900", "--updates-per-chunk", "1000"],
     ),
-    "all, one after the other": (
+    LONG: (
         [*RATES, "--seeds", "3"],
         [["--seeds", "4"], ["--steps", "900"], MORE_RATES, ["--hidden", "4", "5,5"]],
         [*MORE_RATES, "--seeds", "4", "--steps", "900", "--hidden", "4", "5,5"],
@@ -183,7 +183,7 @@ EXTENSIONS = {
 
 
 @pytest.mark.same_bits
-@pytest.mark.parametrize("case", [x if x in SHORT else slow(x) for x in EXTENSIONS])
+@pytest.mark.parametrize("case", [slow(x) if x == LONG else x for x in EXTENSIONS])
 def test_a_run_that_is_extended_is_the_run_made_at_once(case, tmp_path, capsys):
     before, extensions, at_once = EXTENSIONS[case]
     command = ["sweep", "reinforce", *SIZES, *STEPS, "--log-every", "3", "--quiet"]
@@ -239,7 +239,8 @@ def test_the_length_of_a_chunk_changes_nothing(rule, others, tmp_path):
 
 
 @pytest.mark.same_bits
-@pytest.mark.parametrize("algorithm", ["a2c", slow("ppo"), slow("trpo")])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo", "trpo"])
 def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
     """By itself it would be on one device, whose program rounds otherwise."""
     command = ["train", algorithm, *SIZES, "--num-steps", "8", "--steps", "480"]
@@ -255,7 +256,7 @@ def test_one_more_agent_trains_as_if_it_had_been_there(algorithm, tmp_path):
 @pytest.mark.parametrize(
     ("more", "number", "batch", "chunks"),
     [
-        (["--steps", "20000"], signal.SIGKILL, "000", 30),
+        (["--steps", "20000"], signal.SIGKILL, "000", 10),
         slow(["--seeds", "40", "--steps", "40000"], signal.SIGKILL, "001", 2),
         slow(["--steps", "40000"], signal.SIGTERM, "000", 30),
     ],
