@@ -231,7 +231,7 @@ def test_a_study_gets_more(pair, tmp_path, monkeypatch, capsys):
     names = sorted(path.name for path in whole.iterdir())
     assert sorted(path.name for path in out.iterdir()) == names
     assert len(names) == 7
-    for name in names[:-1]:
+    for name in set(names) - {"study.json"}:
         rows = json.loads((out / name / "summary.json").read_text())["agents"]
         assert [row["seed"] for row in rows] == [0, 1]
         if name.startswith("trpo"):  # a2c's first seeds were trained alone
