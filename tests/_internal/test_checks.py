@@ -41,7 +41,7 @@ TYPES = {
     r"optimizer must be .* such as optax.adam\(1e-3\).*, got function": (
         lambda: pg.a2c(NETWORK, optax.adam)
     ),
-    r"env must be of type Env, such as pg.make_env.*got str": (
+    r"env must be of type Env or HostEnv, such as pg.make_env.*got str": (
         lambda: pg.mlp_policy("CartPole-v1")
     ),
     r"env must be of type Env, such as": lambda: pg.episodes("CartPole-v1", 4),
