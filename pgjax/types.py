@@ -219,7 +219,7 @@ class HostEnv(NamedTuple):
     name: str
     make: Callable[[int], Simulators]  # N -> that many of them
     obs: Any  # of one of them, `jax.ShapeDtypeStruct` leaves
-    observation_space: Space
+    observation_space: Any  # a Space, or a tree of them like the observations
     action_space: Space
     max_steps: int  # the time limit, in steps
 

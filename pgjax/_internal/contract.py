@@ -110,11 +110,38 @@ def _check_reset_and_step(env: Env, num_envs: int) -> None:
             )
 
 
-def _check_obs(space: Any, obs: Obs, num_envs: int) -> None:
+def _check_obs(observation_space: Any, obs: Obs, num_envs: int) -> None:
     """Raises unless observations are arrays, or a tree, such as the space says."""
+    part = "env.reset"
+    for name, of, space, leaf in _leaves_of_obs(part, observation_space, obs):
+        what = f"of {of}, {num_envs} environments"
+        check_array(part, name, leaf, (num_envs, *space.shape), what)
+        _check_numbers(part, name, of, space, leaf)
+
+
+def _check_obs_of_one(env: HostEnv) -> None:
+    """Raises unless `env.obs` is of the shapes that the space says."""
+    part = "pg.HostEnv"
+    for name, of, space, leaf in _leaves_of_obs(part, env.observation_space, env.obs):
+        if not is_array(leaf) or tuple(leaf.shape) != space.shape:
+            raise PartError(
+                f"{part}: {name} must be of shape {space.shape}, as {of} is, got "
+                f"{told(leaf)}; write jax.ShapeDtypeStruct({space.shape}, np.float32)"
+            )
+        _check_numbers(part, name, of, space, leaf)
+
+
+def _leaves_of_obs(
+    part: str, space: Any, obs: Obs
+) -> list[tuple[str, str, Space, Any]]:
+    """Each leaf: its name, that of its space, the space, and itself.
+
+    Raises:
+      TypeError: for observations of another structure.
+    """
     if is_space(space) and not is_array(obs):
         raise PartError(
-            f"env.reset: obs must be one array, got {told(obs)}, or "
+            f"{part}: obs must be one array, got {told(obs)}, or "
             "env.observation_space a tree like it, such as {'a': pg.Box(...)}"
         )
     try:
@@ -122,27 +149,26 @@ def _check_obs(space: Any, obs: Obs, num_envs: int) -> None:
     except ValueError:
         where = structure_difference("obs", space, obs, is_space)
         raise PartError(
-            f"env.reset: obs must be a tree like env.observation_space, {told(space)}, "
+            f"{part}: obs must be a tree like env.observation_space, {told(space)}, "
             f"got {told(obs)}{where}"
         ) from None
     names = (name for name, _ in named_spaces("obs", space))
     spaces = named_spaces("env.observation_space", space)
-    for name, (of, leaf_space), leaf in zip(names, spaces, leaves, strict=True):
-        what = f"of {of}, {num_envs} environments"
-        check_array("env.reset", name, leaf, (num_envs, *leaf_space.shape), what)
-        _check_numbers(name, of, leaf_space, leaf)
+    return [
+        (name, of, leaf_space, leaf)
+        for name, (of, leaf_space), leaf in zip(names, spaces, leaves, strict=True)
+    ]
 
 
-def _check_numbers(name: str, of: str, space: Space, leaf: Any) -> None:
+def _check_numbers(part: str, name: str, of: str, space: Space, leaf: Any) -> None:
     """Raises unless they are numbers, and those of a `Discrete` are whole."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         raise PartError(
-            f"env.reset: {name} must be numbers, got random keys; keep them in the "
-            "state"
+            f"{part}: {name} must be numbers, got random keys; keep them in the state"
         )
     if isinstance(space, Discrete) and jnp.issubdtype(leaf.dtype, jnp.floating):
         raise PartError(
-            f"env.reset: {name} must be integers, as {of} is {told(space)}, got "
+            f"{part}: {name} must be integers, as {of} is {told(space)}, got "
             f"{told(leaf)}; write {name}.astype(jnp.int32), or give it a pg.Box"
         )
 
@@ -193,7 +219,8 @@ def check_host_env(env: HostEnv) -> None:
     """
     check_is(HostEnv, 'pg.host_env("gymnasium:CartPole-v1")', env=env)
     as_count("env.max_steps", env.max_steps)
-    _check_space("env.observation_space", env.observation_space)
+    _check_spaces("env.observation_space", env.observation_space)
+    _check_obs_of_one(env)
     _check_space("env.action_space", env.action_space)
 
 

@@ -66,7 +66,8 @@ class HostEnvs:
         with _telling(self._env, "reset"):
             obs = self.simulators.start(seeds)
         self.obs = self._checked(obs, "reset")
-        self._returns, self._lengths = self._returns * 0, self._lengths * 0
+        self._returns = np.zeros(self.num_envs, np.float32)
+        self._lengths = np.zeros(self.num_envs, np.int32)
 
     def step(self, action: np.ndarray, which: np.ndarray) -> Happened:
         """Steps those that `which` says; a last step within the limit is truncated."""

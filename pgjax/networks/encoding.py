@@ -35,7 +35,8 @@ def encode(space: Any, obs: Obs, *, dtype: Any = None) -> Array:
       (..., d) floats.
 
     Raises:
-      ValueError: for a tree of another structure, or a choice that is a float.
+      ValueError: for a tree of another structure; a choice that is a float; uint8 of a
+        `Box` whose bounds are traced, as jnp.full within `jax.jit` is.
 
     >>> space = {"speed": Box(-1.0, 1.0, (2,)), "gear": Discrete(3)}
     >>> obs = {"speed": jnp.array([[0.5, 0.0]]), "gear": jnp.array([2])}
@@ -109,9 +110,22 @@ def _encoded_leaf(space: Space, x: Array, dtype: Any) -> Array:
 
 
 def _is_of_bytes(space: Box, dtype: Any) -> bool:
-    bounds = space.low, space.high
-    if dtype != jnp.uint8 or any(isinstance(x, jax.core.Tracer) for x in bounds):
+    """Whether numbers of this type are from 0 to 255.
+
+    Raises:
+      ValueError: for uint8 between traced bounds: the answer decides what the program
+        is, and must be the same wherever it is compiled.
+    """
+    if dtype != jnp.uint8:
         return False
+    bounds = space.low, space.high
+    if any(isinstance(x, jax.core.Tracer) for x in bounds):
+        raise ValueError(
+            "an observation of uint8 has a pg.Box whose bounds are traced by JAX, as "
+            "jnp.full within jax.jit, jax.vmap or pg.sweep is, so whether it goes from "
+            "0 to 255 cannot be known; write the bounds as numbers, such as "
+            f"pg.Box(0, 255, {space.shape}), or with NumPy"
+        )
     low, high = bounds
     return bool(np.all(np.equal(low, 0)) and np.all(np.equal(high, 255)))
 

@@ -14,7 +14,7 @@ import pytest
 from host_walk import LIMIT, SIZE, START, Walks, host_walk, jax_walk
 
 import pgjax as pg
-from pgjax._internal.host_envs import HostEnvError
+from pgjax._internal.host_envs import HostEnvError, HostEnvs
 
 NUM_ENVS, NUM_STEPS = 5, 16
 
@@ -399,6 +399,97 @@ def test_what_a_simulator_does_wrong_is_one_line_that_names_it(kind, told):
     env = host_walk(kind)
     with pytest.raises(HostEnvError, match=told):
         pg.train(jax.random.key(0), pg.unroll(env, 2, 4), ppo(env), num_updates=1)
+
+
+@pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
+def test_a_start_forgets_returns_that_are_no_number(reward):
+    given = [reward]
+
+    class Odd(Walks):
+        def step(self, which, action):
+            obs, one, *ends = super().step(which, action)
+            return obs, one + given[0], *ends
+
+    envs, everyone = HostEnvs(host_walk(Odd), 2), np.ones(2, bool)
+    action = np.zeros(2, np.int32)
+    envs.start(np.arange(2, dtype=np.uint32))
+    assert not np.isfinite(envs.step(action, everyone).returns).any()
+    given[0] = 0.0
+    envs.start(np.arange(2, dtype=np.uint32))
+    happened = envs.step(action, everyone)
+    np.testing.assert_array_equal(happened.returns, np.full(2, -0.1, np.float32))
+    np.testing.assert_array_equal(happened.lengths, 1)
+
+
+class Seen(Walks):
+    """What is seen are three parts, each of a type of its own."""
+
+    def look(self):
+        image = np.zeros((len(self.position), 4, 4, 1), np.uint8)
+        image[:, 0, 0, 0] = 40 * self.position
+        place = (self.position / SIZE).astype(np.float32)[:, None]
+        return {"image": image, "rest": (place, self.position.astype(np.int32))}
+
+    def step(self, which, action):
+        self.position[which] += 2 * action[which] - 1
+        ended = (self.position == 0) | (self.position == SIZE - 1)
+        reward = np.where(self.position == SIZE - 1, 1.0, -0.1)
+        return self.look(), reward, ended, np.zeros_like(ended)
+
+
+def walk_of_parts(make=Seen):
+    shape = jax.ShapeDtypeStruct
+    place, kind = shape((1,), np.float32), shape((), np.int32)
+    return host_walk(make)._replace(
+        obs={"image": shape((4, 4, 1), np.uint8), "rest": (place, kind)},
+        observation_space={
+            "image": pg.Box(0, 255, (4, 4, 1)),
+            "rest": (pg.Box(0.0, 1.0, (1,)), pg.Discrete(SIZE)),
+        },
+    )
+
+
+@pytest.mark.parametrize("gather", ["unroll", "episodes"])
+def test_observations_of_several_parts_are_learned_from(gather):
+    env = walk_of_parts()
+    algorithm = pg.normalize_observations(ppo(env))
+    rollout = pg.unroll(env, 3, 8) if gather == "unroll" else pg.episodes(env, 3)
+    state, metrics = pg.train(jax.random.key(0), rollout, algorithm, num_updates=1)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
+    params = state.learner.params
+    _, batch, _ = rollout.collect(
+        jax.random.key(1), algorithm.policy, params, rollout.init(jax.random.key(0))
+    )
+    image, (place, kind) = batch.obs["image"], batch.obs["rest"]
+    assert (image.dtype, place.dtype, kind.dtype) == (np.uint8, np.float32, np.int32)
+    counts = batch.weight > 0
+    np.testing.assert_array_equal(image[..., 0, 0, 0][counts], 40 * kind[counts])
+    returns, _ = pg.evaluate(
+        jax.random.key(2), env, algorithm.policy, params, num_episodes=3
+    )
+    assert np.isfinite(returns).all()
+    assert pg.check_env(env, num_envs=3, seconds=2.0) == []
+
+
+@pytest.mark.parametrize(
+    ("obs", "told"),
+    [
+        ({"image": jax.ShapeDtypeStruct((4, 4, 1), np.uint8)}, "must be a tree like"),
+        (jax.ShapeDtypeStruct((7,), np.float32), "must be a tree like"),
+        (
+            walk_of_parts().obs | {"image": jax.ShapeDtypeStruct((4, 4), np.uint8)},
+            r"obs\['image'\] must be of shape \(4, 4, 1\)",
+        ),
+        (
+            walk_of_parts().obs
+            | {"rest": (jax.ShapeDtypeStruct((1,), np.float32),) * 2},
+            r"obs\['rest'\]\[1\] must be of shape \(\)",
+        ),
+    ],
+)
+def test_observations_that_are_not_those_of_the_space_are_told(obs, told):
+    with pytest.raises(TypeError, match=told):
+        pg.unroll(walk_of_parts()._replace(obs=obs), 2, 4)
 
 
 def test_after_a_failure_a_rollout_begins_anew():

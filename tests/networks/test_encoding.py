@@ -72,6 +72,39 @@ def test_what_cannot_be_one_hot_is_told():
         pg.encode({"kind": pg.Discrete(3)}, {"kind": jnp.zeros(2)})
 
 
+def _of_numbers(high):
+    return pg.Box(0, high, (2,))
+
+
+def _of_numpy(high):
+    return pg.Box(np.zeros(2, np.uint8), np.full(2, high, np.uint8), (2,))
+
+
+def _of_jax(high):
+    return pg.Box(jnp.zeros(2, jnp.uint8), jnp.full(2, high, jnp.uint8), (2,))
+
+
+@pytest.mark.parametrize("high", [12, 255])
+@pytest.mark.parametrize("make", [_of_numbers, _of_numpy, _of_jax])
+def test_bytes_are_the_same_alone_and_in_a_compiled_program(make, high):
+    """Or they are refused: where the bounds are traced nobody can know."""
+    x = jnp.array([[3, 12], [0, 9]], jnp.uint8)
+    alone = pg.encode(make(high), x)
+    assert (alone.max() < 1) == (high == 255)
+    for compiled in (jax.jit(lambda x: pg.encode(make(high), x)), None):
+        compiled = compiled or jax.jit(jax.vmap(lambda x: pg.encode(make(high), x)))
+        if make is _of_jax:
+            with pytest.raises(ValueError, match=r"such as pg.Box\(0, 255, \(2,\)\)"):
+                compiled(x)
+        else:
+            np.testing.assert_array_equal(compiled(x), alone)
+
+
+def test_traced_bounds_of_what_is_no_byte_are_nobodys_business():
+    found = jax.jit(lambda x: pg.encode(_of_jax(255), x))(jnp.array([3, 255]))
+    np.testing.assert_array_equal(found, [3, 255])
+
+
 @pytest.mark.parametrize("factory", [pg.mlp_policy, pg.actor_critic])
 def test_images_of_a_tree_have_filters_each(factory):
     shapes = {"far": (5, 6, 2), "near": (4, 4, 1), "speed": (3,)}
