@@ -17,7 +17,7 @@ class Named(NamedTuple):
 
     about: dict[str, Any]  # the algorithm, or several, if they were named
     algorithms: list[str]
-    preset: str
+    preset: Any  # a name, or what was read from a user's file
     envs: list[str]
     rest: list[str]  # all other words
 

@@ -29,6 +29,7 @@ from pgjax.app.runs.run_checkpoints import Checkpoints
 from pgjax.app.runs.session import Part, Session, store_of
 from pgjax.app.settings.execution import Execution
 from pgjax.app.settings.plan import Plan, Ranges, make_plan, plan_again, plan_more
+from pgjax.app.settings.presets import PresetFile
 from pgjax.app.settings.ranges import check_int
 from pgjax.app.settings.request import Request, extended, make_request
 from pgjax.app.settings.unused import check_effects
@@ -36,7 +37,7 @@ from pgjax.app.settings.unused import check_effects
 
 def start(
     algorithm: str,
-    preset: str,
+    preset: str | PresetFile,
     given: Mapping[str, Any],
     execution: Execution,
     *,
@@ -68,7 +69,7 @@ def start(
 
 def planned(
     algorithm: str,
-    preset: str,
+    preset: str | PresetFile,
     given: Mapping[str, Any],
     log: Sequence[str] = (),
     agents_at_once: int | None = None,

@@ -130,7 +130,7 @@ def _plan(
     """What a run is to do, and the settings that would do nothing in it, and why."""
 
     def plan_with(given: Mapping[str, Any]) -> Plan:
-        about = cell.algorithm, asked.preset, given, asked.log, asked.agents_at_once
+        about = cell.algorithm, asked.chosen, given, asked.log, asked.agents_at_once
         return start_and_resume.planned(*about)
 
     given, plan = cell.given, plan_with(cell.given)

@@ -1,6 +1,7 @@
 """study.json: what a study is asked to do, in the directory of its runs.
 
-    study.json          "algorithm", "env", "preset", "settings", "log"
+    study.json          "algorithm", "env", "preset", "settings", "log"; of a
+                        user's own preset, what it says, as "preset_tables"
     ppo-CartPole-v1/    a run, as `run_record` describes it
     ppo-Acrobot-v1/     ...
 
@@ -12,11 +13,19 @@ from __future__ import annotations
 
 import pathlib
 
-from pgjax.app.errors import UsageError
+from pgjax.app.errors import DamagedFileError, UsageError
 from pgjax.app.runs.files import misfit_told, read_json, write_json
-from pgjax.app.runs.json_shapes import COUNT, OBJECT, TEXT, check_shape, or_null
+from pgjax.app.runs.json_shapes import (
+    COUNT,
+    OBJECT,
+    TEXT,
+    check_shape,
+    optional,
+    or_null,
+)
 from pgjax.app.runs.results import STUDY, SUMMARY
 from pgjax.app.settings.cells import Asked, cells_of, make_asked
+from pgjax.app.settings.presets import check_tables, is_file
 from pgjax.app.shown_names import as_argument
 
 FORMAT = 1
@@ -28,12 +37,16 @@ _SHAPE = {
     "settings": OBJECT,
     "log": [TEXT],
     "agents_at_once": or_null(COUNT),
+    "preset_tables": optional(OBJECT),
 }
 
 
 def write_asked(study: pathlib.Path, asked: Asked) -> None:
     """Writes down what a study is asked to do."""
-    write_json(study / STUDY, {"format": FORMAT, **asked._asdict()})
+    content = {"format": FORMAT, **asked._asdict()}
+    if asked.preset_tables is None:
+        del content["preset_tables"]
+    write_json(study / STUDY, content)
 
 
 def is_study(directory: pathlib.Path) -> bool:
@@ -58,8 +71,12 @@ def load_asked(path: pathlib.Path) -> Asked:
             "the pgjax that wrote it"
         )
     with misfit_told(path):
-        asked = Asked(*(content[name] for name in Asked._fields))
-        names = asked.algorithm, asked.env, asked.preset, asked.settings
+        asked = Asked(*(content.get(name) for name in Asked._fields))
+        if asked.preset_tables is not None:
+            check_tables(path, asked.preset_tables)
+        elif is_file(asked.preset):
+            raise DamagedFileError(path, f"it lacks what {asked.preset} said")
+        names = asked.algorithm, asked.env, asked.chosen, asked.settings
         return make_asked(*names, asked.log, asked.agents_at_once)
 
 

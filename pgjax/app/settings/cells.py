@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.env_params import is_param, params_apart
+from pgjax.app.settings.presets import PresetFile, is_file, read_preset
 from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.run_settings import make_config, run_options, told_of_unknown
 from pgjax.app.settings.signature_options import algorithm_factory, algorithm_options
@@ -26,6 +27,14 @@ class Asked(NamedTuple):
     settings: dict[str, Any]  # given for all cells; a list of values for a grid
     log: list[str]  # names of loggers
     agents_at_once: int | None = None
+    preset_tables: dict[str, Any] | None = None  # what a user's own preset says
+
+    @property
+    def chosen(self) -> str | PresetFile:
+        """The preset; of a user's own, what its file said as the study was started."""
+        if self.preset_tables is None:
+            return self.preset
+        return PresetFile(self.preset, self.preset_tables)
 
 
 class Cell(NamedTuple):
@@ -43,7 +52,7 @@ class Cell(NamedTuple):
 def make_asked(
     algorithms: Sequence[str],
     envs: Sequence[str],
-    preset: str,
+    preset: str | PresetFile,
     settings: Mapping[str, Any],
     log: Sequence[str] = (),
     agents_at_once: int | None = None,
@@ -53,7 +62,7 @@ def make_asked(
     Args:
       algorithms: their names.
       envs: their names; if there is none, that of the preset.
-      preset: as for `make_config`.
+      preset: as for `make_config`; a user's file is read now, and never again.
       settings: by name; a list of values for those of a grid.
       log: names of loggers.
       agents_at_once: as for `make_plan`.
@@ -71,9 +80,12 @@ def make_asked(
     for name in params_apart(settings):
         if not any(_has(algorithm, name) for algorithm in algorithms):
             raise UsageError(told_of_unknown(name, *algorithms))
+    if isinstance(preset, str) and is_file(preset):
+        preset = read_preset(preset)
+    name, tables = preset if isinstance(preset, PresetFile) else (preset, None)
     envs = envs or [make_config(algorithms[0], preset, {}).env]
-    about = list(algorithms), list(envs), preset, dict(settings)
-    return Asked(*about, list(log), agents_at_once)
+    about = list(algorithms), list(envs), name, dict(settings), list(log)
+    return Asked(*about, agents_at_once, tables)
 
 
 def _check_names(name: str, values: Sequence[str]) -> None:
@@ -133,7 +145,7 @@ def with_more(asked: Asked, given: Mapping[str, Any], *, study: Any) -> Asked:
         raise UsageError(f"{study} has --preset {asked.preset}, got {preset}")
     at_once = rest.pop("agents_at_once", asked.agents_at_once)
     settings = params_apart(asked.settings) | params_apart(rest)
-    about = names["algorithm"], names["env"], asked.preset, settings, asked.log
+    about = names["algorithm"], names["env"], asked.chosen, settings, asked.log
     return make_asked(*about, at_once)
 
 

@@ -10,16 +10,11 @@ from pgjax.app.runs.files import read_toml
 from pgjax.app.runs.results import STUDY
 from pgjax.app.runs.run_record import read_record
 from pgjax.app.settings.notation import spelled_as_file, with_underscores
-from pgjax.app.settings.presets import GENERAL, is_file
+from pgjax.app.settings.presets import GENERAL, NO_SETTINGS, is_file
 from pgjax.app.settings.ranges import check_int
 
 # Arguments of `train` that say where and how, and not what.
-_FLAGS = frozenset(
-    {
-        *("config", "resume", "out", "quiet", "checkpoint_every", "devices"),
-        *("distributed", "coordinator", "num_processes", "process_id"),
-    }
-)
+_FLAGS = NO_SETTINGS - {"algorithm", "preset", "log", "agents_at_once"}
 
 
 class ConfigFile(NamedTuple):
@@ -60,7 +55,7 @@ def _of_study(path: pathlib.Path) -> ConfigFile:
     from pgjax.app.runs.study_record import load_asked
 
     asked = load_asked(path)
-    names = {"algorithm": asked.algorithm, "env": asked.env, "preset": asked.preset}
+    names = {"algorithm": asked.algorithm, "env": asked.env, "preset": asked.chosen}
     return ConfigFile({**asked.settings, **names}, asked.log, asked.agents_at_once)
 
 

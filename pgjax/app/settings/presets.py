@@ -12,7 +12,7 @@ import copy
 import pathlib
 import tomllib
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pgjax
 from pgjax._internal.names import unknown_name
@@ -24,8 +24,35 @@ DEFAULT_ENV = "CartPole-v1"
 FOLDER = pathlib.Path(__file__).parents[1] / "presets"
 # What every other preset of an algorithm starts from.
 GENERAL = "general"
+# Arguments of `train` that say what is trained from which preset, where and how.
+NO_SETTINGS = frozenset(
+    {
+        *("algorithm", "preset", "config", "resume", "out", "log", "quiet"),
+        *("agents_at_once", "checkpoint_every", "devices", "distributed"),
+        *("coordinator", "num_processes", "process_id"),
+    }
+)
 
 Settings = dict[str, Any]
+
+
+class PresetFile(NamedTuple):
+    """A user's own preset, as it was when it was read."""
+
+    path: str
+    tables: dict[str, Settings]  # by algorithm
+
+    def of(self, algorithm: str) -> Settings:
+        """The settings that it has for an algorithm, by their names.
+
+        Raises:
+          UsageError: if it has none, or one that cannot be.
+        """
+        path, tables = pathlib.Path(self.path), self.tables
+        if algorithm not in tables:
+            has = ", ".join(f"[{name}]" for name in tables) or "nothing"
+            raise UsageError(f"{path} has no settings of [{algorithm}]: it has {has}")
+        return with_underscores(path, tables[algorithm])
 
 
 def read_folder(folder: pathlib.Path) -> dict[str, dict[str, Settings]]:
@@ -81,14 +108,14 @@ def preset(algorithm: str = "reinforce", name: str = "default") -> Settings:
 
 
 def choose_preset(
-    algorithm: str, preset: str, env: str | None
+    algorithm: str, preset: str | PresetFile, env: str | None
 ) -> tuple[str, dict[str, Any]]:
     """The preset's name and settings.
 
     Args:
       algorithm: its name.
       preset: a preset's name; "default" for the environment's own, or else "general";
-        or a file of the user's own.
+        or a file of the user's own, or what was read from one.
       env: the environment that was asked for, if one was.
 
     Raises:
@@ -96,8 +123,10 @@ def choose_preset(
     """
     presets = PRESETS.get(algorithm, {})
     general = presets.get(GENERAL, {})
-    if is_file(preset):
-        return preset, general | _own_preset(pathlib.Path(preset), algorithm)
+    if not isinstance(preset, PresetFile) and is_file(preset):
+        preset = read_preset(preset)
+    if isinstance(preset, PresetFile):
+        return preset.path, general | preset.of(algorithm)
     if preset == "default":
         preset = env or DEFAULT_ENV
         preset = preset if preset in presets else GENERAL
@@ -134,19 +163,63 @@ def told_by_preset(
         yield
 
 
-def _own_preset(path: pathlib.Path, algorithm: str) -> Settings:
-    """The settings that a user's file has for an algorithm."""
+def read_preset(name: str) -> PresetFile:
+    """A user's own preset, every setting of which is one of its algorithm.
+
+    Args:
+      name: its path.
+
+    Raises:
+      UsageError: naming the file, for what is no preset, or has a value that a setting
+        cannot have.
+    """
+    path = pathlib.Path(name)
     tables = read_toml(path)
-    for name, settings in tables.items():
-        if not isinstance(settings, dict):
+    check_tables(path, tables)
+    return PresetFile(name, tables)
+
+
+def check_tables(path: pathlib.Path, tables: dict[str, Any]) -> None:
+    """Sees that tables of settings are a preset.
+
+    Args:
+      path: the file that has them.
+      tables: by algorithm.
+
+    Raises:
+      UsageError: naming the file, for what is no preset.
+    """
+    for algorithm, settings in tables.items():
+        _check_table(path, algorithm, settings)
+        _check_settings(path, algorithm, settings)
+
+
+def _check_table(path: pathlib.Path, name: str, content: Any) -> None:
+    """Raises UsageError for what is no table of an algorithm."""
+    known = pgjax.algorithms.__all__
+    if name in known and not isinstance(content, dict):
+        raise UsageError(
+            f"{path}: {name} must be a table of settings, [{name}], got {content!r}"
+        )
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{path} has {name} outside of any table: a preset's settings stand under "
+            "an algorithm's name, such as [ppo]"
+        )
+    if name not in known:
+        raise UsageError(f"{path}: {unknown_name('unknown algorithm', name, known)}")
+
+
+def _check_settings(path: pathlib.Path, algorithm: str, table: Settings) -> None:
+    """Raises UsageError for a setting that there is not, or that cannot be."""
+    from pgjax.app.settings.run_settings import check_each
+
+    settings = with_underscores(path, table)
+    for name in settings:
+        if name in NO_SETTINGS:
             raise UsageError(
-                f"{path} has {name} outside of any table: a preset's settings stand "
-                f"under an algorithm's name, as [{algorithm}]"
+                f"{path}: {name} is no setting of a preset: [{algorithm}] has settings "
+                f"of the run and of {algorithm} only"
             )
-        if name not in pgjax.algorithms.__all__:
-            told = unknown_name("unknown algorithm", name, pgjax.algorithms.__all__)
-            raise UsageError(f"{path}: {told}")
-    if algorithm not in tables:
-        has = ", ".join(f"[{name}]" for name in tables) or "nothing"
-        raise UsageError(f"{path} has no settings of [{algorithm}]: it has {has}")
-    return with_underscores(path, tables[algorithm])
+    with spelled_as_file(path, settings):
+        check_each(algorithm, settings)

@@ -20,6 +20,7 @@ from pgjax.app.settings.grid import (
     is_mapped,
     make_groups,
 )
+from pgjax.app.settings.presets import PresetFile
 from pgjax.app.settings.ranges import check_env_arg, check_env_param, flag
 from pgjax.app.settings.run_settings import (
     Config,
@@ -67,7 +68,10 @@ class Request(NamedTuple):
 
 
 def make_request(
-    algorithm: str, preset: str, given: Mapping[str, Any], log: Sequence[str] = ()
+    algorithm: str,
+    preset: str | PresetFile,
+    given: Mapping[str, Any],
+    log: Sequence[str] = (),
 ) -> Request:
     """A request, every setting of which is known.
 

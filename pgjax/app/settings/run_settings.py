@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pgjax._internal.resets import Resets
 from pgjax.app.errors import UsageError
-from pgjax.app.settings.env_params import params_apart, params_together
-from pgjax.app.settings.presets import choose_preset, told_by_preset
-from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.env_params import is_param, params_apart, params_together
+from pgjax.app.settings.presets import PresetFile, choose_preset, told_by_preset
+from pgjax.app.settings.ranges import check_env_arg, check_env_param, flag
 from pgjax.app.settings.signature_options import (
     Option,
     algorithm_options,
     nearest,
     options_of,
 )
-from pgjax.app.settings.validation import check_config
+from pgjax.app.settings.validation import check_config, check_value
 from pgjax.networks.initialization import INITIALIZERS
 from pgjax.networks.mlp import ACTIVATIONS
 
@@ -175,8 +175,12 @@ def run_options() -> dict[str, Option]:
     return {name: opt for name, opt in config_fields().items() if name not in own}
 
 
-def make_config(algorithm: str, preset: str, given: Mapping[str, Any]) -> Config:
+def make_config(
+    algorithm: str, preset: str | PresetFile, given: Mapping[str, Any]
+) -> Config:
     """A checked config: defaults, then the preset's settings, then the given ones."""
+    if "env" in given:  # it says which preset, before all is checked
+        check_value("env", given["env"], run_options()["env"])
     preset, chosen = choose_preset(algorithm, preset, given.get("env"))
     settings = {**chosen, **given}
     if given.get("env", chosen.get("env")) != chosen.get("env"):
@@ -224,20 +228,53 @@ def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {_RENAMED.get(name, name): x for name, x in settings.items()}
 
 
-def told_of_unknown(name: str, *algorithms: str) -> str:
-    """What to say of a setting that none of the algorithms has."""
+def told_of_unknown(
+    name: str,
+    *algorithms: str,
+    beside: Sequence[str] = ("algorithm", "preset", "log"),
+) -> str:
+    """What to say of a setting that none of the algorithms has.
+
+    Args:
+      name: the setting.
+      *algorithms: their names.
+      beside: what else may stand where it does.
+    """
     known = [
         *dict.fromkeys(x for each in algorithms for x in algorithm_options(each)),
         *run_options(),
-        "algorithm",
-        "preset",
-        "log",
+        *beside,
     ]
     meant = nearest(name, known)
     told = (
         f"perhaps {flag(meant)} is meant" if meant else f"there are {', '.join(known)}"
     )
     return f"no option {flag(name)} of {' or '.join(algorithms)}: {told}"
+
+
+def check_each(algorithm: str, settings: Mapping[str, Any]) -> None:
+    """Sees that settings are some of a run, each by itself.
+
+    Args:
+      algorithm: whose.
+      settings: by name, as TOML has them.
+
+    Raises:
+      UsageError: for one that there is not, or a value that it cannot have.
+    """
+    options = run_options() | algorithm_options(algorithm)
+    for name, value in settings.items():
+        if is_param(name):
+            check_env_param({name.partition(".")[2]: value})
+            continue
+        if name not in options:
+            raise UsageError(told_of_unknown(name, algorithm, beside=()))
+        many = options[name].several and isinstance(value, list)
+        check_value(name, tuple(value) if many else value, options[name])
+        if name == "env_arg":
+            check_env_arg(value)
+        elif name == "env_param":
+            check_env_param(value)
 
 
 def check(config: Config) -> None:

@@ -238,6 +238,39 @@ def test_a_study_gets_more(pair, tmp_path, monkeypatch, capsys):
             assert differences(whole / name, out / name) == []
 
 
+def test_a_preset_of_ones_own_is_read_once(tmp_path, monkeypatch):
+    """What it said then is what a study goes on with, wherever that is started."""
+    monkeypatch.chdir(tmp_path)
+    own, out = tmp_path / "mine.toml", tmp_path / "out"
+    own.write_text(
+        "[a2c]\nnum-envs = 2\nnum_steps = 8\nsteps = 32\nhidden = [4]\n"
+        "eval_episodes = 2\n[ppo]\nhidden = [3]\n"
+    )
+    command = ["sweep", "a2c", "--env", *ENVS, "--preset", own.name, "--seeds", "1"]
+    with monkeypatch.context() as patch:
+        begins = sent(signal.SIGTERM, study.begin_again, 2)
+        patch.setattr(study, "begin_again", begins)
+        assert main([*command, "--quiet", "--out", "out"]) == 143
+    own.write_text("[a2c]\nhidden = [8]\n")
+    made = []
+
+    def begin(plan, execution, **_):
+        made.append(plan.groups[0].config)
+        return out, 130
+
+    monkeypatch.setattr(start_and_resume, "begin", begin)
+    for change in (lambda: None, own.unlink, lambda: monkeypatch.chdir("/")):
+        change()
+        assert main(["train", "--resume", str(out), "--quiet"]) == 130
+        command = ["sweep", "--config", str(out / "study.json"), "--quiet"]
+        assert main([*command, "--out", str(tmp_path / f"again{len(made)}")]) == 130
+    assert [config.hidden for config in made] == [(4,)] * 6
+    # Of the study, the first run had finished; of the one made again, none.
+    assert [config.env for config in made] == ["Pendulum-v1", "CartPole-v1"] * 3
+    more = ["a2c", "ppo", "--preset", own.name, "--quiet"]
+    assert main(["sweep", "--resume", str(out), *more]) == 130
+
+
 def test_what_cannot_be_more_is_told(pair, capsys):
     before = (pair / "study.json").read_bytes()
     for given, says in (

@@ -1,5 +1,6 @@
 """Settings under a name: those that come with pgjax, and a person's own file."""
 
+import inspect
 import json
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_run_of_ones_own_preset_is_made_again_without_the_file(own, tmp_path):
         (None, "mine.toml is missing"),
         ("[ppo", "mine.toml is damaged: it is not TOML"),
         ("\xff", "mine.toml is damaged: it is not TOML"),
-        ("steps = 3", r"mine.toml has steps outside of any table.*as \[ppo\]"),
+        ("steps = 3", r"mine.toml has steps outside of any table.*such as \[ppo\]"),
         ("[pp0]", "mine.toml: unknown algorithm 'pp0'; did you mean ppo"),
         ("[a2c]", r"mine.toml has no settings of \[ppo\]: it has \[a2c\]"),
         ("", r"mine.toml has no settings of \[ppo\]: it has nothing"),
@@ -113,6 +114,20 @@ def test_a_run_of_ones_own_preset_is_made_again_without_the_file(own, tmp_path):
         ("[ppo]\nnum_envs = 0", "mine.toml: num_envs"),
         ("[ppo]\nlearning_rate = [0.1, 0.2]", "mine.toml: learning_rate"),
         ("[ppo]\n[ppo.gamma]\nx = 1", "mine.toml: gamma"),
+        ("[ppo]\nhidden = 5", "mine.toml: hidden must be ints, got 5"),
+        ('[ppo]\nenv = ["Catch-bsuite"]', "mine.toml: env must be str, got "),
+        ("[ppo]\nsteps = 2024-01-01", "mine.toml: steps must be int, got "),
+        ("[ppo]\ngamma = nan", "mine.toml: gamma must be in"),
+        ("[ppo]\n[a2c]\nhidden = 5", "mine.toml: hidden must be ints, got 5"),
+        ("[ppo]\nenv_arg = {a = 2024-01-01}", "mine.toml: env_arg takes names"),
+        ("[ppo]\nenv_param = {a = [1]}", "mine.toml: env_param a must be a number"),
+        ("[ppo]\nenv_param = 3", "mine.toml: env_param must be dict, got 3"),
+        ("[ppo]\nnum_minibatches = 7", "mine.toml: num_minibatches must divide"),
+        ("ppo = 3", r"mine.toml: ppo must be a table of settings, \[ppo\], got 3"),
+        *(
+            (f"[ppo]\n{name} = 3", rf"mine.toml: {name} is no setting .* of ppo only")
+            for name in ("preset", "algorithm", "log", "out", "devices")
+        ),
     ],
 )
 def test_a_file_that_cannot_be_is_told_in_a_line(own, text, says):
@@ -122,3 +137,35 @@ def test_a_file_that_cannot_be_is_told_in_a_line(own, text, says):
     with pytest.raises(pg.app.UsageError, match=says) as error:
         pg.app.preset("ppo", str(own))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["hidden = 5", 'env = ["CartPole-v1"]', "out = 3"])
+def test_the_command_tells_it_before_its_flags_have_defaults(own, text, capsys):
+    own.write_text(f"[ppo]\n{text}\n")
+    for rest in ([], ["--help"], ["--env", "CartPole-v1", "Acrobot-v1"]):
+        assert main(["sweep", "ppo", "--preset", str(own), *rest]) == 2
+        told = capsys.readouterr().err
+        assert f"{own}: {text.split()[0]} " in told
+        assert len(told.splitlines()) == 1
+
+
+def test_what_a_preset_cannot_have_is_not_offered(own):
+    own.write_text("[ppo]\nxyz = 1\n")
+    with pytest.raises(
+        pg.app.UsageError, match=r"no option xyz of ppo: there are "
+    ) as e:
+        pg.app.preset("ppo", str(own))
+    names = str(e.value).partition("there are ")[2].split(", ")
+    assert "steps" in names
+    assert not presets.NO_SETTINGS & {*names}
+
+
+@pytest.mark.parametrize("env", [{"a": 1}, 3])
+def test_an_environment_without_a_name_is_told(env):
+    with pytest.raises(pg.app.UsageError, match="--env must be str"):
+        make_config("ppo", "default", {"env": env})
+
+
+def test_names_that_are_no_settings_are_the_arguments_of_train():
+    arguments = inspect.signature(pg.app.train).parameters.keys()
+    assert arguments - {"settings"} == presets.NO_SETTINGS
