@@ -1,8 +1,9 @@
-"""Tables for other programs: JSON and CSV with exact numbers, and LaTeX.
+"""Tables for other programs: JSON and CSV with 12 significant digits, and LaTeX.
 
 An interval is three cells: `iqm`, `iqm_low` and `iqm_high`. What is not known, or lies
-beyond the budget of a run, is null in JSON and empty in CSV; of steps, a fourth cell
-such as `steps_to_solve_beyond` says how long agents were trained.
+beyond the budget of a run, is null in JSON and empty in CSV. Steps have a fourth cell,
+such as `steps_to_solve_beyond`: where the median lies beyond the budget, how long
+agents were trained; null where the median was reached.
 """
 
 from __future__ import annotations
@@ -41,8 +42,13 @@ def write(
       several: tables.
       about: what else is to be known.
       warning: what no table tells; "" for nothing. It is the key "warning" of JSON
-        (null for nothing), a comment in LaTeX, and goes to stderr with CSV.
+        (null for nothing), a comment in LaTeX, and goes to stderr with CSV. In JSON and
+        CSV, it also says why intervals are not there; in LaTeX, notes do.
     """
+    if form != "latex":
+        written = several if form == "json" else several[:1]
+        told = [warning, *tables.why_no_interval(written)]
+        warning = " ".join(filter(None, told)) or warning
     if form == "json":
         if warning is not None:
             about = {**about, "warning": warning or None}
@@ -74,7 +80,8 @@ def records(table: Table) -> list[dict[str, Any]]:
 def exact(key: str, cell: Any) -> dict[str, Any]:
     """A cell as plain data: one number or text, or those of an interval."""
     if isinstance(cell, Steps):
-        return {**exact(key, cell.interval), f"{key}_beyond": _plain(cell.beyond)}
+        beyond = None if math.isfinite(cell.interval.estimate) else cell.beyond
+        return {**exact(key, cell.interval), f"{key}_beyond": _plain(beyond)}
     if isinstance(cell, Interval):
         return {
             key: _plain(cell.estimate),
@@ -87,7 +94,9 @@ def exact(key: str, cell: Any) -> dict[str, Any]:
 def _plain(cell: Any) -> Any:
     if hasattr(cell, "item"):  # NumPy's own types
         cell = cell.item()
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+    if not isinstance(cell, float):
+        return cell
+    return float(f"{cell:.12g}") if math.isfinite(cell) else None
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

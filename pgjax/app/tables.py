@@ -1,7 +1,7 @@
 """Tables of what was found: for a terminal of any width, and for other programs.
 
 A table has cells of numbers and intervals, not of text, so that one and the same can be
-printed for a person, rounded, and written exactly, as JSON or CSV.
+printed for a person, rounded, and written with 12 digits, as JSON or CSV.
 """
 
 from __future__ import annotations
@@ -135,15 +135,21 @@ def varying(table: Table) -> tuple[Table, str]:
 
 def _for_people(table: Table) -> Table:
     kept = [i for i, column in enumerate(table.columns) if not column.for_programs]
-    cells = [cell for row in table.rows for cell in row]
+    notes = [*table.notes, *why_no_interval([table])]
+    return _with_columns(table, kept)._replace(notes=notes)
+
+
+def why_no_interval(several: Sequence[Table]) -> list[str]:
+    """Why intervals of tables are not there, as notes; none where all are."""
+    cells = [cell for table in several for row in table.rows for cell in row]
     intervals = [cell.interval if isinstance(cell, Steps) else cell for cell in cells]
     intervals = [cell for cell in intervals if isinstance(cell, Interval)]
-    notes = list(table.notes)
+    notes = []
     if any(cell.too_few for cell in intervals):
         notes.append(_ABOUT_TOO_FEW)
     if any(cell.no_spread for cell in intervals):
         notes.append(_ABOUT_NO_SPREAD)
-    return _with_columns(table, kept)._replace(notes=notes)
+    return notes
 
 
 def _with_columns(table: Table, places: Sequence[int]) -> Table:

@@ -60,7 +60,16 @@ def test_a_cell_for_programs():
         "s_high": None,
         "s_beyond": 6e4,
     }
+    reached = Steps(Interval(4096.0, 2048.0, np.inf), 6e4)
+    assert table_formats.exact("s", reached) == {
+        "s": 4096.0,
+        "s_low": 2048.0,
+        "s_high": None,
+        "s_beyond": None,
+    }
     assert table_formats.exact("n", np.int64(3)) == {"n": 3}
+    assert table_formats.exact("n", 2**60 + 1) == {"n": 2**60 + 1}
+    assert str(table_formats.exact("x", 217.15499999999997)["x"]) == "217.155"
     json.dumps(table_formats.exact("n", np.float32(3)))
 
 

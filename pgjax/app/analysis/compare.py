@@ -7,7 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from pgjax.app import output, tables
-from pgjax.app.analysis import curve_table, environments, ranking, score_tables
+from pgjax.app.analysis import (
+    choice,
+    curve_table,
+    environments,
+    ranking,
+    score_tables,
+)
 from pgjax.app.analysis.ranking import SortBy
 from pgjax.app.analysis.samples import Sample
 from pgjax.app.analysis.selection import baseline, load_all
@@ -113,9 +119,10 @@ def one_environment(
         "best": order[0].name,
         "best_by": by,
         "against_name": first.name,
-        "rerun": ranking.rerun(order[0], samples) if order[0].run else None,
+        "rerun": choice.rerun(order),
+        "checked_by": choice.check_name(order),
     }
-    return found, about, score_tables.best(order, by)
+    return found, about, choice.told(order, by)
 
 
 def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> None:

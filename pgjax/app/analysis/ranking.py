@@ -127,6 +127,15 @@ def told_best(samples: Sequence[Sample], by: str = "iqm") -> str:
     return f"Best: {best.name} ({diverged}{'; among those, '.join(told)}{ties})."
 
 
+def told_score(sample: Sample, samples: Sequence[Sample], by: str = "iqm") -> str:
+    """The score by which samples are put in order, of one of them: IQM 478.2."""
+    score = scores(samples)[by]
+    value = abs(score.of(sample)) if by == "steps" else score.of(sample)
+    if not np.isfinite(value):
+        return f"{score.name} none"
+    return f"{score.name} {format(value, score.form)}"
+
+
 def rerun(best: Sample, samples: Sequence[Sample]) -> str:
     """The command that trains the best again, on seeds that none of these had."""
     seed = max(int(s.seeds.max()) for s in samples if len(s.seeds)) + 1

@@ -147,7 +147,7 @@ def against(
         [
             *(cell(other) for _, cell in columns),
             better(other, baseline),
-            _difference(other, baseline),
+            difference(other, baseline),
             _number(p[i]),
             _number(adjusted[i]),
         ]
@@ -179,36 +179,6 @@ def better(one: Sample, other: Sample) -> Interval:
     return pairs.probability_of_improvement(
         ranking.worst_if_diverged(one.greedy), ranking.worst_if_diverged(other.greedy)
     )
-
-
-def best(samples: Sequence[Sample], by: str = "iqm") -> list[str]:
-    """The best sample in words: ties, the runner-up, and how to see if it holds.
-
-    Args:
-      samples: two or more, as `ranking.ranked` puts them.
-      by: the score by which they are.
-    """
-    first, second, *_ = samples
-    told = [ranking.told_best(samples, by)]
-    middle, low, high = better(first, second)
-    line = (
-        f"Against the runner-up, {second.name}: P(better) {middle:.2f} "
-        f"[{low:.2f}, {high:.2f}]"
-    )
-    difference = _difference(first, second)
-    if difference is not None and np.isfinite(difference.low):
-        middle, low, high = difference
-        line += f"; difference of means {middle:+.1f} [{low:+.1f}, {high:+.1f}]"
-    told.append(f"{line}.")
-    seeds = first.seeds
-    told.append(
-        f"It was chosen among {len(samples)} on the seeds it is scored on, "
-        f"{seeds.min()} to {seeds.max()}, which flatters it, and the interval above "
-        "with it. On other seeds:"
-    )
-    if first.run:
-        told.append(f"    {ranking.rerun(first, samples)}")
-    return told
 
 
 def steps_to_solve(sample: Sample) -> Steps | None:
@@ -257,7 +227,8 @@ def solved(sample: Sample) -> Interval | None:
     return intervals.share(sample.num_solved, len(sample.seeds))
 
 
-def _difference(one: Sample, other: Sample) -> Interval | None:
+def difference(one: Sample, other: Sample) -> Interval | None:
+    """The difference of mean returns; None where all agents of one have diverged."""
     if not (one.known.size and other.known.size):
         return None
     return pairs.difference_of_means(one.known, other.known)

@@ -28,7 +28,7 @@ def about_intervals(samples: Sequence[Sample], *, full: bool) -> str:
     kinds += "; median: order statistics" if full else ""
     if any(sample.solved_return is not None for sample in samples):
         kinds += "; solved: Clopper-Pearson; steps: Kaplan-Meier"
-    told = f"Brackets: 95% intervals over agents ({kinds})."
+    told = f"Brackets: 95% intervals over agents ({kinds}). Lowest: the worst agent."
     if any(FEWEST <= sample.known.size < FEW for sample in samples):
         told += f" With fewer than {FEW} agents, bootstrap intervals are too narrow."
     if any(sample.num_diverged for sample in samples):

@@ -131,11 +131,13 @@ def _scores(rows: list[dict[str, Any]], config: Config) -> list[Any]:
 def _about(agents: int) -> str:
     """What the intervals of so many agents are."""
     told = "IQM: the interquartile mean over agents"
-    if agents < FEWEST:
-        return f"{told}; fewer than {FEWEST} are too few for its interval"
+    if agents < FEWEST:  # the table says that they are too few
+        return f"{told}."
     told += ", with its 95% bootstrap interval"
     return (
-        told if agents >= FEW else f"{told}, which is too narrow with fewer than {FEW}"
+        f"{told}."
+        if agents >= FEW
+        else f"{told}, which is too narrow with fewer than {FEW}."
     )
 
 

@@ -94,6 +94,7 @@ def test_compare_prints_what_the_statistics_say(slow_and_fast, capsys):
     assert main(["compare", *map(str, slow_and_fast)]) == 0
     out = capsys.readouterr().out
     assert "304.0" in out  # the IQM of 300 to 308
+    assert "Lowest: the worst agent." in out
     assert "484.0" in out
     assert "1.00" in out  # every fast agent is better than every slow one
     assert "Best: fast (highest IQM 484.0)" in out
@@ -138,7 +139,7 @@ def test_other_programs_get_exact_numbers_and_nothing_else(slow_and_fast, capsys
     assert (slow["run"], slow["agents"], slow["iqm"]) == ("slow", 9, 304.0)
     assert slow["iqm_low"] < 304.0 < slow["iqm_high"]
     assert fast["steps_to_solve"] == 340.0
-    assert slow["steps_to_solve_beyond"] == 1000.0
+    assert slow["steps_to_solve_beyond"] is None  # the median was reached
     (against,) = content["against"]
     assert against["p_better"] == 1.0
     assert 0.7 < against["p_better_low"] < 0.9
@@ -211,6 +212,12 @@ def test_a_few_agents_have_no_intervals(tmp_path, capsys):
     assert "101.5" in out
     assert "[101" not in out
     assert "median steps to solve 501." in out
+    assert main(["compare", str(run), "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["warning"].startswith("Fewer than 6 agents")
+    assert content["scores"][0]["steps_to_solve_beyond"] is None
+    assert main(["compare", str(run), "--format", "csv"]) == 0
+    assert "Fewer than 6 agents" in capsys.readouterr().err
     assert "solved 100% [40%, 100%]" in out
 
 

@@ -190,3 +190,54 @@ def test_the_best_combination_of_evaluate_is_not_one_that_diverged(tmp_path):
         row["greedy_return"]["mean"] = None
     (run / "summary.json").write_text(json.dumps(summary))
     assert wanted(run, None, best=True) == {"lam": "1"}
+
+
+def swept_and_again(tmp_path, again, **other):
+    """A sweep of three rates, seeds 0 to 5, and rate 3 again on seeds 6 to 15."""
+    agents = [
+        ((rate,), s, 100.0 * rate + s, None) for rate in (1, 2, 3) for s in range(6)
+    ]
+    sweep = write_run(tmp_path / "sweep", agents, grid=("learning_rate",), clip=0.2)
+    rows = [((), s, again + s, None) for s in range(6, 16)]
+    settings = {"learning_rate": 3, "clip": 0.2, "seed": 6, "eval_every": 10} | other
+    return str(sweep), str(write_run(tmp_path / "again", rows, **settings))
+
+
+@pytest.mark.parametrize(
+    ("again", "first"), [(250.0, "sweep: learning rate 3"), (350.0, "again")]
+)
+def test_the_winner_on_other_seeds_is_the_check_of_the_choice(
+    again, first, tmp_path, capsys
+):
+    runs = swept_and_again(tmp_path, again)
+    assert main(["compare", *runs]) == 0
+    out = capsys.readouterr().out
+    assert f"Best: {first} (highest IQM" in out
+    assert "Against the runner-up, sweep: learning rate 2" in out
+    assert "the check of the choice among 3" in out
+    assert f"again: IQM {again + 10.5:.1f} on seeds 6 to 15, unflattered" in out
+    assert "IQM 302.5" in out
+    assert "pgjax train" not in out
+    assert main(["compare", *runs, "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["rerun"], content["checked_by"]) == (None, "again")
+
+
+def test_of_one_combination_alone_none_is_best(tmp_path, capsys):
+    runs = swept_and_again(tmp_path, 250.0)
+    words = ["--where", "learning_rate=3", "--against", "best"]
+    assert main(["compare", *runs, *words]) == 0
+    out = capsys.readouterr().out
+    assert "Best:" not in out
+    assert "runner-up" not in out
+    assert "again: IQM 260.5 on seeds 6 to 15, unflattered" in out
+    assert "pgjax train" not in out
+
+
+@pytest.mark.parametrize("other", [{"clip": 0.3}, {"learning_rate": 2.9}])
+def test_other_settings_are_no_check(other, tmp_path, capsys):
+    assert main(["compare", *swept_and_again(tmp_path, 250.0, **other)]) == 0
+    out = capsys.readouterr().out
+    assert "chosen among 4 on the seeds it is scored on, 0 to 5" in out
+    assert "--seed 16" in out
+    assert "check of the choice" not in out

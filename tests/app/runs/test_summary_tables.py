@@ -83,4 +83,10 @@ def test_of_hundreds_of_combinations_some_are_printed(capsys):
     out = printed(agents, capsys, ["gamma"])
     assert len(out.splitlines()) < 60
     assert "and 264 combinations more" in out
-    assert "fewer than 6 are too few for its interval" in out
+    assert "Fewer than 6 agents, without diverged ones, are too few" in out
+
+
+def test_too_few_agents_are_told_once(capsys):
+    agents = [agent(s, 1.0 * s, gamma=g) for g in (0.9, 0.99) for s in range(4)]
+    out = printed(agents, capsys, ["gamma"])
+    assert out.lower().count("fewer than 6") == out.count("too few") == 1
