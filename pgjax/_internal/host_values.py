@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+# Numbers of simulators that need no further look; there are three in every step.
+PLAIN = {bool: "b", np.bool_: "b", float: "f", np.float32: "f", np.float64: "f"}
 
-def as_promised(
-    x: Any, dtype: Any, shape: tuple[int, ...], which: Any = ...
-) -> np.ndarray:
-    """What is given as an array of that type, without broadcasting or loss.
+
+def as_promised(x: Any, dtype: Any, shape: tuple[int, ...], which: Any = ...) -> Any:
+    """An array, or a number, of that type: without broadcasting or loss.
 
     Flags must be flags, and numbers numbers. Integers must be whole, and within their
     type; floats are rounded to it.
@@ -25,25 +26,32 @@ def as_promised(
       ValueError: for anything else: what it is and must be, the end of a sentence that
         says what was given.
     """
-    right = _right(dtype, shape)
+    if type(x) is np.ndarray and x.dtype == dtype and x.shape == shape:
+        return x
+    if shape == () and PLAIN.get(type(x)) == np.dtype(dtype).kind:
+        return x
     try:
         given = np.asarray(x)
     except Exception:  # rows of several lengths; whatever an array of a user's raises
         raise ValueError(
-            f"that is no array, {_told(x)}, and must give {right}"
+            f"that is no array, {_told(x)}, and must give {_right(dtype, shape)}"
         ) from None
     if given.dtype == np.bool_ or np.issubdtype(given.dtype, np.number):
         if given.shape != shape:
             told = f"of shape {given.shape}"
-            raise ValueError(f"{told}, and must give {right}")
+            raise ValueError(f"{told}, and must give {_right(dtype, shape)}")
     else:
-        raise ValueError(f"that is no number, {_told(x)}, and must give {right}")
+        raise ValueError(
+            f"that is no number, {_told(x)}, and must give {_right(dtype, shape)}"
+        )
     if given.dtype == dtype:
         return given
     with np.errstate(invalid="ignore", over="ignore"):
         cast = given.astype(dtype)
     if not _fits(given, cast, which):
-        raise ValueError(f"of type {given.dtype}, {_told(x)}, and must give {right}")
+        raise ValueError(
+            f"of type {given.dtype}, {_told(x)}, and must give {_right(dtype, shape)}"
+        )
     return cast
 
 

@@ -131,6 +131,7 @@ class Gymnasiums:
     ):
         self._name, self._observe, self._as_action = name, observe, as_action
         self._structure: Any = jax.tree.structure(obs)
+        self._alone = jax.tree_util.treedef_is_leaf(self._structure)
         paths = jax.tree_util.tree_leaves_with_path(obs)
         self._names = [named("obs", path) for path, _ in paths]
         self._leaves = [np.zeros((num_envs, *x.shape), x.dtype) for _, x in paths]
@@ -180,7 +181,7 @@ class Gymnasiums:
                 f"{self._name}: {part} of environment {i} gave an obs that its "
                 f"observation_space does not hold: {_line(error)}"
             ) from error
-        leaves = self._structure.flatten_up_to(seen)
+        leaves = [seen] if self._alone else self._structure.flatten_up_to(seen)
         for name, rows, x in zip(self._names, self._leaves, leaves, strict=True):
             self._put(part, name, rows, i, x)
 
