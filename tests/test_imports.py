@@ -31,6 +31,7 @@ LAYERS = (
         "_internal.collectives",
         "_internal.control_flow",
         "_internal.counters",
+        "_internal.host_values",
         "_internal.later",
         "_internal.names",
         "_internal.precision",

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from pgjax._internal.host_values import as_promised
+from pgjax._internal.user_parts import named
 from pgjax.types import Discrete, HostEnv, Space
 
 
@@ -50,6 +52,9 @@ class HostEnvs:
     def __init__(self, env: HostEnv, num_envs: int):
         self._env, self.num_envs = env, num_envs
         self._structure: Any = jax.tree.structure(env.obs)
+        paths = jax.tree_util.tree_leaves_with_path(env.obs)
+        self._names = [named("observations", path) for path, _ in paths]
+        self._ones = [one for _, one in paths]
         self.simulators: Any = None
         self._closing: Any = None
         self.obs: Any = None  # leaves (N, ...), where they are
@@ -65,7 +70,8 @@ class HostEnvs:
             self._closing = weakref.finalize(self, self.simulators.close)
         with _telling(self._env, "reset"):
             obs = self.simulators.start(seeds)
-        self.obs = self._checked(obs, "reset")
+        everyone = np.ones(self.num_envs, bool)
+        self.obs = self._checked(obs, "reset", everyone)
         self._returns = np.zeros(self.num_envs, np.float32)
         self._lengths = np.zeros(self.num_envs, np.int32)
 
@@ -74,10 +80,10 @@ class HostEnvs:
         with _telling(self._env, "step"):
             result = self.simulators.step(which, action)
             obs, reward, terminated, truncated = result
-        obs = self._rows(which, self._checked(obs, "step"))
-        reward = self._numbers("reward", reward, np.float32)
-        ended = self._numbers("terminated", terminated, np.bool_)
-        cut = self._numbers("truncated", truncated, np.bool_)
+        obs = self._rows(which, self._checked(obs, "step", which))
+        reward = self._given("step", "reward", reward, np.float32, (), which)
+        ended = self._given("step", "terminated", terminated, np.bool_, (), which)
+        cut = self._given("step", "truncated", truncated, np.bool_, (), which)
         reward = np.where(which, reward, np.float32(0))
         self._returns = self._returns + reward
         self._lengths = self._lengths + which.astype(np.int32)
@@ -98,7 +104,7 @@ class HostEnvs:
             return
         with _telling(self._env, "reset"):
             obs = self.simulators.restart(which)
-        self.obs = self._rows(which, self._checked(obs, "reset"))
+        self.obs = self._rows(which, self._checked(obs, "reset", which))
         self._returns = np.where(which, np.float32(0), self._returns)
         self._lengths = np.where(which, np.int32(0), self._lengths)
 
@@ -116,33 +122,37 @@ class HostEnvs:
             lambda new, old: np.where(_as_mask_of(new, which), new, old), new, self.obs
         )
 
-    def _checked(self, obs: Any, part: str) -> Any:
+    def _checked(self, obs: Any, part: str, which: np.ndarray) -> Any:
         """A copy of observations of N environments, in the types that they have."""
-        given: Any = jax.tree.structure(obs)
-        if given != self._structure:
+        try:
+            leaves = self._structure.flatten_up_to(obs)
+        except ValueError:
             raise HostEnvError(
-                f"{self._env.name}: {part} gave observations of {given}, and must give "
-                f"{self._structure}"
-            )
+                f"{self._env.name}: {part} gave observations of "
+                f"{jax.tree.structure(obs)}, and must give {self._structure}"
+            ) from None
+        copies = [
+            self._given(part, name, x, one.dtype, one.shape, which)
+            for name, x, one in zip(self._names, leaves, self._ones, strict=True)
+        ]
+        return jax.tree.unflatten(self._structure, copies)
 
-        def copied(x: Any, one: Any) -> np.ndarray:
-            shape = self.num_envs, *one.shape
-            if np.shape(x) != shape:
-                raise HostEnvError(
-                    f"{self._env.name}: {part} gave observations of shape "
-                    f"{np.shape(x)}, and must give {shape}"
-                )
-            return np.array(x, one.dtype)
-
-        return jax.tree.map(copied, obs, self._env.obs)
-
-    def _numbers(self, name: str, x: Any, dtype: Any) -> np.ndarray:
-        if np.shape(x) != (self.num_envs,):
-            raise HostEnvError(
-                f"{self._env.name}: step gave {name} of shape {np.shape(x)}, and must "
-                f"give a number for each of {self.num_envs} environments"
-            )
-        return np.array(x, dtype)
+    def _given(
+        self,
+        part: str,
+        name: str,
+        x: Any,
+        dtype: Any,
+        shape: tuple[int, ...],
+        which: np.ndarray,
+    ) -> np.ndarray:
+        """A copy of what is given for each environment, (N, *shape)."""
+        try:
+            shape = self.num_envs, *shape
+            return np.array(as_promised(x, dtype, shape, which), dtype)
+        except ValueError as error:
+            told = f"{self._env.name}: {part} gave {name} {error}"
+            raise HostEnvError(told) from None
 
 
 def example(env: HostEnv, num_envs: int) -> Any:

@@ -52,9 +52,7 @@ class Player:
         check_concrete(key, params)
         act = jit_once(partial(_act, policy, greedy))
         rounds = -(-self._num_episodes // self._size)
-        parts = [
-            self._round(key, np.uint32(i), policy, act, params) for i in range(rounds)
-        ]
+        parts = [self._round(key, i, policy, act, params) for i in range(rounds)]
         whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return jax.tree.map(lambda x: x[: self._num_episodes], whole)
 
@@ -63,14 +61,15 @@ class Player:
         self._envs.close()
 
     def _round(
-        self, key: Key, number: np.uint32, policy: PolicyFn, act: Any, params: Params
+        self, key: Key, index: int, policy: PolicyFn, act: Any, params: Params
     ) -> Played:
-        """An episode of each environment."""
+        """An episode of each environment, or of as many as are needed still."""
+        number, size = np.uint32(index), self._size
         check = without_simulators(self._env)
         draw = jit_once(partial(_seeds, check, policy))
-        numbers = draw(key, number, params, example(self._env, self._size))
-        envs, alive, time = self._envs, np.ones(self._size, bool), 0
-        cut = np.zeros(self._size, bool)
+        numbers = draw(key, number, params, example(self._env, size))
+        alive = np.arange(size) < self._num_episodes - index * size
+        envs, cut, time = self._envs, np.zeros(size, bool), 0
         envs.start(np.asarray(numbers))
         while alive.any():
             self._heed()
@@ -86,7 +85,8 @@ def _seeds(
     env: HostEnv, policy: PolicyFn, key: Key, number: Array, params: Params, obs: Any
 ) -> Array:
     check_policy(env, policy, params, obs)
-    return seeds(jax.random.fold_in(key, number), obs)
+    seed_key, _ = _keys(key, number)
+    return seeds(seed_key, obs)
 
 
 def _act(
@@ -102,5 +102,10 @@ def _act(
     distribution = policy(params, obs)
     if greedy:
         return distribution.mode()
-    key = jax.random.fold_in(jax.random.fold_in(key, number), time + 1)
-    return distribution.sample(key)
+    _, action_key = _keys(key, number)
+    return distribution.sample(jax.random.fold_in(action_key, time))
+
+
+def _keys(key: Key, number: Array) -> Array:
+    """(2,) keys of a round: for seeds, and for actions."""
+    return jax.random.split(jax.random.fold_in(key, number))

@@ -45,6 +45,9 @@ class HostState(NamedTuple):
     """Which episodes a rollout goes on with, if they are still where it left them.
 
     What a simulator is in the middle of is in no array, and in no checkpoint.
+    `episodes` is drawn from `os.urandom`, so that the bytes of a checkpoint differ
+    between two runs of the same key; nothing else is, and all numbers of training are
+    the same.
     """
 
     episodes: Array  # (2,) uint32, a number that no others have; 0 before they began
@@ -55,9 +58,11 @@ def unroll(env: HostEnv, num_envs: int, num_steps: int) -> Rollout:
     """T steps of N environments, which reset at once where an episode ends.
 
     The rollout has N environments, and episodes run on from one call to the next for
-    the state that the last call returned. For any other state (the first one, one from
-    a checkpoint, an earlier one, another agent's) all N begin new episodes; where that
-    cuts episodes that were going on in this process, a warning says so.
+    the state that the last call returned. For any other state all N begin new episodes.
+    The first state, such as that of another `pg.train`, and one from a checkpoint of
+    another process do so as they are meant to, without a warning. For another state
+    that this rollout returned (an earlier one, that of an agent that takes turns with
+    another) a warning says that the episodes that were going on are cut.
     """
     place = _Place(HostEnvs(env, num_envs))
     known = without_simulators(env)
@@ -145,10 +150,14 @@ class _Place:
     def at(self, state: HostState, seeds: np.ndarray) -> Iterator[HostEnvs]:
         """The environments, where the state left them or at the start of episodes.
 
-        After a rollout that fails there is nothing to go on with.
+        A state that this rollout returned, and that is not where they are, warns. One
+        that it did not return begins new episodes without a word: the first one, as of
+        another `pg.train`, or one from a checkpoint. After a rollout that fails, and
+        after `close`, there is nothing to go on with.
         """
         asked = np.asarray(state.episodes, np.uint32).tobytes()
-        if (asked, int(state.rollouts)) != (self._episodes, self._rollouts):
+        here = self._episodes, self._rollouts
+        if (asked, int(state.rollouts)) != here or self.envs.simulators is None:
             if asked in self._known:
                 warnings.warn(_CUT, RuntimeWarning, stacklevel=2)
             self._forget()

@@ -95,7 +95,8 @@ def normalize_observations(
       leaves: which are normalized: True for all, or a tree of True and False like the
         observations, or like its upper part: {"image": False, "speed": True}. By
         default those that are floats; an observation that is one array is normalized,
-        whatever its type.
+        whatever its type, but that one integer alone is a choice, such as that of a
+        `Discrete`, which is nothing to normalize.
 
     Returns:
       An algorithm whose parameters are `NormalizedParams`: evaluation and files take
@@ -167,15 +168,16 @@ def _first_moments(obs: Obs, leaves: Any) -> Any:
       ValueError: if there is none that is.
     """
     if leaves is None:
-        alone = is_array(obs)
+        alone = is_array(obs) and obs.ndim > 1  # one integer of each is a choice
         leaves = jax.tree.map(
             lambda x: alone or bool(jnp.issubdtype(x.dtype, jnp.floating)), obs
         )
     chosen = chosen_leaves(leaves, obs)
     if not any(jax.tree.leaves(chosen)):
         raise ValueError(
-            "there is nothing to normalize: no leaf of the observations is a float, or "
-            f"leaves says False of all; they are {told(obs)}. Say which in "
+            "there is nothing to normalize: no leaf of the observations is a float "
+            "(choices become one-hot as they are), or leaves says False of all; they "
+            f"are {told(obs)}. Say which in "
             "pg.normalize_observations(algorithm, leaves=...), or leave it out"
         )
 

@@ -7,11 +7,12 @@ reset of its own; `batched` makes an `Env` of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pgjax._internal.checks import as_count, check_flags
 from pgjax._internal.names import unknown_name
@@ -94,6 +95,33 @@ def batched(
     if observation_space is None:
         observation_space = jax.tree.map(_space_of, first)
     return Env(name, reset_all, step_all, observation_space, action_space, max_steps)
+
+
+def check_one_limit(name: str, time_limit: int, options: Mapping[str, Any]) -> None:
+    """Raises ValueError if a simulator's own option sets the time limit as well."""
+    if "max_episode_steps" in options:
+        raise ValueError(
+            f"{name} is given time_limit={time_limit} and max_episode_steps="
+            f"{options['max_episode_steps']!r}, which are the same thing: leave one out"
+        )
+
+
+def box_of(space: Any) -> tuple[np.dtype, np.ndarray, np.ndarray]:
+    """The type of the observations of a simulator's box, and its bounds in that type.
+
+    Bytes, flags and integers stay that; floats become float32. Integers of 64 bits
+    become those of 32, or floats where the bounds are beyond these.
+    """
+    dtype = np.dtype(space.dtype)
+    narrow: Any = {"int64": np.int32, "uint64": np.uint32}.get(dtype.name, dtype)
+    if dtype.kind not in "biu":
+        narrow = np.float32
+    elif dtype.kind in "iu" and np.size(space.low):
+        most = np.iinfo(narrow)
+        if np.min(space.low) < most.min or np.max(space.high) > most.max:
+            narrow = np.float32
+    low, high = (np.asarray(x, narrow) for x in (space.low, space.high))
+    return np.dtype(narrow), low, high
 
 
 def as_array(obs: Any) -> Array:

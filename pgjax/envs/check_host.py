@@ -107,10 +107,10 @@ def _of_trial(
     for leaf in of_leaves(env.observation_space, fine, lowest, highest):
         name, (leaf_fine, *_) = leaf[0], leaf[3]
         if not leaf_fine:
-            yield f"{name} is not finite, and whoever learns from it neither"
+            yield f"{name} is not finite: NaN or infinity spoils what learns from it"
         yield from out_of_space(*leaf)
     if not finite:
-        yield "a reward is not finite, and whoever learns from it neither"
+        yield "a reward is not finite: NaN or infinity spoils what learns from it"
     if alive.all() and steps >= ENOUGH:
         yield (
             f"no episode ended in {steps:,} steps, and env.max_steps, "

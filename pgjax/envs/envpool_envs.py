@@ -11,7 +11,7 @@ import envpool
 import jax
 import numpy as np
 
-from pgjax.envs.adapting import check_name, limit_of
+from pgjax.envs.adapting import box_of, check_name, check_one_limit, limit_of
 from pgjax.types import Box, Discrete, HostEnv, Space
 
 OWN_LIMIT = 27_000  # of those that name none, as Atari's 108,000 frames
@@ -25,9 +25,9 @@ def names() -> list[str]:
 def make(name: str, *, time_limit: int | None = None, **options: Any) -> HostEnv:
     """An environment of EnvPool, such as "HalfCheetah-v5" or "Breakout-v5".
 
-    Observations become float32; the channels of images come last, as networks take
-    them. Continuous actions are clipped to their space. EnvPool tells truncation from
-    termination.
+    Observations keep their type (bytes stay bytes), but that floats become float32; the
+    channels of images come last, as networks take them. Continuous actions are clipped
+    to their space. EnvPool tells truncation from termination.
 
     Args:
       name: see `names`.
@@ -35,21 +35,23 @@ def make(name: str, *, time_limit: int | None = None, **options: Any) -> HostEnv
       **options: of `envpool.make`, such as num_threads=8.
 
     Raises:
-      ValueError: for an unknown name, with the nearest ones; for a time limit below 1;
-        for spaces other than Box and Discrete.
+      ValueError: for an unknown name, with the nearest ones; for a time limit below 1,
+        or `max_episode_steps` beside it; for spaces other than Box and Discrete.
       TypeError: for an option that the environment does not have.
     """
     check_name("envpool", name, names())
-    if time_limit is not None:
-        options["max_episode_steps"] = limit_of(time_limit, 1)
     full_name = f"envpool:{name}"
+    if time_limit is not None:
+        check_one_limit(full_name, time_limit, options)
+        options["max_episode_steps"] = limit_of(time_limit, 1)
     spec = envpool.make_spec(name, **options)
     seen = _space(full_name, "observations", spec.observation_space)
     image = len(seen.shape) == 3 and spec.observation_space.dtype == np.uint8
     observation_space = _channels_last(seen) if image else seen
     action_space = _space(full_name, "actions", spec.action_space)
     own = getattr(spec.config, "max_episode_steps", None) or OWN_LIMIT
-    obs = jax.ShapeDtypeStruct(observation_space.shape, np.float32)
+    dtype, *_ = box_of(spec.observation_space)
+    obs = jax.ShapeDtypeStruct(observation_space.shape, dtype)
 
     def make_all(num_envs: int) -> Pool:
         return Pool(name, options, num_envs, image=image)
@@ -131,6 +133,6 @@ def _space(name: str, what: str, space: Any) -> Space:
     if hasattr(space, "n") and what == "actions":
         return Discrete(int(space.n))
     if hasattr(space, "low") and hasattr(space, "high"):
-        low, high = (np.asarray(x, np.float32) for x in (space.low, space.high))
+        _, low, high = box_of(space)
         return Box(low, high, tuple(space.shape))
     raise ValueError(f"{name} has {what} of {space}; served are Box and Discrete")

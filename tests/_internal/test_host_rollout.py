@@ -212,6 +212,55 @@ def test_a_state_that_was_left_behind_begins_anew_with_a_warning():
         pg.train_step(old, rollout, algorithm)
 
 
+def test_two_trainings_on_one_rollout_are_no_mistake():
+    """Each begins its own episodes; the fixture makes a warning an error."""
+    env = host_walk()
+    algorithm, rollout = ppo(env), pg.unroll(env, 2, 4)
+    for key in (jax.random.key(0), jax.random.key(1)):
+        state, _ = pg.train(key, rollout, algorithm, num_updates=2)
+        alone, _ = pg.train(key, pg.unroll(env, 2, 4), algorithm, num_updates=2)
+        assert_equal(state.learner, alone.learner, tolerance=0)
+
+
+def test_after_close_a_rollout_begins_anew():
+    env = host_walk()
+    algorithm, rollout = ppo(env), pg.unroll(env, 2, 4)
+    state, _ = pg.train(jax.random.key(0), rollout, algorithm, num_updates=1)
+    rollout.close()
+    with pytest.warns(RuntimeWarning, match="begins new episodes"):
+        state, _ = pg.train_step(state, rollout, algorithm)
+    assert int(state.num_updates) == 2
+
+
+def test_seeds_and_actions_of_an_evaluation_are_drawn_from_keys_of_their_own():
+    """And only so many episodes are played as were asked for."""
+    used, played = [], []
+
+    class Noted(Walks):
+        def start(self, seeds):
+            used.append(seeds)
+            return super().start(seeds)
+
+        def step(self, which, action):
+            played.append(which)
+            return super().step(which, action)
+
+    def policy(params, obs):
+        return pg.Categorical(jnp.zeros((len(obs), 2)))
+
+    key = jax.random.key(5)
+    returns, lengths = pg.evaluate(
+        key, host_walk(Noted), policy, (), num_episodes=70, greedy=False
+    )
+    assert len(returns) == len(lengths) == 70
+    assert sum(which.sum() for which in played) == lengths.sum()
+    assert len(np.unique(np.concatenate(used))) == 128
+    for number, seeds in enumerate(used):
+        own = jax.random.fold_in(key, number)
+        bits = [jax.random.bits(k, (64,), jnp.uint32) for k in (key, own)]
+        assert not any((seeds == x).any() for x in bits)
+
+
 def test_two_agents_with_a_rollout_each_train_as_each_does_alone():
     env, keys = host_walk(), [jax.random.key(0), jax.random.key(1)]
     algorithm = ppo(env)
@@ -375,6 +424,12 @@ class Narrow(Walks):
         return super().look()[:, 1:]
 
 
+class Wordy(Walks):
+    def step(self, which, action):
+        obs, reward, _, cut = super().step(which, action)
+        return obs, reward, np.array(["no"] * len(cut)), cut
+
+
 class Flagless(Walks):
     def step(self, which, action):
         obs, reward, _, cut = super().step(which, action)
@@ -392,6 +447,7 @@ class Unmade(Walks):
         (Broken, r"^host walk failed in step: OSError: the cable is out$"),
         (Narrow, r"host walk: reset gave observations of shape \(2, 6\), and must"),
         (Flagless, r"host walk: step gave terminated of shape \(\), and must give"),
+        (Wordy, r"host walk: step gave terminated that is no number, array"),
         (Unmade, r"^host walk cannot be made: RuntimeError: no licence$"),
     ],
 )

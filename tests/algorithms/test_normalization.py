@@ -416,3 +416,24 @@ def test_complete_episodes_start_from_a_running_return_of_zero():
         jax.random.key(0)
     )
     assert np.all(state.learner.running_return == 0.0)
+
+
+def test_one_integer_is_a_choice_and_nothing_to_normalize():
+    """Networks make it one-hot, and cannot do that with what was normalized."""
+    env = pg.Env("cells", None, None, pg.Discrete(16), pg.Discrete(2), 4)
+    algorithm = pg.normalize_observations(
+        pg.ppo(pg.actor_critic(env, (4,)), optax.adam(0.01))
+    )
+    for dtype in (jnp.int32, jnp.uint8):
+        with pytest.raises(ValueError, match="choices become one-hot as they are"):
+            algorithm.init(jax.random.key(0), jnp.zeros(3, dtype))
+
+
+def test_one_float_or_several_integers_alone_are_normalized():
+    for obs in (jnp.zeros(3), jnp.zeros((3, 2), jnp.int32)):
+        space = pg.Box(-9.0, 9.0, obs.shape[1:])
+        env = pg.Env("numbers", None, None, space, pg.Discrete(2), 4)
+        algorithm = pg.ppo(pg.actor_critic(env, (4,)), optax.adam(0.01))
+        normalized = pg.normalize_observations(algorithm)
+        state = normalized.init(jax.random.key(0), obs)
+        assert state.moments.mean.shape == obs.shape[1:]

@@ -75,6 +75,15 @@ def test_channels_of_images_come_last():
     assert env.obs.shape == env.observation_space.shape == (84, 84, 4)
 
 
+def test_images_stay_bytes_and_come_to_networks_from_0_to_1():
+    env = pg.host_env("envpool:Pong-v5")
+    assert env.obs.dtype == np.uint8
+    (happened, obs), *_ = play(env, 1)
+    assert happened.next_obs.dtype == obs.dtype == np.uint8
+    assert obs.max() > 1
+    assert pg.encode(env.observation_space, obs).max() <= 1
+
+
 def test_what_it_does_not_have_is_told():
     with pytest.raises(ValueError, match="did you mean envpool:CartPole-v1"):
         pg.host_env("envpool:CartPol-v1")

@@ -123,12 +123,153 @@ def test_choices_are_one_choice_among_all(space, number, action, own):
     assert space.contains(given) or space.contains(np.int64(given))
 
 
-def test_a_dict_is_one_vector():
-    space = spaces.Dict(flag=spaces.Discrete(2), place=spaces.Box(0.0, 10.0, (1,)))
-    env = corridor(observations=space)
-    assert env.observation_space.shape == env.obs.shape == (3,)
+class Sees(gymnasium.Env):
+    """It shows what it is told to, from `reset` and from `step`."""
+
+    def __init__(self, space, obs, later=None, outcome=(1.0, False, False)):
+        self.observation_space, self.action_space = space, spaces.Discrete(2)
+        self.obs, self.outcome = obs, outcome
+        self.later = obs if later is None else later
+
+    def reset(self, *, seed=None, options=None):
+        return self.obs, {}
+
+    def step(self, action):
+        return self.later, *self.outcome, {}
+
+
+LOW, HIGH = np.array([0, -1], np.int64), np.array([2**40, 1], np.int64)
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "dtype", "seen", "encoded"),
+    [
+        (spaces.Box(0, 255, (1, 2), np.uint8), np.uint8([[0, 255]]), np.uint8, None, 1),
+        (spaces.Box(0, 7, (2,), np.uint8), np.uint8([3, 7]), np.uint8, None, 7),
+        (spaces.Box(0, 1, (2,), np.bool_), np.array([0, 1], bool), np.bool_, None, 1),
+        (spaces.Box(-9, 9, (2,), np.int64), np.array([-9, 9]), np.int32, None, 9),
+        (spaces.Box(LOW, HIGH, dtype=np.int64), np.array([5, 1]), np.float32, None, 5),
+        (spaces.Box(-1, 1, (2,), np.float64), np.array([0.5, 1]), np.float32, None, 1),
+        (spaces.Discrete(3), 2, np.int32, None, 1),
+        (spaces.Discrete(3, start=5), np.int64(7), np.int32, 2, 1),
+        (spaces.MultiBinary(2), np.int8([0, 1]), np.int8, None, 1),
+        (spaces.MultiDiscrete([2, 3]), np.array([1, 2]), np.int8, [0, 1, 0, 0, 1], 1),
+    ],
+)
+def test_observations_keep_their_type_and_come_to_networks_as_they_are_meant(
+    space, obs, dtype, seen, encoded
+):
+    env = pg.host_env(lambda: Sees(space, obs), time_limit=4)
+    (happened, first), *_ = play(env, actions=np.zeros(3, np.int32), steps=1)
+    expected = np.broadcast_to(obs if seen is None else seen, (3, *env.obs.shape))
+    for found in (happened.next_obs, first):
+        assert found.dtype == env.obs.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+    assert env.obs.shape == env.observation_space.shape
+    found = pg.encode(env.observation_space, first)
+    assert found.dtype == np.float32
+    assert found.max() == encoded
+    assert pg.check_env(env, num_envs=2, seconds=2.0) == []
+
+
+def test_a_dict_and_a_tuple_are_trees():
+    both = spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 255, (3, 3, 1), np.uint8)))
+    space = spaces.Dict(place=spaces.Box(0.0, 10.0, (1,)), both=both)
+    image = np.full((3, 3, 1), 51, np.uint8)
+    obs = {"place": np.float32([7]), "both": (1, image)}
+    env = pg.host_env(lambda: Sees(space, obs), time_limit=4)
+    assert env.observation_space["both"][0] == pg.Discrete(2)
     (happened, _), *_ = play(env, actions=np.zeros(3, np.int32), steps=1)
-    np.testing.assert_array_equal(happened.next_obs[:, :2], [[0, 1]] * 3)
+    for x, y in zip(jax.tree.leaves(happened.next_obs), (1, image, 7), strict=True):
+        np.testing.assert_array_equal(x, np.broadcast_to(y, x.shape))
+    encoded = pg.encode(env.observation_space, happened.next_obs)
+    expected = np.float32([0, 1, *[0.2] * 9, 7])
+    np.testing.assert_allclose(encoded, np.tile(expected, (3, 1)), rtol=1e-6)
+    algorithm = pg.ppo(pg.actor_critic(env, (4,)), optax.adam(0.01), num_epochs=1)
+    rollout = pg.unroll(env, 2, 8)
+    _, metrics = pg.train(jax.random.key(0), rollout, algorithm, num_updates=1)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
+
+
+def test_blackjack_and_its_three_numbers_are_trained_on():
+    env = pg.host_env("gymnasium:Blackjack-v1", time_limit=9)
+    assert env.observation_space == tuple(map(pg.Discrete, (32, 11, 2)))
+    assert pg.check_env(env, num_envs=2, seconds=2.0) == []
+
+
+PAIR = spaces.Box(-9.0, 9.0, (2,))
+FINE = np.zeros(2, np.float32)
+BYTES = spaces.Box(0, 255, (2,), np.uint8)
+NEST = spaces.Dict(a=PAIR, b=spaces.Discrete(3))
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "later", "outcome", "told"),
+    [
+        (
+            PAIR,
+            FINE[None],
+            None,
+            (1.0, False, False),
+            r"reset .* obs of shape \(1, 2\)",
+        ),
+        (PAIR, FINE, FINE[None], (1.0, False, False), r"step .* obs of shape \(1, 2\)"),
+        (
+            PAIR,
+            FINE,
+            3.0,
+            (1.0, False, False),
+            r"obs of shape \(\), and must give floa",
+        ),
+        (PAIR, FINE, ["a", "b"], (1.0, False, False), r"obs that is no number, \['a'"),
+        (PAIR, FINE, [[1], [1, 2]], (1.0, False, False), "obs that is no array"),
+        (
+            BYTES,
+            np.uint8([1, 2]),
+            [1, 256],
+            (1.0, False, False),
+            "int64, .*of uint8 of",
+        ),
+        (BYTES, np.uint8([1, 2]), [0.5, 1], (1.0, False, False), "float64, .*of uint8"),
+        (NEST, {"a": FINE, "b": 1}, {"a": FINE, "b": 1.5}, (1.0, False, False), "'b'"),
+        (NEST, {"a": FINE, "b": 1}, {"a": FINE}, (1.0, False, False), "not hold: 'b'"),
+        (PAIR, FINE, None, (np.array([2.0]), False, False), r"reward of shape \(1,\)"),
+        (PAIR, FINE, None, ("2", False, False), "reward that is no number, '2', and"),
+        (PAIR, FINE, None, (None, False, False), "reward that is no number, None, and"),
+        (PAIR, FINE, None, (1.0, "yes", False), "terminated that is no number, 'yes'"),
+        (PAIR, FINE, None, (1.0, 1, False), "terminated of type int64, 1, .*True or F"),
+        (
+            PAIR,
+            FINE,
+            None,
+            (1.0, False, [True]),
+            r"truncated of shape \(1,\), .*True or",
+        ),
+    ],
+)
+def test_what_one_environment_gives_is_not_broadcast(space, obs, later, outcome, told):
+    env = pg.host_env(lambda: Sees(space, obs, later, outcome), time_limit=4)
+    with pytest.raises(HostEnvError, match=told) as found:
+        play(env, actions=np.zeros(3, np.int32), steps=1)
+    assert "environment 0 gave" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def pendulum(**options):
+    return gymnasium.make("Pendulum-v1", **options)
+
+
+def test_a_time_limit_that_would_never_come_is_told():
+    assert pg.host_env(pendulum).max_steps == 200
+    assert pg.host_env(pendulum, time_limit=150).max_steps == 150
+    told = "cuts its episodes after 200 steps by itself, before time_limit=300"
+    with pytest.raises(ValueError, match=told):
+        pg.host_env(pendulum, time_limit=300)
+    longer = pg.host_env(pendulum, time_limit=300, max_episode_steps=300)
+    assert longer.max_steps == 300
+    # Without the wrapper nothing cuts them.
+    assert pg.host_env(lambda: pendulum().unwrapped, time_limit=300).max_steps == 300
+    assert pg.host_env("gymnasium:Pendulum-v1", time_limit=300).max_steps == 300
 
 
 @pytest.mark.parametrize(
@@ -162,6 +303,13 @@ def test_spaces_that_cannot_be_served_are_told(options, told):
             lambda: pg.host_env("gymnasium:CartPole-v1", time_limit=0),
             ValueError,
             "time_limit must be at least 1",
+        ),
+        (
+            lambda: pg.host_env(
+                "gymnasium:CartPole-v1", time_limit=9, max_episode_steps=7
+            ),
+            ValueError,
+            "time_limit=9 and max_episode_steps=7, which are the same thing",
         ),
         (
             lambda: pg.host_env("gymnasium:CartPole-v1", time_limit_terminates=True),

@@ -69,6 +69,11 @@ def rollout_of(config: Config, env: AnyEnv, algorithm: pg.Algorithm) -> pg.Rollo
     if algorithm.complete_episodes:
         return pg.episodes(env, config.num_envs)
     resets: Any = config.resets
+    if isinstance(env, pg.HostEnv) and resets != "auto":
+        raise UsageError(
+            f"{config.env} lives on the host, and draws its own start states: leave "
+            f"out --resets {resets}"
+        )
     return pg.unroll(env, config.num_envs, config.num_steps, resets=resets)
 
 

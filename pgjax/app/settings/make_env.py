@@ -99,7 +99,9 @@ def _told(named: Any, error: Exception) -> str:
         return str(error)
     told = f"cannot make {named.env}"
     told += f" with {options}" if options else ""
-    reason = " ".join(str(error).split())
+    reason = _without_name(named.env, " ".join(str(error).split()))
+    if reason.startswith("unknown environment"):
+        return reason
     path = module_file(named.env) if is_of_module(named.env) else None
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     lines = [x.lineno for x in frames if path and x.filename == str(path)]
@@ -107,3 +109,11 @@ def _told(named: Any, error: Exception) -> str:
         name = type(error.__cause__ or error).__name__
         reason += f" ({name} in {pathlib.Path(str(path)).name}, line {lines[-1]})"
     return f"{told}: {reason}"
+
+
+def _without_name(env: str, reason: str) -> str:
+    """A reason that begins with the environment's name, without it."""
+    for start, instead in ((f"{env}: ", ""), (f"{env} ", "it ")):
+        if reason.startswith(start):
+            return instead + reason.removeprefix(start)
+    return reason

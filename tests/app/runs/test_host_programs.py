@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.export
 import numpy as np
 import pandas as pd
 import pytest
 
 from pgjax.app.cli import main
+from pgjax.app.play import evaluate_run
 
 SIZES = ["--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
 PPO = ["train", "ppo", "--env", "gymnasium:CartPole-v1", *SIZES, "--num-steps", "16"]
@@ -80,29 +83,53 @@ def test_a_complete_run_takes_more_steps_and_begins_new_episodes(tmp_path):
     assert any((params_of(out)[k] != x).any() for k, x in before.items())
 
 
-def test_a_stopped_run_is_saved_and_goes_on(tmp_path):
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "pgjax", *PPO, "--steps", "1e8", "--quiet"]
-    started = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE)
+def stopped(arguments, out, size):
+    """Runs the command until its table has so many bytes; the run's table then."""
+    command = [sys.executable, "-m", "pgjax", "train", *arguments, "--quiet"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE)
     table = out / "batches" / "000" / "metrics.csv"
     end = time.monotonic() + 300
-    while not (table.exists() and table.stat().st_size > 500):
+    while not (table.exists() and table.stat().st_size > size):
         assert started.poll() is None, started.stderr.read().decode()
         assert time.monotonic() < end
         time.sleep(0.2)
     os.kill(started.pid, signal.SIGINT)
     assert started.wait(timeout=120) == 128 + signal.SIGINT
     assert list((out / "batches" / "000" / "checkpoints").glob("*"))
+    return pd.read_csv(out / "metrics.csv"), table.stat().st_size
+
+
+def test_a_stopped_run_is_saved_and_goes_on(tmp_path):
+    out = tmp_path / "run"
+    begin = [*PPO[1:], "--seeds", "1", "--steps", "1e8", "--out", str(out)]
+    first, size = stopped(begin, out, 500)
+    before = params_of(out)
+    second, _ = stopped(["--resume", str(out)], out, size + 500)
+    assert len(second) > len(first) > 0
+    steps = second.env_steps.tolist()
+    assert steps == list(range(32, 32 * len(steps) + 1, 32))
+    pd.testing.assert_frame_equal(second[: len(first)], first)
+    assert any((params_of(out)[name] != x).any() for name, x in before.items())
 
 
 def test_evaluate_render_and_export_of_such_a_run(trained, capsys):
     assert main(["evaluate", str(trained), "--episodes", "2", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert "agents" in json.dumps(rows) or rows
+    report = json.loads(capsys.readouterr().out)
+    assert (report["backend"], report["episodes"]) == ("trained", 2)
+    assert [row["seed"] for row in report["agents"]] == [0, 1]
+    for row in report["agents"]:
+        for kind in ("greedy", "sampled"):  # a step is 1, the time limit 12
+            assert 5 <= row[f"{kind}_min"] <= row[f"{kind}_mean"] <= 12
     assert main(["render", str(trained)]) == 0
     assert (trained / "policy.gif").stat().st_size > 1000
     assert main(["export", str(trained)]) == 0
-    assert (trained / "policy-seed0.jax").exists()
+    data = (trained / "policy-seed0.jax").read_bytes()
+    exported = jax.export.deserialize(bytearray(data))
+    obs = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    group, _, params = evaluate_run.choose(evaluate_run.load(trained), 0, {})
+    expected = group.experiment.algorithm.policy(params, obs).mode()
+    np.testing.assert_array_equal(exported.call(obs), expected)
+    assert set(np.unique(expected)) <= {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -115,9 +142,22 @@ def test_evaluate_render_and_export_of_such_a_run(trained, capsys):
             ["sweep", *PPO[1:], "--env-param", "sutton_barto_reward", "0", "1"],
             "needs a run of its own",
         ),
+        ([*PPO, "--resets", "fresh"], "leave out --resets fresh"),
+        (
+            [*PPO, "--env-arg", "max_episode_steps=7"],
+            "time_limit=12 and max_episode_steps=7, which are the same thing",
+        ),
+        (
+            ["check-env", "gymnasium:Blackjack-v1"],
+            "cannot make gymnasium:Blackjack-v1: it has no time limit of its own",
+        ),
+        (["check-env", "gymnasium:"], "cannot make gymnasium:: Malformed"),
         ([*PPO, "--env-arg", "gravty=3"], "unexpected keyword argument 'gravty'"),
         ([*PPO, "--env", "gymnasium:CartPol-v1"], "did you mean gymnasium:CartPole"),
-        (["check-env", "gymnasium:No-v0"], "unknown environment 'gymnasium:No-v0'"),
+        (
+            ["check-env", "gymnasium:No-v0"],
+            "pgjax: unknown environment 'gymnasium:No-v0'",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(
