@@ -58,7 +58,7 @@ LONGEST = (
     "test_start_and_resume.py",
     "test_hosts.py",
     "test_proof.py",
-    "test_evaluating.py",
+    "test_periodic_evaluation.py",
     "test_faults.py",
     "test_readme.py",
     "test_cli.py",

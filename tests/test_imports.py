@@ -230,3 +230,10 @@ def test_lazy_names_are_public():
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'reinforced'"):
         pg.reinforced  # noqa: B018
+
+
+def test_the_longest_test_files_are_there():
+    import conftest
+
+    tests = {path.name for path in Path(conftest.__file__).parent.rglob("test_*.py")}
+    assert set(conftest.LONGEST) <= tests

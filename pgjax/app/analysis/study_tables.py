@@ -62,7 +62,7 @@ def runs_table(samples: Sequence[Sample]) -> Table:
             for name in names
         ),
         (Column("agents", "agents", "d", fixed=True), lambda s: len(s.seeds)),
-        (Column("steps", "env steps\neach", ",d", fixed=True), _steps),
+        (Column("steps", "env steps\nat most", ",d", fixed=True), _steps),
     ]
     if any(s.num_diverged for s in samples):
         diverged = Column("diverged", "diverged", "d")
@@ -91,10 +91,9 @@ def runs_table(samples: Sequence[Sample]) -> Table:
     )
 
 
-def _steps(sample: Sample) -> int | None:
-    """The budget of each agent."""
-    steps = sample.config.get("steps")
-    return steps if isinstance(steps, int) else None
+def _steps(sample: Sample) -> int:
+    """How many the agent took that took most: others may have stopped, or diverged."""
+    return int(sample.env_steps.max())
 
 
 def _about(samples: Sequence[Sample]) -> str:

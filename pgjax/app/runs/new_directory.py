@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from pgjax.app.errors import UsageError
 from pgjax.app.runs.hosts import from_first, is_first
-from pgjax.app.runs.results import CONFIG, STUDY
+from pgjax.app.runs.results import CONFIG, STUDY, SUMMARY
+from pgjax.app.runs.study_record import is_study, runs_of_record
 from pgjax.app.shown_names import as_argument
 
 _RUNS = pathlib.Path("runs")
@@ -98,11 +99,21 @@ def _check_text(directory: pathlib.Path) -> None:
 
 def _about(directory: pathlib.Path) -> str:
     """What is there already, and what to do."""
-    started = (directory / "config.json").is_file()
-    if started and not (directory / "summary.json").is_file():
+    if _is_unfinished(directory):
         resume = f"`pgjax train --resume {as_argument(directory)}`"
         return f"{directory} is unfinished: {resume}"
     return f"{directory} exists already; pass another --out"
+
+
+def _is_unfinished(directory: pathlib.Path) -> bool:
+    """Whether it is a run or a study that can be gone on with."""
+    if is_study(directory):
+        try:
+            return not all(is_complete for _, is_complete in runs_of_record(directory))
+        except UsageError:  # it is damaged
+            return False
+    started = (directory / CONFIG).is_file()
+    return started and not (directory / SUMMARY).is_file()
 
 
 def has_results(directory: pathlib.Path) -> bool:

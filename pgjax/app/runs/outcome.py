@@ -7,7 +7,7 @@ far as it came; summary.json is written last, of one that is complete.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,7 +157,12 @@ def write_outcome(
     write_summary(run, summary)
     if show is not None:
         show(run, config, summary, plan.names)
-    return int(all(row["diverged"] for row in rows))
+    return code_of(rows)
+
+
+def code_of(rows: Sequence[Mapping[str, Any]]) -> int:
+    """The exit code of a run, by the rows of its summary: 1 if all agents diverged."""
+    return int(all(row.get("diverged") for row in rows))
 
 
 def _rows(plan: Plan, finished: Sequence[Finished]) -> list[dict[str, Any]]:

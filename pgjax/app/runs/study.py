@@ -16,8 +16,9 @@ from pgjax.app.runs import run_record, start_and_resume
 from pgjax.app.runs.devices import check_memory
 from pgjax.app.runs.hosts import from_first, is_first
 from pgjax.app.runs.new_directory import has_results, new_directory
+from pgjax.app.runs.outcome import code_of
 from pgjax.app.runs.progress import Reporter, begin_again, plural
-from pgjax.app.runs.results import CONFIG, STUDY, SUMMARY
+from pgjax.app.runs.results import CONFIG, STUDY, SUMMARY, load_summary
 from pgjax.app.runs.session import Part, to_go_on
 from pgjax.app.runs.signals import ENDING, exit_code, noted
 from pgjax.app.runs.study_record import load_asked, write_asked
@@ -29,6 +30,7 @@ from pgjax.app.settings.cells import (
     with_more,
 )
 from pgjax.app.settings.execution import Execution
+from pgjax.app.settings.notation import spelled_as_file
 from pgjax.app.settings.plan import Plan
 from pgjax.app.settings.ranges import flag
 from pgjax.app.settings.request import extended
@@ -79,8 +81,10 @@ def resume(study: pathlib.Path, given: Mapping[str, Any], execution: Execution) 
         anything is touched.
     """
 
+    record = study / STUDY
+
     def found() -> tuple[dict[str, Any], bool]:
-        before = load_asked(study / STUDY)
+        before = load_asked(record)
         now = with_more(before, given, study=study)
         return now._asdict(), now != before
 
@@ -88,7 +92,8 @@ def resume(study: pathlib.Path, given: Mapping[str, Any], execution: Execution) 
         fields, more = from_first(found)
         asked = Asked(**fields)
         execution = execution._replace(log=asked.log)
-        planned = _planned(asked, execution)
+        with spelled_as_file(record, asked.settings, given):
+            planned = _planned(asked, execution)
         states = [from_first(lambda x=x: _state(study, x)) for x in planned]  # type: ignore[misc]
         if set(states) == {"complete"}:
             raise UsageError(
@@ -195,7 +200,7 @@ def _carry_out_one(
     directory = study / planned.cell.name
     state = from_first(lambda: _state(study, planned))
     if state == "complete":
-        return 0
+        return from_first(lambda: code_of((load_summary(directory) or {})["agents"]))
     if state == "stopped":
         return start_and_resume.resume(directory, planned.given, execution, part)
     # Of a process that was killed before it had written down what it does.

@@ -25,6 +25,7 @@ from pgjax.app.runs.json_shapes import (
 )
 from pgjax.app.runs.results import STUDY, SUMMARY
 from pgjax.app.settings.cells import Asked, cells_of, make_asked
+from pgjax.app.settings.notation import spelled_as_file
 from pgjax.app.settings.presets import check_tables, is_file
 from pgjax.app.shown_names import as_argument
 
@@ -76,8 +77,25 @@ def load_asked(path: pathlib.Path) -> Asked:
             check_tables(path, asked.preset_tables)
         elif is_file(asked.preset):
             raise DamagedFileError(path, f"it lacks what {asked.preset} said")
+        if not asked.env:
+            raise DamagedFileError(path, "env has no names")
+        if "env" in asked.settings:
+            told = "settings has env, too: environments stand beside settings only"
+            raise DamagedFileError(path, told)
         names = asked.algorithm, asked.env, asked.chosen, asked.settings
-        return make_asked(*names, asked.log, asked.agents_at_once)
+        with spelled_as_file(path, content.keys() | asked.settings.keys()):
+            return make_asked(*names, asked.log, asked.agents_at_once)
+
+
+def runs_of_record(study: pathlib.Path) -> list[tuple[pathlib.Path, bool]]:
+    """The directory of each run that a study is asked for, and whether it is complete.
+
+    Raises:
+      UsageError: if the record is damaged.
+    """
+    cells = cells_of(load_asked(study / STUDY))
+    runs = [study / cell.name for cell in cells]
+    return [(path, (path / SUMMARY).exists()) for path in runs]
 
 
 def runs_of(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -88,9 +106,9 @@ def runs_of(directory: pathlib.Path) -> list[pathlib.Path]:
     """
     if not is_study(directory):
         return [directory]
-    cells = list(cells_of(load_asked(directory / STUDY)))
-    runs = [directory / cell.name for cell in cells]
-    complete = [path for path in runs if (path / SUMMARY).exists()]
+    found = runs_of_record(directory)
+    runs = [path for path, _ in found]
+    complete = [path for path, is_complete in found if is_complete]
     if len(complete) < len(runs):
         told = f"{len(complete)} of its {len(runs)} runs are complete"
         if complete:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pgjax.app.errors import UsageError
 from pgjax.app.settings.env_params import is_param, params_apart
 from pgjax.app.settings.presets import PresetFile, is_file, read_preset
-from pgjax.app.settings.ranges import flag
+from pgjax.app.settings.ranges import check_int, flag
 from pgjax.app.settings.run_settings import make_config, run_options, told_of_unknown
 from pgjax.app.settings.signature_options import algorithm_factory, algorithm_options
 
@@ -77,6 +77,8 @@ def make_asked(
         raise UsageError("--algorithm needs a value")
     for algorithm in algorithms:
         algorithm_factory(algorithm)
+    if agents_at_once is not None:
+        check_int("agents_at_once", agents_at_once)
     for name in params_apart(settings):
         if not any(_has(algorithm, name) for algorithm in algorithms):
             raise UsageError(told_of_unknown(name, *algorithms))
@@ -92,6 +94,8 @@ def _check_names(name: str, values: Sequence[str]) -> None:
     for value in values:
         if not isinstance(value, str):
             raise UsageError(f"{flag(name)} takes names, got {value!r}")
+        if not value.strip():
+            raise UsageError(f"{flag(name)} has an empty name, {value!r}")
         if list(values).count(value) > 1:
             raise UsageError(f"{flag(name)} has {value} twice: give it once")
 

@@ -271,6 +271,72 @@ def test_a_preset_of_ones_own_is_read_once(tmp_path, monkeypatch):
     assert main(["sweep", "--resume", str(out), *more]) == 130
 
 
+def test_a_study_in_which_all_diverged_says_so_also_when_it_went_on(
+    pair, tmp_path, capsys
+):
+    """Its exit code and its table are of what each run came to."""
+    out = tmp_path / "out"
+    shutil.copytree(pair, out)
+    for name in ("a2c-CartPole-v1", "a2c-Pendulum-v1"):
+        summary = out / name / "summary.json"
+        content = json.loads(summary.read_text())
+        for row in content["agents"]:
+            row["diverged"] = {"update": 2, "quantity": "loss"}
+            row["env_steps"] = 16  # of a budget of 32
+            row["greedy_return"]["mean"] = None
+        del content["sha256"], content["files"]
+        summary.write_text(json.dumps(content))
+    asked = study.load_asked(out / "study.json")
+    planned = study._planned(asked, Execution(quiet=True))
+    assert study._carry_out(out, asked, planned, Execution()) == 1
+    assert "env steps at most 16" in capsys.readouterr().out
+    assert study._carry_out(pair, asked, planned, Execution(quiet=True)) == 0
+
+
+def test_a_directory_of_a_study_that_is_there_is_told(pair, tmp_path, capsys):
+    """How it goes on, if it is unfinished; of one that is damaged, that it is there."""
+    out = tmp_path / "my study"
+    shutil.copytree(pair, out)
+    command = [*PAIR, "--quiet", "--out", str(out)]
+    there = f"{out} exists already; pass another --out"
+    assert main(command) == 2
+    assert there in capsys.readouterr().err
+    (out / "a2c-Pendulum-v1" / "summary.json").unlink()
+    assert main(command) == 2
+    told = f"{out} is unfinished: `pgjax train --resume '{out}'`"
+    assert told in capsys.readouterr().err
+    (out / "study.json").write_text("{}")
+    assert main(command) == 2
+    assert there in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"agents_at_once": 0}, ": agents_at_once must be at least 1, got 0"),
+        ({"settings": {"env": "Acrobot-v1"}}, "settings has env, too"),
+        ({"settings": {"gamma": 2.0}}, ": a2c on CartPole-v1: gamma must be in"),
+        ({"settings": {"xyz": 2.0}}, ": no option xyz of a2c"),
+        ({"env": []}, "env has no names"),
+        ({"env": [""]}, ": env has an empty name, ''"),
+        ({"preset": "mine.toml"}, "it lacks what mine.toml said"),
+        ({"preset_tables": {"a2c": 3}}, ": a2c must be a table of settings"),
+        ({"preset_tables": {"a2c": {"env": []}}}, ": env must be str, got []"),
+        ({"preset_tables": 3}, "preset_tables is not an object"),
+    ],
+)
+def test_a_damaged_record_is_told_with_its_name(change, says, pair, tmp_path, capsys):
+    path = tmp_path / "study.json"
+    content = json.loads((pair / "study.json").read_text())
+    path.write_text(json.dumps(content | change))
+    for command in (["train", "--resume", str(tmp_path)], ["sweep", "--config", path]):
+        assert main([*map(str, command), "--quiet"]) == 2
+        told = capsys.readouterr().err
+        assert f"{path}" in told
+        assert says in told
+        assert len(told.splitlines()) == 1
+
+
 def test_what_cannot_be_more_is_told(pair, capsys):
     before = (pair / "study.json").read_bytes()
     for given, says in (
