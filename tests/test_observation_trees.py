@@ -11,6 +11,7 @@ import optax
 import pytest
 import trees
 from trees import KINDS, Seen, world
+from turns import in_turns, slow
 
 import pgjax as pg
 from pgjax._internal.contract import check_env
@@ -42,7 +43,7 @@ WRAPPERS = {
 }
 CASES = [
     *(("ppo", "none", kind) for kind in KINDS if kind != "nested"),
-    *((name, x, "nested") for name in ALGORITHMS for x in WRAPPERS),
+    *in_turns(ALGORITHMS, WRAPPERS, ["nested"]),
 ]
 FLAT: dict = {}  # what was trained on vectors
 
@@ -114,7 +115,8 @@ def test_every_leaf_keeps_its_type_in_a_rollout(kind):
     assert "8x4x2x2x1xf32" not in text
 
 
-def test_one_leaf_is_that_leaf_alone():
+@pytest.mark.parametrize("like", [slow(0), 1, slow(2), 3])
+def test_one_leaf_is_that_leaf_alone(like):
     def env(wrap, like):
         def seen(place):
             return wrap(trees.look(place)[like])
@@ -131,10 +133,9 @@ def test_one_leaf_is_that_leaf_alone():
             reset=reset, step=step, observation_space=wrap(trees.SPACES[like])
         )
 
-    for like in range(4):
-        alone = trained(env(lambda x: x, like), "ppo")[1]
-        in_dict = trained(env(lambda x: {"x": x}, like), "ppo")[1]
-        chex.assert_trees_all_equal(alone.learner, in_dict.learner)
+    alone = trained(env(lambda x: x, like), "ppo")[1]
+    in_dict = trained(env(lambda x: {"x": x}, like), "ppo")[1]
+    chex.assert_trees_all_equal(alone.learner, in_dict.learner)
 
 
 def test_donated_mapped_and_repeated():

@@ -13,8 +13,8 @@ import jax
 from pgjax._internal.streams import failure
 from pgjax.app.errors import UsageError, say_nothing_of_closed_loops, told
 from pgjax.app.prepare_jax import prepare_jax
-from pgjax.app.runs.signals import end_at_once, exit_code, raise_when_ended
-from pgjax.app.shown_names import one_line
+from pgjax.app.runs.signals import Stopped, end_at_once, exit_code, raise_when_ended
+from pgjax.app.shown_names import as_argument, one_line
 
 LOST = 75  # the exit code when another process is gone: try again
 # The commands whose results are files; what they print is about them.
@@ -27,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepare_jax()
         return _run(arguments)
+    except Stopped as stopped:
+        _complain(
+            stopped.told(f"pgjax train --resume {as_argument(stopped.directory)}")
+        )
+        return exit_code(stopped)
     except KeyboardInterrupt as interrupt:
         _complain("interrupted")
         return exit_code(interrupt)

@@ -153,9 +153,10 @@ def train(
 
     Raises:
       UsageError: for what cannot be, before any long work.
-      KeyboardInterrupt: if it was stopped; what was trained is saved.
+      KeyboardInterrupt: if it was stopped, with how to go on from what was saved.
     """
     from pgjax.app.prepare_jax import prepare_jax
+    from pgjax.app.runs import signals
     from pgjax.app.runs.progress import begin_again
     from pgjax.app.runs.study_record import is_study
     from pgjax.app.settings.notation import spelled_as_python
@@ -174,10 +175,14 @@ def train(
     settings = {name: as_plain(x) for name, x in settings.items()}
     prepare_jax()
     begin_again()
-    with spelled_as_python():
-        directory, code = run_command("train", {**options, **settings})
-    if code >= 128:
-        raise KeyboardInterrupt(f"stopped; pgjax.app.train(resume={str(directory)!r})")
+    try:
+        with spelled_as_python():
+            directory, code = run_command("train", {**options, **settings})
+        if code >= 128:
+            raise signals.Stopped(code - 128, "stopped", directory)
+    except signals.Stopped as stopped:
+        again = f"pgjax.app.train(resume={str(stopped.directory)!r})"
+        raise KeyboardInterrupt(stopped.told(again)) from None
     return Study(directory) if is_study(directory) else Run(directory)
 
 
@@ -217,7 +222,23 @@ def run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, i
 
     Raises:
       UsageError: for what cannot be, before any long work.
+      Stopped: if it was stopped at once; the exit code tells of other stops.
     """
+    from pgjax.app.runs import signals
+
+    try:
+        return _run_command(command, given)
+    except signals.Stopped:
+        raise
+    except KeyboardInterrupt as interrupt:  # outside of a new directory
+        resumed = given.get("resume")
+        directory = None if resumed is None else pathlib.Path(resumed)
+        when = signals.NOT_BEGUN if directory is None else "stopped"
+        number = signals.number_of(interrupt)
+        raise signals.Stopped(number, when, directory) from None
+
+
+def _run_command(command: str, given: Mapping[str, Any]) -> tuple[pathlib.Path, int]:
     from pgjax.app.runs import start_and_resume, study
     from pgjax.app.runs.hosts import from_first
     from pgjax.app.runs.study_record import is_study

@@ -39,7 +39,7 @@ def quick(monkeypatch):
     """Nothing is played, drawn or trained."""
 
     class Session:
-        def __init__(self, run, plan, execution):
+        def __init__(self, run, plan, execution, part=None):
             print(plan.request, plan.batches, execution.log)
 
         def run(self, begin):

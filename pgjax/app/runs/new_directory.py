@@ -11,8 +11,10 @@ import shutil
 from collections.abc import Iterator
 
 from pgjax.app.errors import UsageError
+from pgjax.app.runs.batches import BATCHES
 from pgjax.app.runs.hosts import from_first, is_first
 from pgjax.app.runs.results import CONFIG, STUDY, SUMMARY
+from pgjax.app.runs.signals import NOT_BEGUN, Stopped, number_of
 from pgjax.app.runs.study_record import is_study, runs_of_record
 from pgjax.app.shown_names import as_argument
 
@@ -34,18 +36,24 @@ def new_directory(out: str | None, name: str) -> Iterator[pathlib.Path]:
 
     Raises:
       UsageError: if it is there already, or cannot be made.
+      Stopped: for KeyboardInterrupt, with what is left.
     """
     parent = (_RUNS if out is None else pathlib.Path(out).parent).absolute()
     missing = [path for path in (parent, *parent.parents) if not path.exists()]
     directory = pathlib.Path(from_first(lambda: str(_make(out, name))))
     try:
         yield directory
-    except BaseException:
-        if is_first() and not has_results(directory):
+    except BaseException as error:
+        left = directory if has_results(directory) else None
+        began = (directory / BATCHES).exists()
+        if is_first() and left is None:
             shutil.rmtree(directory, ignore_errors=True)
             with contextlib.suppress(OSError):  # others may use them by now
                 for path in missing:
                     path.rmdir()
+        if isinstance(error, KeyboardInterrupt):
+            when = "stopped" if began else NOT_BEGUN
+            raise Stopped(number_of(error), when, left) from None
         raise
 
 

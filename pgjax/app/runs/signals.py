@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ T = TypeVar("T")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FINISHING = "finishing this chunk, then saving (again: stop at once, unsaved) ...\n"
 
+NOT_BEGUN = "stopped before anything was trained"
+
 
 class Terminated(KeyboardInterrupt):
     """A signal that ends the program: `number` says which."""
@@ -29,9 +32,34 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+class Stopped(Terminated):
+    """A command that trains was stopped at once.
+
+    Args:
+      number: of the signal.
+      when: in words: "stopped", and how far it had come.
+      directory: to go on from; None where nothing was saved.
+    """
+
+    def __init__(self, number: int, when: str, directory: pathlib.Path | None = None):
+        super().__init__(number)
+        self.when, self.directory = when, directory
+
+    def told(self, go_on: str) -> str:
+        """What was stopped, and how to go on: by `go_on`, with the directory in it."""
+        if self.directory is None:
+            return f"{self.when}; nothing was saved"
+        return f"{self.when}; to go on: {go_on}"
+
+
+def number_of(interrupt: KeyboardInterrupt) -> int:
+    """The number of the signal."""
+    return getattr(interrupt, "number", signal.SIGINT)
+
+
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """128 + the number of the signal, as shells have it."""
-    return 128 + getattr(interrupt, "number", signal.SIGINT)
+    return 128 + number_of(interrupt)
 
 
 def _raise(number: int, frame: Any) -> None:

@@ -1,18 +1,21 @@
 """Signals at any moment: what was trained is saved, and the run goes on from there."""
 
 import os
+import shutil
 import signal
 from concurrent.futures import Future
 
 import pytest
 from turns import slow
 
+import pgjax as pg
 from experiments.faults import differences
 from pgjax.app.cli import main
 from pgjax.app.runs import compiled_programs, host_loop, hosts, session
 from pgjax.app.runs.signals import ENDING, wait
 
 TINY = ["--seeds", "1", "--num-envs", "2", "--hidden", "4", "--eval-episodes", "2"]
+PYTHON = {"seeds": 1, "num_envs": 2, "hidden": (4,), "steps": 200, "quiet": True}
 TRAIN = ["train", *TINY, "--steps", "200"]
 SWEEP = ["sweep", "ppo", *TINY, "--num-steps", "8", "--steps", "32"]
 SWEEP += ["--preset", "general", "--hidden", "4", "5"]
@@ -70,8 +73,30 @@ def test_compiling_can_be_left_and_leaves_nothing(
     run = tmp_path / "run"
     monkeypatch.setattr(session, "compile_programs", sent(number, waits))
     assert main([*TRAIN, "--quiet", "--out", str(run)]) == 128 + number
-    assert capsys.readouterr().err == "pgjax: interrupted\n"
+    told = "stopped before anything was trained; nothing was saved"
+    assert capsys.readouterr().err == f"pgjax: {told}\n"
     assert not run.exists()
+    monkeypatch.setattr(session, "compile_programs", sent(number, waits))
+    with pytest.raises(KeyboardInterrupt, match=f"^{told}$") as raised:
+        pg.app.train(**PYTHON, out=run)
+    assert type(raised.value) is KeyboardInterrupt
+    assert raised.value.__suppress_context__
+    assert not run.exists()
+
+
+def test_a_run_stopped_while_it_compiles_again_tells_how_to_go_on(
+    whole, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run 1"
+    shutil.copytree(whole / "train", run)
+    more = ["--seeds", "2", "--quiet"]
+    monkeypatch.setattr(session, "compile_programs", sent(signal.SIGTERM, waits))
+    assert main(["train", "--resume", str(run), *more]) == 128 + signal.SIGTERM
+    told = f"pgjax: stopped; to go on: pgjax train --resume '{run}'\n"
+    assert capsys.readouterr().err == told
+    monkeypatch.setattr(session, "compile_programs", sent(signal.SIGTERM, waits))
+    with pytest.raises(KeyboardInterrupt, match=r"to go on: pgjax.app.train\(resume='"):
+        pg.app.train(resume=run, seeds=2, quiet=True)
 
 
 @pytest.mark.parametrize("number", [ENDING[0], *map(slow, ENDING[1:])])

@@ -216,6 +216,7 @@ def test_what_a_kill_leaves_goes_on(pair, tmp_path, capsys):
     assert "is in the way: it has no config.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_study_gets_more(pair, tmp_path, monkeypatch, capsys):
     """Seeds, environments and algorithms; also where that is stopped on its way."""
     whole, out = tmp_path / "whole", tmp_path / "more"
