@@ -14,3 +14,8 @@ def console(**options: Any) -> Console:
       **options: of rich's console.
     """
     return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+def print_prose(target: Console, text: str) -> None:
+    """Prints a line: wrapped at words in a terminal; whole in a pipe, for programs."""
+    target.print(text, soft_wrap=not target.is_terminal)

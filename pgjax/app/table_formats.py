@@ -112,7 +112,12 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def as_latex(table: Table) -> str:
     """A table with the rules of booktabs, rounded as it is for people."""
     table, told = tables.varying(table)
-    kinds = "".join("l" if column.left else "r" for column in table.columns)
+    kinds = "".join(
+        "l"
+        if column.left or any(isinstance(row[i], str) for row in table.rows)
+        else "r"
+        for i, column in enumerate(table.columns)
+    )
     heads = [_latex(column.heading) for column in table.columns]
     lines = [
         f"% {one_line(line)}" for line in [table.title, told, *table.notes] if line

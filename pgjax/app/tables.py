@@ -166,14 +166,14 @@ def print_table(table: Table, console: Console | None = None) -> None:
     """
     console = console or output.console()
     table, told = varying(table)
-    console.print(one_line(table.title), soft_wrap=True)
+    output.print_prose(console, one_line(table.title))
     if told:
-        console.print(one_line(told), soft_wrap=True)
+        output.print_prose(console, one_line(told))
     layout, parts = _parts(table, console)
     for part in parts:
         console.print(_rich(table, part, layout, console.width))
     for note in table.notes:
-        console.print(one_line(note), soft_wrap=True)
+        output.print_prose(console, one_line(note))
 
 
 def _parts(table: Table, console: Console) -> tuple[_Layout, list[list[int]]]:

@@ -129,6 +129,25 @@ def test_too_few_is_said_of_a_column_once_or_of_each_cell():
     assert tables.texts(some)[0] == ["1.0\n[too few]"]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_notes_are_wrapped_in_a_terminal_only(terminal):
+    note = " ".join(f"word{i}" for i in range(40))
+    table = Table("t", [Column("x", "x", "d")], [[1]], [note])
+    file = io.StringIO()
+    tables.print_table(
+        table, output.console(file=file, width=60, force_terminal=terminal)
+    )
+    lines = file.getvalue().splitlines()
+    assert note in " ".join(line.strip() for line in lines)
+    assert (max(map(len, lines)) <= 60) == terminal
+
+
+def test_text_is_on_the_left_in_latex():
+    columns = [Column("hidden", "hidden"), Column("x", "x"), Column("y", "y")]
+    table = Table("t", columns, [["32-32", 1, None], ["64", 2, 3.0]])
+    assert r"\begin{tabular}{lrr}" in table_formats.as_latex(table)
+
+
 def test_latex_is_escaped():
     columns = [Column("a", "a_b\n%", left=True), Column("x", "x", ".1f")]
     text = table_formats.as_latex(

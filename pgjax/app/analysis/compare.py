@@ -129,14 +129,17 @@ def print_all(differing: str, found: Sequence[Table], told: Sequence[str]) -> No
     """Prints tables for people; of one with many rows, the first few dozen."""
     console = output.console()
     if differing:
-        console.print(differing, soft_wrap=True)
+        output.print_prose(console, differing)
     for table in found:
         if table.left or len(table.rows) > FEW_DOZEN:
             table = shortened(table)
         tables.print_table(table, console)
         console.print()
     for line in told:
-        console.print(line, soft_wrap=True)
+        if line.startswith(" "):  # a command, to be pasted whole
+            console.print(line, soft_wrap=True)
+        else:
+            output.print_prose(console, line)
 
 
 def shortened(table: Table) -> Table:
