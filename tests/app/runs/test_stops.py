@@ -93,7 +93,7 @@ def test_a_run_stopped_while_it_compiles_again_tells_how_to_go_on(
     monkeypatch.setattr(session, "compile_programs", sent(signal.SIGTERM, waits))
     assert main(["train", "--resume", str(run), *more]) == 128 + signal.SIGTERM
     told = f"pgjax: stopped; to go on: pgjax train --resume '{run}'\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err.endswith(told)  # after a note on several devices
     monkeypatch.setattr(session, "compile_programs", sent(signal.SIGTERM, waits))
     with pytest.raises(KeyboardInterrupt, match=r"to go on: pgjax.app.train\(resume='"):
         pg.app.train(resume=run, seeds=2, quiet=True)
