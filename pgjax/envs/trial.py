@@ -126,7 +126,7 @@ def _steps(
             obs=obs,
             state=state,
             alive=alive & ~done,
-            length=trial.length + alive,
+            length=trial.length + alive.astype(trial.length.dtype),
             terminated=jnp.where(alive, terminated, trial.terminated),
             truncated=jnp.where(alive, truncated, trial.truncated),
             lowest=jax.tree.map(partial(_lowest, alive), trial.lowest, obs),

@@ -245,3 +245,17 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     declared = set(lower_bounds(PROJECT | {"optional-dependencies": extras}))
     for_others = {"six", "flatbuffers"}  # of gymnax and of jax.export
     assert imported_by_us() == declared - for_others
+
+
+def test_the_lower_bounds_are_tested_by_tests_that_are_there():
+    script = (ROOT / ".ci" / "lowest").read_text()
+    (words,) = re.findall(r"tests=\((tests.*?)\)\n", script, re.DOTALL)
+    listed = subprocess.run(
+        ["bash", "-c", f"echo {' '.join(words.split())}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = listed.stdout.split()
+    assert len(names) > 5
+    assert [name for name in names if not (ROOT / name).exists()] == []

@@ -339,3 +339,8 @@ def test_arguments_of_a_wrong_kind_are_told():
         pg.check_env("CartPole-v1")
     with pytest.raises(ValueError, match="num_envs must be at least 2"):
         pg.check_env(RIGHT, num_envs=1)
+
+
+def test_strict_promotion_changes_nothing():
+    with jax.numpy_dtype_promotion("strict"):
+        assert pg.check_env(pg.make_env("Catch-bsuite"), num_envs=8, seconds=5) == []
